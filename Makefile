@@ -1,0 +1,44 @@
+# Everything a newcomer types. The environment lives in .venv, the tools that make it in .tools.
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test check lock clean
+help:
+	@echo "make demo   install what is missing, measure a defense for real, print the leaderboard"
+	@echo "make test   the tests"
+	@echo "make check  ruff, format, mypy --strict, import rules"
+	@echo "make setup  the environment in .venv, nothing else"
+	@echo "make lock   resolve the dependencies again"
+
+$(UV):
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools uv
+
+.venv/.ready: requirements.lock pyproject.toml | $(UV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/.ready
+
+demo: setup
+	@$(BIN)/bench run --defense adp --control wiener --attacks all --preset quick --images 64 --workers 2 --results .bench/demo
+	@$(BIN)/bench table --results .bench/demo --dataset patches
+
+test: setup
+	@$(BIN)/python -m pytest -n 2
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -n 0 tests/test_architecture.py
+
+lock: | $(UV)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra dev --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .tools .bench .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Attacks on purified classifiers; every module here is scanned for plug-ins."""

@@ -1,0 +1,1 @@
+"""PurifyBench: whether an adversarial-purification defense really works, measured."""

@@ -1,0 +1,115 @@
+"""A published board's plans and records in one compressed file: the same bytes each time.
+
+JSON lines under xz: a header, the plans, the records in the order of (cell, shard).
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from bench.errors import BenchError
+from bench.results import FORMAT, Plan, Record, Store
+
+SUFFIX = ".jsonl.xz"
+
+
+class Source(Protocol):
+    """Where tables read from: a folder of result files, or an archive of one."""
+
+    def plans(self, dataset: str) -> list[Plan]:
+        """Every plan of a data set, in a fixed order."""
+        ...
+
+    def records(self, dataset: str) -> Iterator[Record]:
+        """Every record of a data set, in a fixed order."""
+        ...
+
+
+class Archive:
+    """The reader of a packed file; what it holds is checked like loose files are."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and check all of `path`.
+
+        Raises:
+            BenchError: unreadable, damaged or foreign; the file is named.
+        """
+        self._plans: list[Plan] = []
+        self._records: list[Record] = []
+        try:
+            lines = lzma.decompress(path.read_bytes()).decode().splitlines()
+            header = json.loads(lines[0])
+            if header["format"] != FORMAT or header["lines"] != len(lines):
+                raise ValueError("header")
+        except OSError as error:
+            raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
+        except (lzma.LZMAError, ValueError, KeyError, TypeError, IndexError):
+            raise BenchError(f"{path}: not a whole archive of results (*{SUFFIX})") from None
+        for number, line in enumerate(lines[1:], start=2):
+            where = f"{path}, line {number}"
+            if line.startswith('{"plan":'):
+                self._plans.append(Plan.from_json(line[len('{"plan":') : -1], where))
+            else:
+                self._records.append(Record.from_json(line, where))
+
+    def plans(self, dataset: str) -> list[Plan]:
+        """The plans of a data set, in the file's order."""
+        return [plan for plan in self._plans if plan.dataset == dataset]
+
+    def records(self, dataset: str) -> Iterator[Record]:
+        """The records of a data set, in the file's order."""
+        return (record for record in self._records if record.cell.dataset == dataset)
+
+
+def open_results(path: Path) -> Source:
+    """The results at `path`: an archive when it is a file, else a folder (which may be empty)."""
+    return Archive(path) if path.is_file() else Store(path)
+
+
+def pack(source: Source, dataset: str, path: Path) -> int:
+    """Write the plans of `dataset` and the records that they ask for; how many records.
+
+    Of `timing` only the seconds are kept, rounded. Packing an archive again changes no byte.
+
+    Raises:
+        BenchError: nothing to pack, damaged results, or `path` cannot be written.
+    """
+    plans = sorted(source.plans(dataset), key=Plan.to_json)
+    wanted: dict[str, int] = {}
+    for plan in plans:
+        for planned in plan.cells:
+            digest = planned.cell.digest
+            wanted[digest] = max(wanted.get(digest, 0), plan.shards)
+    records: dict[tuple[str, int, str], Record] = {}
+    for record in source.records(dataset):
+        digest = record.cell.digest
+        if record.shard < wanted.get(digest, 0):
+            key = (digest, record.shard, json.dumps(dict(record.weights), sort_keys=True))
+            records.setdefault(key, _lean(record))
+    if not records:
+        raise BenchError(f"there are no records of '{dataset}' to pack")
+    lines = [f'{{"plan":{_flat(plan.to_json())}}}' for plan in plans]
+    lines += [records[key].to_json().rstrip("\n") for key in sorted(records)]
+    header = json.dumps({"format": FORMAT, "dataset": dataset, "lines": len(lines) + 1})
+    packed = lzma.compress("\n".join([header, *lines]).encode(), preset=9 | lzma.PRESET_EXTREME)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(packed)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+    return len(records)
+
+
+def _flat(text: str) -> str:
+    return json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def _lean(record: Record) -> Record:
+    seconds = record.timing.get("seconds")
+    kept = {} if seconds is None else {"seconds": round(float(seconds), 2)}
+    return replace(record, timing=kept)

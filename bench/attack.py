@@ -1,0 +1,47 @@
+"""What the judge may know of an attack: it is a function that returns attacked images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from bench.defense import Defense
+from bench.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an iterative attack saw, for the reliability flags.
+
+    loss: [steps,B] the loss it climbs; grad_norm: [steps,B] l2 norm of its gradient.
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Attacked images and how they came about.
+
+    x_adv: [B,C,H,W], or [V,B,C,H,W] with one entry of `variants` for each V (corruptions).
+    protocol: the attack's own verdict, bool [B] (True: still robust), where it decides inside.
+    queries: deployed predictions asked of the defense per image, int [B].
+    """
+
+    x_adv: Tensor
+    variants: tuple[str, ...] = ()
+    trace: Trace | None = None
+    protocol: Tensor | None = None
+    queries: Tensor | None = None
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+class Attack(Protocol):
+    """A frozen dataclass; its fields are the logged settings."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Attack images x [B,C,H,W] in [0,1] with labels y [B] within `threat`."""
+        ...

@@ -1,0 +1,95 @@
+"""Options that `run` and `plan` share, and how they become a Request."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from bench.errors import BenchError
+from bench.plan import Request
+from bench.spec import split_list
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option(
+        "--defense",
+        "defenses",
+        multiple=True,
+        required=True,
+        metavar="SPEC",
+        help="adp, adp:sigma=0.1, none@madry, a+b@trades; repeat or use commas.",
+    ),
+    click.option(
+        "--attacks",
+        "attacks",
+        multiple=True,
+        default=["all"],
+        show_default=True,
+        metavar="SPEC",
+        help="Group (all, blind, adaptive, blackbox, corruption) or names with settings.",
+    ),
+    click.option("--dataset", default="patches", show_default=True, metavar="NAME"),
+    click.option("--threat", default="", metavar="NORM:EPS", help="Default: the data set's."),
+    click.option("--images", type=int, metavar="N", help="Default: the whole subset."),
+    click.option("--seeds", default=1, show_default=True, metavar="N", help="Attack seeds 0..N-1."),
+    click.option(
+        "--preset",
+        default="standard",
+        show_default=True,
+        metavar="NAME",
+        help="How much of each attack: quick, standard, paper.",
+    ),
+    click.option(
+        "--control",
+        "controls",
+        multiple=True,
+        metavar="SPEC",
+        help="Cheap controls beside purifiers; default: the data set's, 'off' for none.",
+    ),
+    click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in."),
+)
+
+
+def shared(function: F) -> F:
+    """Add the shared options to a command."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+def request(
+    *,
+    defenses: tuple[str, ...],
+    attacks: tuple[str, ...],
+    dataset: str,
+    threat: str,
+    images: int | None,
+    seeds: int,
+    preset: str,
+    controls: tuple[str, ...],
+) -> Request:
+    """The Request of the shared options, with the command line that made it."""
+    if images is not None and images <= 0:
+        raise BenchError("--images needs a positive number")
+    chosen = [text for text in split_list(controls) if text != "off"] if controls else None
+    return Request(
+        defenses=defenses,
+        attacks=attacks,
+        dataset=dataset,
+        threat=threat,
+        images=images or 0,
+        seeds=seeds,
+        preset=preset,
+        controls=chosen,
+        command=command_line(),
+    )
+
+
+def command_line() -> str:
+    """What was typed, as a line that can be typed again."""
+    return shlex.join(["bench", *sys.argv[1:]])

@@ -1,0 +1,115 @@
+"""What `bench run` says while it works: a bar on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.plan import Draft
+from bench.results import Plan
+from bench.runner import Summary
+from bench.worker import Task
+
+
+class Reporter:
+    """Counts network calls, not shards, so that the remaining time means something."""
+
+    def __init__(
+        self, plan: Plan, draft: Draft, tasks: list[Task], summary: Summary, quiet: bool
+    ) -> None:
+        self.plan, self.draft, self.summary, self.quiet = plan, draft, summary, quiet
+        self._cost = {p.cell.digest: c.total for p, c in zip(plan.cells, draft.costs, strict=True)}
+        self._left = Counter(task.planned.cell.digest for task in tasks)
+        self._total = sum(self._weight(task) for task in tasks)
+        self._done = 0.0
+        self._began = time.monotonic()
+        self._tasks = len(tasks)
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Reporter:
+        if self.quiet:
+            return self
+        for note in self.draft.notes:
+            self._say(note)
+        stale = f", {self.summary.stale} stale (other weights)" if self.summary.stale else ""
+        self._say(
+            f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
+            f"{self.plan.preset}: {len(self.plan.cells)} cells, {len(self.plan.skips)} skipped; "
+            f"{self._tasks} shards to measure, {self.summary.kept} finished before{stale}"
+        )
+        if self._tasks and self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:.0f}%"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._bar.start()
+            self._row = self._bar.add_task("starting", total=self._total)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, task: Task, seconds: float) -> None:
+        """One shard is finished (or failed)."""
+        self._done += self._weight(task)
+        digest = task.planned.cell.digest
+        self._left[digest] -= 1
+        name = f"{task.planned.defense} {task.planned.attack}"
+        if self._bar:
+            self._bar.update(self._row, completed=self._done, description=name)
+        elif not self.quiet and not self._left[digest]:
+            elapsed = time.monotonic() - self._began
+            self._say(f"{100 * self._done / self._total:3.0f} %  {elapsed:6.0f} s  {name}")
+
+    def finish(self, results: str, as_json: bool) -> None:
+        """What was measured, what failed and why, and what to type next."""
+        summary = self.summary
+        if as_json:
+            failures = [_failure(f.task, f.reason) for f in summary.failures]
+            counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
+            click.echo(json.dumps({**counts, "failures": failures}, indent=1))
+            return
+        reasons = Counter(
+            (f.task.planned.defense, f.task.planned.attack, f.reason) for f in summary.failures
+        )
+        for (defense, attack, reason), shards in reasons.items():
+            self._say(f"failed: {defense} {attack}: {reason} ({shards} shards; no number)")
+        self._say(f"{summary.measured} shards measured in {time.monotonic() - self._began:.0f} s")
+        click.echo(f"bench table --results {results} --dataset {self.plan.dataset}")
+
+    def _weight(self, task: Task) -> float:
+        return max(1.0, self._cost[task.planned.cell.digest])
+
+    def _say(self, text: str) -> None:
+        if self._bar:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _failure(task: Task, reason: str) -> dict[str, str | int]:
+    planned = task.planned
+    return {
+        "defense": planned.defense,
+        "attack": planned.attack,
+        "shard": task.shard,
+        "reason": reason,
+    }

@@ -1,0 +1,67 @@
+"""`bench run`: plan, drop what is finished, measure the rest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli.options import request, shared
+from bench.errors import BenchError
+from bench.results import SHARD
+
+
+@click.command("run")
+@shared
+@click.option("--workers", default=1, show_default=True, metavar="N", help="Local processes.")
+@click.option("--results", default="results", show_default=True, metavar="DIR")
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, ...")
+@click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
+def run_command(
+    *,
+    workers: int,
+    results: str,
+    device: str,
+    chunk: int,
+    weights: tuple[str, ...],
+    as_json: bool,
+    plugins: tuple[str, ...],
+    **asked: Any,
+) -> int:
+    """Measure defenses against attacks, beside the static base and cheap controls.
+
+    Started again, it measures only what is missing. Nothing is printed as a number here: see
+    `bench table`.
+    """
+    from bench import build, plan, registry
+    from bench.cli.progress import Reporter
+    from bench.defense import chunk_size
+    from bench.results import Store
+    from bench.runner import Summary, longest_first, pending, run
+    from bench.worker import Setup, device_option, weights_option
+
+    with chunk_size(chunk):
+        pass  # refuses a chunk that is not a multiple of 32 before anything else happens
+    if workers < 1:
+        raise BenchError("--workers needs at least 1")
+    registry.load(plugins)
+    made, draft = plan.make(request(**asked))
+    overrides = weights_option(made.dataset, weights)
+    setup = Setup(device_option(device), chunk, 1, plugins, overrides)
+    store, summary = Store(Path(results)), Summary()
+
+    def today(defense: str, attack: str) -> dict[str, str]:
+        return build.weights_used(defense, attack, made.dataset, dict(overrides))
+
+    tasks = pending(made, store, today, summary, setup)
+    store.write_plan(made)
+    reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
+    with reporter:
+        run(longest_first(tasks, made, draft.costs), store, workers, summary, reporter.advance)
+    reporter.finish(results, as_json)
+    sys.stdout.flush()
+    return 2 if summary.failures else 0

@@ -1,0 +1,1 @@
+"""Data sets, committed subsets and corruption functions: images only, no networks."""

@@ -1,0 +1,193 @@
+"""What an attack may know of a defense: purifiers in front of a classifier.
+
+`Network` is the only door to a neural network: it splits batches into chunks, counts calls and
+refuses NaN. Randomness never depends on the chunk, because noise is drawn outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What planning must know of a defense, as a function of its settings; no weights needed.
+
+    random: two calls may differ. exact: autograd through `forward` is the gradient of what it
+    computes (a method's own detached quantities excepted). direction / surrogate: the method of
+    that name exists. runs: S, the purifications inside one prediction. identity: it leaves images
+    as they are (the bare classifier).
+    """
+
+    random: bool = False
+    exact: bool = True
+    direction: bool = False
+    surrogate: bool = False
+    runs: int = 1
+    identity: bool = False
+
+
+class Network(nn.Module):
+    """A frozen network that is called in chunks of images and counts what it was asked.
+
+    `forwards` and `backwards` count images, not calls. Tensor arguments with a batch dimension
+    are split like the first one.
+    """
+
+    chunk = 32
+
+    def __init__(
+        self, module: nn.Module, name: str, call: Callable[..., Tensor] | None = None
+    ) -> None:
+        """Wrap `module` (its method `call` when given), freeze it and put it in eval mode."""
+        super().__init__()
+        self.module = module.eval().requires_grad_(False)
+        self.name = name
+        self.forwards = 0
+        self.backwards = 0
+        self._call = call or module
+
+    def forward(self, x: Tensor, *args: Tensor) -> Tensor:
+        """The network's output for all of `x` [B,...].
+
+        Raises:
+            BenchError: the network gave NaN or infinity.
+        """
+        outputs = [self._one(*chunk) for chunk in self._chunks(x, args)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _chunks(self, x: Tensor, args: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        for start in range(0, max(len(x), 1), self.chunk):
+            part = slice(start, start + self.chunk)
+            rest = (a[part] if a.dim() and len(a) == len(x) else a for a in args)
+            yield (x[part], *rest)
+
+    def _one(self, x: Tensor, *args: Tensor) -> Tensor:
+        self.forwards += len(x)
+        out = self._call(x, *args)
+        if not torch.isfinite(out).all():
+            raise BenchError(f"network '{self.name}' gave NaN or infinite values")
+        if out.requires_grad:
+            out.register_hook(self._count)
+        return out
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+class Purifier(nn.Module):
+    """Cleans images before they are classified. One class per method; see CONTRIBUTING.md.
+
+    `traits` is set by the harness from what the plug-in declares.
+    """
+
+    traits = Traits()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One random run of the purification, [B,C,H,W] in [0,1] to the same."""
+        raise NotImplementedError
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """A differentiable stand-in for `forward` (only with the trait `surrogate`)."""
+        raise BenchError(f"{type(self).__name__} has no surrogate")
+
+    def direction(self, x: Tensor) -> Tensor:
+        """Where purification wants to move `x`, like x (only with the trait `direction`)."""
+        raise BenchError(f"{type(self).__name__} has no direction")
+
+
+class Defense:
+    """Purifiers in order, then a classifier; the deployed rule is the mean softmax of S runs."""
+
+    def __init__(self, classifier: Network, purifiers: Sequence[Purifier] = ()) -> None:
+        """`runs` (S) is the largest of the parts'."""
+        self.classifier = classifier
+        self.purifiers = tuple(purifiers)
+        self.runs = max((p.traits.runs for p in self.purifiers), default=1)
+        self.random = any(p.traits.random for p in self.purifiers)
+        self.exact = all(p.traits.exact for p in self.purifiers)
+
+    def purify(self, x: Tensor) -> Tensor:
+        """One run of every purifier, [B,C,H,W] in [0,1]; differentiable where each part is exact.
+
+        A part without an exact gradient passes gradients on unchanged (BPDA identity).
+        """
+        for purifier in self.purifiers:
+            if purifier.traits.exact or not torch.is_grad_enabled():
+                x = purifier(x)
+            else:
+                with torch.no_grad():
+                    moved = purifier(x.detach()) - x.detach()
+                x = x + moved
+        return x
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """`purify` with every part's differentiable stand-in, where it has one."""
+        for purifier in self.purifiers:
+            x = purifier.surrogate(x) if purifier.traits.surrogate else purifier(x)
+        return x
+
+    def direction(self, x: Tensor) -> Tensor:
+        """The direction of the first part that has one; zeros without any (bare classifiers)."""
+        for purifier in self.purifiers:
+            if purifier.traits.direction:
+                return purifier.direction(x)
+        return torch.zeros_like(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits [B,K] of one run with fresh randomness."""
+        logits: Tensor = self.classifier(self.purify(x))
+        return logits
+
+    def scores(self, x: Tensor, runs: int | None = None) -> Tensor:
+        """Log of the mean softmax over S fresh runs, [B,K]: the deployed prediction's scores."""
+        runs = runs or self.runs
+        logits = self.logits(repeat(x, runs))
+        log_p = logits.log_softmax(1).view(runs, len(x), -1)
+        return log_p.logsumexp(0) - torch.tensor(float(runs), device=x.device).log()
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """The deployed decision, int64 [B]; a tie goes to the lowest class index."""
+        return self.scores(x).argmax(1)
+
+    def networks(self) -> dict[str, Network]:
+        """Every network by name, the classifier's included."""
+        found = {self.classifier.name: self.classifier}
+        for purifier in self.purifiers:
+            for module in purifier.modules():
+                if isinstance(module, Network):
+                    found.setdefault(module.name, module)
+        return found
+
+    def calls(self) -> dict[str, tuple[int, int]]:
+        """Images seen so far by each network: (forward, backward)."""
+        return {name: (net.forwards, net.backwards) for name, net in self.networks().items()}
+
+
+def repeat(x: Tensor, times: int) -> Tensor:
+    """`x` [B,...] `times` times over, replicate-major: [times*B,...]."""
+    return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))
+
+
+@contextmanager
+def chunk_size(images: int) -> Iterator[None]:
+    """Network calls of at most `images` images inside the block.
+
+    Raises:
+        BenchError: not a positive multiple of 32 (a shard).
+    """
+    if images <= 0 or images % 32:
+        raise BenchError(f"chunk {images} is not a positive multiple of 32")
+    before, Network.chunk = Network.chunk, images
+    try:
+        yield
+    finally:
+        Network.chunk = before

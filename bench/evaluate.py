@@ -1,0 +1,122 @@
+"""The judge: attack, check, predict again with randomness that the attack never saw.
+
+Pure and public: `evaluate(defense, attack, x, y, threat)` serves people's own scripts too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench import rng
+from bench.attack import Attack, Attacked, Trace
+from bench.defense import Defense
+from bench.errors import BenchError
+from bench.threat import ThreatModel
+
+Calls = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts on one batch of images, and what they cost.
+
+    correct: bool [V, M, B] for V variants (1 without), M draws of the judge, B images.
+    distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
+    (forward, backward). seconds: CPU seconds of this process.
+    """
+
+    attacked: Attacked
+    correct: Tensor
+    distance: Tensor
+    calls: dict[str, dict[str, tuple[int, int]]]
+    trace: dict[str, tuple[float, ...]]
+    seconds: float
+
+
+def evaluate(
+    defense: Defense,
+    attack: Attack,
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    *,
+    draws: int = 1,
+    key: str = "",
+) -> Outcome:
+    """Attack images x [B,C,H,W] in [0,1] with labels y [B], then judge them on fresh draws.
+
+    `key` names the unit of work; every stream of random numbers is seeded from it.
+
+    Raises:
+        BenchError: an attacked image is outside the ball, outside [0,1] or not finite.
+    """
+    began = time.process_time()
+    counts = [defense.calls()]
+    with rng.work(key):
+        with rng.stream("attack"):
+            attacked = attack(defense, x, y, threat)
+        counts.append(defense.calls())
+        points = attacked.x_adv.detach()
+        points = points if attacked.variants else points.unsqueeze(0)
+        distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
+        correct = torch.stack([_judge(defense, point, y, draws) for point in points])
+    counts.append(defense.calls())
+    return Outcome(
+        attacked=attacked,
+        correct=correct,
+        distance=distance,
+        calls=_phases(counts),
+        trace=_summary(attacked.trace) if attacked.trace else {},
+        seconds=time.process_time() - began,
+    )
+
+
+def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
+    if x_adv.shape != x.shape:
+        raise BenchError(f"the attack returned shape {tuple(x_adv.shape)} for {tuple(x.shape)}")
+    distance = threat.distance(x_adv, x)
+    valid = threat.contains(x_adv, x)
+    if not valid.all():
+        worst = int((~valid).nonzero()[0])
+        low, high = float(x_adv[worst].min()), float(x_adv[worst].max())
+        raise BenchError(
+            f"the attack broke its threat model {threat}: image {worst} of the shard has "
+            f"distance {float(distance[worst]):.6g} and pixels in [{low:.4g}, {high:.4g}]"
+        )
+    return distance
+
+
+def _judge(defense: Defense, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    rows = []
+    for draw in range(draws):
+        with rng.stream("judge", draw):
+            rows.append(defense.predict(x) == y)
+    return torch.stack(rows)
+
+
+def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:
+    phases = {}
+    for network in counts[0]:
+        start, middle, end = (count[network] for count in counts)
+        phases[network] = {
+            "attack": (middle[0] - start[0], middle[1] - start[1]),
+            "judge": (end[0] - middle[0], end[1] - middle[1]),
+        }
+    return phases
+
+
+def _summary(trace: Trace) -> dict[str, tuple[float, ...]]:
+    """First, last and highest loss and the share of zero gradients, per image."""
+
+    def texts(values: Tensor) -> tuple[float, ...]:
+        return tuple(float(f"{value:.5g}") for value in values.tolist())
+
+    return {
+        "first_loss": texts(trace.loss[0]),
+        "last_loss": texts(trace.loss[-1]),
+        "zero_gradients": texts((trace.grad_norm == 0).float().mean(0)),
+    }

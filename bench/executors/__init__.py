@@ -1,0 +1,1 @@
+"""Where shards are measured: this machine's processes now, a cluster later."""

@@ -1,0 +1,85 @@
+"""Shards on local worker processes, one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from bench.errors import BenchError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def execute(
+    tasks: Iterable[T],
+    measure: Callable[[T], R],
+    start: Callable[[], None],
+    workers: int,
+) -> Iterator[R]:
+    """`measure` of every task, in the order in which they finish.
+
+    `start` prepares a worker (plug-ins, threads); one worker is this very process. A few tasks
+    per worker are handed out at a time, so that stopping loses little.
+
+    Raises:
+        BenchError: a worker died (killed by the system); finished results are already out.
+    """
+    if workers <= 1:
+        start()
+        yield from map(measure, tasks)
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_initialise,
+        initargs=(start,),
+    )
+    try:
+        yield from _results(pool, iter(tasks), measure, workers)
+    except BrokenProcessPool:
+        raise BenchError(
+            "a worker died, perhaps out of memory; run the same command again to continue, "
+            "with fewer --workers if it repeats"
+        ) from None
+    finally:
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+
+
+def _results(
+    pool: ProcessPoolExecutor, tasks: Iterator[T], measure: Callable[[T], R], workers: int
+) -> Iterator[R]:
+    pending: set[Future[R]] = set()
+    while True:
+        for task in tasks:
+            pending.add(pool.submit(measure, task))
+            if len(pending) >= 2 * workers:
+                break
+        if not pending:
+            return
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+
+
+def _initialise(start: Callable[[], None]) -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.join,), daemon=True).start()
+    start()
+
+
+def _follow(join: Callable[[], None]) -> None:
+    join()
+    os._exit(1)

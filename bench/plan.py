@@ -1,0 +1,221 @@
+"""From what was asked to cells and skips; every skip has its reason. No weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from attacks.catalog import GROUPS
+from bench import cost, registry
+from bench.data.base import DatasetInfo
+from bench.data.subsets import load_subset
+from bench.defense import Traits
+from bench.errors import BenchError, unknown
+from bench.registry import PRESETS, AttackPlugin
+from bench.results import SHARD, Cell, Plan, Planned, Skip
+from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
+from bench.threat import MARKERS, ThreatModel
+
+JUDGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user typed. Empty texts and zero mean the data set's default."""
+
+    defenses: Sequence[str]
+    attacks: Sequence[str] = ("all",)
+    dataset: str = "patches"
+    threat: str = ""
+    subset: str = ""
+    images: int = 0
+    seeds: int = 1
+    preset: str = "standard"
+    controls: Sequence[str] | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense with its resolved settings; `named` when the user typed it."""
+
+    label: str
+    spec: DefenseSpec
+    traits: Traits
+    named: bool = False
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """An attack with its resolved settings; `named` when it was typed and not in a group."""
+
+    label: str
+    part: Part
+    plugin: AttackPlugin
+    named: bool
+
+
+@dataclass
+class Draft:
+    """A plan in the making, with the cost of each cell beside it."""
+
+    cells: list[Planned] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    costs: list[cost.Cost] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def make(request: Request) -> tuple[Plan, Draft]:
+    """Expand groups, add the static bases and the controls, resolve, and check every pair.
+
+    Raises:
+        BenchError: an unknown name, key or value; a pair that was named and cannot be.
+    """
+    info = find_info(request.dataset)
+    if request.preset not in PRESETS:
+        raise unknown("preset", request.preset, PRESETS)
+    threat = ThreatModel.parse(request.threat or info.threat)
+    if threat.norm in MARKERS:
+        raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
+    if not request.seeds > 0:
+        raise BenchError("--seeds needs at least 1")
+    draft = Draft()
+    subset = request.subset or info.subset
+    images = _images(request.images, len(load_subset(info.name, subset).index), draft.notes)
+    columns = list(_columns(request, info))
+    for row in _rows(request, info):
+        for column in columns:
+            reason = _skip(row, column, threat)
+            if reason and row.named and column.named:
+                raise BenchError(f"{column.label} against {row.label}: {reason}")
+            if reason:
+                draft.skips.append(Skip(row.label, column.label, reason))
+                continue
+            for seed in range(request.seeds):
+                cell = _cell(row, column, threat, (info.name, subset, seed))
+                _add(draft, row, column, cell, info)
+    plan = Plan(
+        dataset=info.name,
+        subset=subset,
+        threat=str(threat),
+        preset=request.preset,
+        images=images,
+        cells=tuple(draft.cells),
+        skips=tuple(draft.skips),
+        command=request.command,
+    )
+    return plan, draft
+
+
+def find_info(dataset: str) -> DatasetInfo:
+    """The facts of a data set, or a BenchError with the nearest name."""
+    info = registry.find_dataset(dataset).info
+    if info is None:
+        raise BenchError(f"data set '{dataset}' is registered without its facts (info=...)")
+    return info
+
+
+def draws(info: DatasetInfo, random: bool, threat: str) -> int:
+    """M, the judge's fresh predictions: 1 where nothing is random, and for corruptions."""
+    return info.draws if random and threat != "corruption" else 1
+
+
+def _images(asked: int, available: int, notes: list[str]) -> int:
+    rounded = -(-(asked or available) // SHARD) * SHARD
+    if rounded > available:
+        raise BenchError(f"the subset holds {available} images, {asked} were asked for")
+    if asked and rounded != asked:
+        notes.append(f"{asked} images rounded up to {rounded}: whole shards of {SHARD}")
+    return rounded
+
+
+def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
+    typed = [_row(text, info, request.preset, named=True) for text in split_list(request.defenses)]
+    if not typed:
+        raise BenchError("name at least one defense: --defense adp")
+    purified = dict.fromkeys(_classifier(row) for row in typed if not row.traits.identity)
+    controls = info.controls if request.controls is None else request.controls
+    bases = [_row(f"none@{_classifier(row)}", info, request.preset) for row in typed]
+    added = [
+        _row(f"{text}@{classifier}", info, request.preset, control=True)
+        for text in controls
+        for classifier in purified
+    ]
+    seen: set[str] = set()
+    for row in (*typed, *bases, *added):
+        if str(row.spec) not in seen:
+            seen.add(str(row.spec))
+            yield row
+
+
+def _classifier(row: Row) -> str:
+    return row.label.partition("@")[2]
+
+
+def _row(
+    text: str, info: DatasetInfo, preset: str, named: bool = False, control: bool = False
+) -> Row:
+    spec = parse_defense(text)
+    parts = tuple(
+        registry.find_defense(part.name).resolve(part, info.name, preset) for part in spec.parts
+    )
+    classifier = registry.find_classifier(spec.classifier.name).resolve(spec.classifier, info.name)
+    traits = [registry.find_defense(p.name).traits(dict(p.settings)) for p in parts]
+    return Row(str(spec), DefenseSpec(parts, classifier), cost.merge(traits), named, control)
+
+
+def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
+    seen: set[str] = set()
+    for text in split_list(request.attacks):
+        grouped = text in GROUPS
+        for label in GROUPS[text] if grouped else (text,):
+            part = parse_part(label)
+            plugin = _find_attack(part.name)
+            if label not in seen:
+                seen.add(label)
+                part = plugin.resolve(part, info.name, request.preset)
+                yield Column(label, part, plugin, named=not grouped)
+    if not seen:
+        raise BenchError("name at least one attack: --attacks all")
+
+
+def _find_attack(name: str) -> AttackPlugin:
+    if name not in registry.names("attack"):
+        raise unknown("attack or group", name, [*registry.names("attack"), *GROUPS])
+    return registry.find_attack(name)
+
+
+def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
+    norms = column.plugin.norms
+    if not set(norms) & {threat.norm, *MARKERS}:
+        return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
+    return column.plugin.skip(dict(column.part.settings), row.traits)
+
+
+def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
+    dataset, subset, seed = where
+    norms = column.plugin.norms
+    marker = next((m for m in MARKERS if m in norms), None)
+    plugins = [
+        registry.find_dataset(dataset),
+        *(registry.find_defense(part.name) for part in row.spec.parts),
+        registry.find_classifier(row.spec.classifier.name),
+        column.plugin,
+    ]
+    versions = ",".join(f"{p.name}={p.version}" for p in plugins)
+    return Cell(
+        dataset=dataset,
+        subset=subset,
+        defense=str(row.spec),
+        attack=str(column.part),
+        threat=marker or str(threat),
+        seed=seed,
+        versions=f"judge={JUDGE_VERSION},{versions}",
+    )
+
+
+def _add(draft: Draft, row: Row, column: Column, cell: Cell, info: DatasetInfo) -> None:
+    draft.cells.append(Planned(cell, row.label, column.label, row.control))
+    judged = draws(info, row.traits.random, cell.threat)
+    draft.costs.append(cost.estimate(list(row.spec.parts), row.traits, column.part, judged))

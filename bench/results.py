@@ -1,0 +1,251 @@
+"""The result files: raw verdicts per image, one JSON file per shard, whole or absent.
+
+    <results>/<data set>/records/<defense>/<attack>/<digest>/<shard>.json
+    <results>/<data set>/plans/<digest>.json         what one `bench run` asked for, skips included
+
+Readers never write. Merging the work of several machines is copying files. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+
+FORMAT = 1
+SHARD = 32
+"""Images of one shard, the unit of work and of storage."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The identity of one measurement: what was resolved, never what was typed.
+
+    defense and attack are resolved spec texts; versions names each plug-in's version.
+    """
+
+    dataset: str
+    subset: str
+    defense: str
+    attack: str
+    threat: str
+    seed: int
+    versions: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name the cell's folder and seed its randomness."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One shard of one cell, as measured. Everything outside `timing` is reproducible.
+
+    correct: one text of `0`/`1` per (variant, draw), variant-major, a character per image.
+    protocol: the attack's own verdict in the same form, or empty.
+    distance: perturbation norm per image (the largest over variants).
+    queries: deployed predictions per image that the attack asked, or empty.
+    calls: network -> {attack, judge} -> [forward, backward] images.
+    trace: first and last loss and share of zero gradients per image, where there is one.
+    """
+
+    cell: Cell
+    shard: int
+    asked: Mapping[str, str]
+    resolved: Mapping[str, Any]
+    software: Mapping[str, str]
+    weights: Mapping[str, str]
+    index: tuple[int, ...]
+    label: tuple[int, ...]
+    block: tuple[int, ...]
+    variants: tuple[str, ...]
+    draws: int
+    correct: tuple[str, ...]
+    protocol: str
+    distance: tuple[float, ...]
+    queries: tuple[int, ...]
+    calls: Mapping[str, Mapping[str, tuple[int, int]]]
+    trace: Mapping[str, tuple[float, ...]]
+    timing: Mapping[str, Any]
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """One line of JSON, keys in the order of the fields."""
+        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Record:
+        """The record in `text`.
+
+        Raises:
+            BenchError: damaged, foreign, of another format, or inconsistent in its lengths.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise BenchError(f"{where}: format {data['format']}, this version reads {FORMAT}")
+            known = {f.name for f in fields(cls)}
+            data = {key: _freeze(value) for key, value in data.items() if key in known}
+            record = cls(**{**data, "cell": Cell(**data["cell"])})
+            _check(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BenchError(f"{where}: not a whole record ({type(error).__name__})") from None
+        return record
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of a plan, with the labels that its row and column carry on a board."""
+
+    cell: Cell
+    defense: str
+    attack: str
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A combination that a group reached and that cannot be, with its reason."""
+
+    defense: str
+    attack: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one `bench run` asked for: a board is a plan whose cells are measured.
+
+    images: per cell, a multiple of 32. columns: attack label -> resolved settings.
+    """
+
+    dataset: str
+    subset: str
+    threat: str
+    preset: str
+    images: int
+    cells: tuple[Planned, ...]
+    skips: tuple[Skip, ...] = ()
+    command: str = ""
+    format: int = field(default=FORMAT)
+
+    @property
+    def shards(self) -> int:
+        """Shards per cell."""
+        return self.images // SHARD
+
+    def to_json(self) -> str:
+        """Readable JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Plan:
+        """The plan in `text`; a BenchError when it is damaged."""
+        try:
+            data = json.loads(text)
+            cells = tuple(Planned(**{**c, "cell": Cell(**c["cell"])}) for c in data["cells"])
+            skips = tuple(Skip(**s) for s in data["skips"])
+            return cls(**{**data, "cells": cells, "skips": skips})
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
+
+
+class Store:
+    """A folder of result files, or a compressed archive of one (read only)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, planned: Planned, shard: int) -> Path:
+        """Where the record of a shard lies; the names before the digest are for people."""
+        cell = planned.cell
+        folder = self.root / cell.dataset / "records" / slug(planned.defense) / slug(planned.attack)
+        return folder / cell.digest / f"{shard:03d}.json"
+
+    def write(self, planned: Planned, record: Record) -> None:
+        """Write a record whole: a temporary file beside it, then a rename."""
+        _write(self.path(planned, record.shard), record.to_json())
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keep what was asked; the same plan is the same file."""
+        text = plan.to_json()
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = self.root / plan.dataset / "plans" / f"{name}.json"
+        if not path.exists():
+            _write(path, text)
+
+    def plans(self, dataset: str) -> list[Plan]:
+        """Every plan of a data set, in a fixed order."""
+        found = sorted((self.root / dataset / "plans").glob("*.json"))
+        return [Plan.from_json(p.read_text(), str(p)) for p in found]
+
+    def records(self, dataset: str) -> Iterator[Record]:
+        """Every record of a data set, in a fixed order.
+
+        Raises:
+            BenchError: a damaged or foreign file, named.
+        """
+        for path in sorted((self.root / dataset / "records").rglob("*.json")):
+            yield Record.from_json(path.read_text(), str(path))
+
+    def read(self, planned: Planned, shard: int) -> Record | None:
+        """The finished record of a shard of this very cell, or None.
+
+        Raises:
+            BenchError: the file is damaged or belongs to another cell.
+        """
+        path = self.path(planned, shard)
+        if not path.exists():
+            return None
+        record = Record.from_json(path.read_text(), str(path))
+        if record.cell != planned.cell or record.shard != shard:
+            raise BenchError(f"{path}: belongs to another cell; move it away and run again")
+        return record
+
+
+def slug(label: str) -> str:
+    """A label as a folder name: readable, portable, unique enough beside the digest."""
+    return re.sub(r"[^A-Za-z0-9@+=.,-]", "_", label)[:80]
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=".", suffix=".part", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(map(_freeze, value)) if isinstance(value, list) else value
+
+
+def _check(record: Record) -> None:
+    images = len(record.index)
+    rows = (*record.correct, *([record.protocol] if record.protocol else []))
+    if not 0 < images <= SHARD or any(len(row) != images or set(row) - {"0", "1"} for row in rows):
+        raise ValueError("verdicts")
+    if len(record.correct) != max(1, len(record.variants)) * record.draws:
+        raise ValueError("draws")
+    if not len(record.label) == len(record.block) == len(record.distance) == images:
+        raise ValueError("lengths")

@@ -1,0 +1,83 @@
+"""Pending shards to an executor, its records to the store. Knows no defense or attack by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bench.cost import Cost
+from bench.executors import local
+from bench.results import Plan, Record, Store
+from bench.worker import Failure, Setup, Task, measure
+
+Progress = Callable[[Task, float], None]
+
+
+@dataclass
+class Summary:
+    """What a run did. Failures are shards that have no number."""
+
+    measured: int = 0
+    kept: int = 0
+    stale: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def pending(
+    plan: Plan,
+    store: Store,
+    weights: Callable[[str, str], dict[str, str]],
+    summary: Summary,
+    setup: Setup,
+) -> list[Task]:
+    """The shards that have no finished record made with today's weights.
+
+    weights(defense, attack) gives today's sha256 by name.
+
+    Raises:
+        BenchError: a damaged or foreign record; it is named and nothing is overwritten.
+    """
+    tasks = []
+    for planned in plan.cells:
+        today = weights(planned.cell.defense, planned.cell.attack)
+        for shard in range(plan.shards):
+            record = store.read(planned, shard)
+            if record is not None and dict(record.weights) == today:
+                summary.kept += 1
+                continue
+            summary.stale += record is not None
+            tasks.append(Task(planned, shard, plan.preset, setup))
+    return tasks
+
+
+def run(
+    tasks: Sequence[Task],
+    store: Store,
+    workers: int,
+    summary: Summary,
+    progress: Progress = lambda task, seconds: None,
+) -> Summary:
+    """Measure every task and write each record whole as soon as it is there."""
+    if not tasks:
+        return summary
+    by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
+    for result in _measured(tasks, workers):
+        if isinstance(result, Failure):
+            summary.failures.append(result)
+            progress(result.task, 0.0)
+            continue
+        task = by_key[result.cell.digest, result.shard]
+        store.write(task.planned, result)
+        summary.measured += 1
+        progress(task, float(result.timing["seconds"]))
+    return summary
+
+
+def _measured(tasks: Sequence[Task], workers: int) -> Iterator[Record | Failure]:
+    return local.execute(tasks, measure, tasks[0].setup.start, min(workers, len(tasks)))
+
+
+def longest_first(tasks: Sequence[Task], plan: Plan, costs: Sequence[Cost]) -> list[Task]:
+    """Expensive cells first, so that no worker ends alone on one; ties in the plan's order."""
+    total = {p.cell.digest: c.total for p, c in zip(plan.cells, costs, strict=True)}
+    return sorted(tasks, key=lambda task: -total[task.planned.cell.digest])

@@ -1,0 +1,193 @@
+"""The grammar that names everything, and the resolution of settings. Imports nothing heavy.
+
+defense = part[+part...][@classifier]      part = name[:key=value,...]      attack = part
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from bench.errors import BenchError, nearest
+
+Value = str | int | float | bool
+Settings = Mapping[str, Value]
+
+DEFAULT_CLASSIFIER = "natural"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a numeric setting, for `Annotated[float, Range(0, 1)]` in a factory's signature."""
+
+    low: float
+    high: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One name with the settings that were typed (text) or resolved (values)."""
+
+    name: str
+    settings: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        if self.name == "file":
+            return f"file:{dict(self.settings)['path']}"
+        pairs = ",".join(f"{key}={show(value)}" for key, value in self.settings)
+        return f"{self.name}:{pairs}" if pairs else self.name
+
+
+@dataclass(frozen=True)
+class DefenseSpec:
+    """Purifiers in order, and the classifier behind them."""
+
+    parts: tuple[Part, ...]
+    classifier: Part
+
+    def __str__(self) -> str:
+        return f"{'+'.join(map(str, self.parts))}@{self.classifier}"
+
+
+def show(value: Value) -> str:
+    """The one text of a value: what `coerce` reads back unchanged."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def parse_part(text: str) -> Part:
+    """`name[:key=value,...]` to a Part whose values are still text.
+
+    Raises:
+        BenchError: no name, or a setting that is not `key=value`.
+    """
+    text = text.strip()
+    name, _, rest = text.partition(":")
+    if name == "file":
+        if not rest:
+            raise BenchError("'file:' needs a path: @file:PATH")
+        return Part("file", (("path", rest),))
+    if not _NAME.fullmatch(name):
+        raise BenchError(f"'{text}' is not a name; write name or name:key=value,key=value")
+    pairs: dict[str, Value] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise BenchError(f"'{item}' in '{text}' is not key=value")
+        if key.strip() in pairs:
+            raise BenchError(f"'{key.strip()}' is set twice in '{text}'")
+        pairs[key.strip()] = value.strip()
+    return Part(name, tuple(pairs.items()))
+
+
+def parse_defense(text: str) -> DefenseSpec:
+    """`part[+part...][@classifier]`; without a classifier, the naturally trained one."""
+    purifiers, at, classifier = text.strip().partition("@")
+    if at and not classifier:
+        raise BenchError(f"'{text}' names no classifier after '@'")
+    # "+" also stands in numbers such as 1e+3: a part begins with a letter.
+    parts = tuple(parse_part(part) for part in re.split(r"\+(?=[A-Za-z])", purifiers))
+    return DefenseSpec(parts, parse_part(classifier or DEFAULT_CLASSIFIER))
+
+
+def split_list(texts: Iterable[str]) -> list[str]:
+    """Comma lists to single specs: `a:x=1,y=2,b` is `a:x=1,y=2` and `b`; `@file:` takes the rest.
+
+    A token with `=` and no `:` of its own continues the spec before it.
+    """
+    specs: list[str] = []
+    for text in texts:
+        head, marker, path = text.partition("@file:")
+        tokens = [token for token in head.split(",") if token.strip()]
+        own: list[str] = []
+        for token in tokens:
+            if own and "=" in token and ":" not in token.split("=")[0]:
+                own[-1] += f",{token.strip()}"
+            else:
+                own.append(token.strip())
+        if marker:
+            own = own or [""]
+            own[-1] += marker + path
+        specs += own
+    return specs
+
+
+def coerce(owner: str, key: str, value: Value, hint: Any) -> Value:
+    """`value` as the type that the factory declares for `key`.
+
+    Raises:
+        BenchError: not of that type, outside its Range, or not one of its choices.
+    """
+    base, bounds = (hint, None)
+    if hasattr(hint, "__metadata__"):
+        base = get_args(hint)[0]
+        bounds = next((m for m in hint.__metadata__ if isinstance(m, Range)), None)
+    if get_origin(base) is Literal:
+        choices = [str(choice) for choice in get_args(base)]
+        if str(value) not in choices:
+            raise BenchError(
+                f"{owner}: {key}={value} is not allowed{nearest(str(value), choices)} "
+                f"(one of: {', '.join(choices)})"
+            )
+        return str(value)
+    try:
+        result: Value = _CASTS[base](value)
+    except (ValueError, ZeroDivisionError):
+        raise BenchError(f"{owner}: {key}={value} is not {_NOUNS[base]}") from None
+    if bounds and isinstance(result, int | float) and not bounds.low <= result <= bounds.high:
+        raise BenchError(
+            f"{owner}: {key}={value} is out of range ({bounds.low:g} to {bounds.high:g})"
+        )
+    return result
+
+
+def resolve(
+    owner: str, hints: Mapping[str, Any], layers: Iterable[Settings], typed: Settings
+) -> dict[str, Value]:
+    """Later layers win, what was typed wins over all; every key must be in `hints`."""
+    merged: dict[str, Value] = {}
+    for layer in (*layers, typed):
+        for key, value in layer.items():
+            if key not in hints:
+                raise BenchError(
+                    f"{owner} has no setting '{key}'{nearest(key, hints)} "
+                    f"(settings: {', '.join(hints) or 'none'})"
+                )
+            merged[key] = coerce(owner, key, value, hints[key])
+    return {key: merged[key] for key in hints if key in merged}
+
+
+def number(text: Value) -> float:
+    """`0.03`, `3e-2` or a fraction `8/255`."""
+    if isinstance(text, str) and "/" in text:
+        top, bottom = text.split("/")
+        return float(top) / float(bottom)
+    result = float(text)
+    if math.isnan(result):
+        raise ValueError(text)
+    return result
+
+
+def _boolean(text: Value) -> bool:
+    if isinstance(text, bool):
+        return text
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(text).lower() not in words:
+        raise ValueError(text)
+    return words[str(text).lower()]
+
+
+def _integer(text: Value) -> int:
+    result = number(text)
+    if not result.is_integer():
+        raise ValueError(text)
+    return int(result)
+
+
+_CASTS: dict[Any, Any] = {float: number, int: _integer, bool: _boolean, str: str}
+_NOUNS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}

@@ -1,0 +1,101 @@
+"""What an attacker may change: the norm ball, its projection and its steepest direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError, unknown
+from bench.spec import number
+
+NORMS = ("linf", "l2")
+# Not balls: an unchanged image, and images that a corruption made (only their range is checked).
+MARKERS = ("none", "corruption")
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """A ball of radius `eps` around each image, in [0,1] pixel units, intersected with [0,1].
+
+    `norm` is `linf` or `l2`; the markers `none` (x_adv is x) and `corruption` (any image) have
+    eps 0 and serve cells that are not attacks within a ball.
+    """
+
+    norm: str
+    eps: float
+
+    @classmethod
+    def parse(cls, text: str) -> ThreatModel:
+        """`linf:8/255`, `l2:0.5`, `none`, `corruption`.
+
+        Raises:
+            BenchError: unknown norm, or an eps that is not a positive number.
+        """
+        norm, _, radius = text.strip().partition(":")
+        if norm in MARKERS and not radius:
+            return cls(norm, 0.0)
+        if norm not in NORMS:
+            raise unknown("threat", norm, NORMS)
+        try:
+            eps = number(radius)
+        except (ValueError, ZeroDivisionError):
+            eps = 0.0
+        if not 0 < eps < float("inf"):
+            raise BenchError(f"threat '{text}' needs a positive eps, such as {norm}:8/255")
+        return cls(norm, eps)
+
+    def __str__(self) -> str:
+        if self.norm in MARKERS:
+            return self.norm
+        levels = self.eps * 255
+        if abs(levels - round(levels)) < 1e-9:
+            return f"{self.norm}:{round(levels)}/255"
+        return f"{self.norm}:{self.eps:.6g}"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The norm of the perturbation, [B]; l2 for `corruption`."""
+        delta = (x_adv - x).flatten(1)
+        size: Tensor = delta.abs().amax(1) if self.norm in ("linf", "none") else delta.norm(dim=1)
+        return size
+
+    def contains(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Which images are finite, in [0,1] and in the ball (within float rounding), bool [B]."""
+        flat = x_adv.flatten(1)
+        valid = flat.isfinite().all(1) & (flat >= 0).all(1) & (flat <= 1).all(1)
+        if self.norm == "corruption":
+            return valid
+        slack = TOLERANCE if self.norm != "l2" else TOLERANCE * max(1.0, self.eps) * 10
+        return valid & (self.distance(x_adv, x) <= self.eps + slack)
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest point of the ball, then of [0,1] (which keeps it in the ball)."""
+        delta = x_adv - x
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        else:
+            norms = _norms(delta)
+            delta = delta * (self.eps / norms.clamp_min(self.eps))
+        return (x + delta).clamp(0, 1)
+
+    def random_start(self, x: Tensor) -> Tensor:
+        """A uniform point of the ball, clipped to [0,1], from the global generator."""
+        if self.norm == "linf":
+            return (x + torch.empty_like(x).uniform_(-self.eps, self.eps)).clamp(0, 1)
+        direction = torch.randn_like(x)
+        size = x[0].numel()
+        radius = torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype) ** (1 / size)
+        return (x + self.eps * radius * direction / _norms(direction)).clamp(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The unit step that raises a linear loss most: the sign, or g / ||g||; 0 where g is 0."""
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / _norms(gradient).clamp_min(1e-12)
+
+
+def _norms(x: Tensor) -> Tensor:
+    norms: Tensor = x.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (x.dim() - 1))

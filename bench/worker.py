@@ -1,0 +1,185 @@
+"""One shard of one cell, measured: names in, a Record out. This is what every executor runs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import build, plan, registry
+from bench.data.subsets import load_subset
+from bench.defense import Network
+from bench.errors import BenchError
+from bench.evaluate import Outcome, evaluate
+from bench.results import SHARD, Planned, Record
+from bench.spec import parse_defense, parse_part
+from bench.threat import ThreatModel
+
+SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs before its first shard. It changes no verdict, only where and how fast.
+
+    chunk: images per network call, a multiple of 32. threads: of torch, per worker.
+    """
+
+    device: str = "cpu"
+    chunk: int = SHARD
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    weights: tuple[tuple[str, str], ...] = ()
+
+    def start(self) -> None:
+        """Prepare this process."""
+        torch.set_num_threads(self.threads)
+        Network.chunk = self.chunk
+        registry.load(self.plugins)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard of one planned cell, and how to run it."""
+
+    planned: Planned
+    shard: int
+    preset: str
+    setup: Setup = field(default_factory=Setup)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard that could not be measured, and why, in one line."""
+
+    task: Task
+    reason: str
+
+
+def measure(task: Task) -> Record | Failure:
+    """The record of a shard; a Failure (never a number) when anything goes wrong."""
+    try:
+        return _measure(task)
+    except BenchError as error:
+        return Failure(task, str(error))
+    except Exception as error:
+        return Failure(task, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _measure(task: Task) -> Record:
+    began = time.perf_counter()
+    cell, setup = task.planned.cell, task.setup
+    context = build.context(cell.dataset, torch.device(setup.device), dict(setup.weights))
+    defense = build.defense(cell.defense, context)
+    attack = build.attack(cell.attack, context)
+    subset = load_subset(cell.dataset, cell.subset)
+    rows = slice(task.shard * SHARD, (task.shard + 1) * SHARD)
+    index = subset.index[rows]
+    images = build.dataset(cell.dataset).images(subset.split)
+    x = images.x[list(index)].to(setup.device)
+    y = images.y[list(index)].to(setup.device)
+    draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
+    outcome = evaluate(
+        defense,
+        attack,
+        x,
+        y,
+        ThreatModel.parse(cell.threat),
+        draws=draws,
+        key=f"{cell.digest}/{task.shard}",
+    )
+    return Record(
+        cell=cell,
+        shard=task.shard,
+        asked={
+            "defense": task.planned.defense,
+            "attack": task.planned.attack,
+            "preset": task.preset,
+        },
+        resolved=resolved(cell.defense, cell.attack),
+        software=_software(),
+        weights=build.weights_used(cell.defense, cell.attack, context),
+        index=index,
+        label=subset.label[rows],
+        block=subset.block[rows],
+        variants=outcome.attacked.variants,
+        draws=draws,
+        **_verdicts(outcome),
+        timing={
+            "seconds": round(outcome.seconds, 3),
+            "wall_seconds": round(time.perf_counter() - began, 3),
+            "device": setup.device,
+            "threads": setup.threads,
+            "chunk": setup.chunk,
+            "machine": platform.machine(),
+        },
+    )
+
+
+def _verdicts(outcome: Outcome) -> dict[str, Any]:
+    def bits(row: torch.Tensor) -> str:
+        return "".join("1" if value else "0" for value in row.tolist())
+
+    attacked = outcome.attacked
+    return {
+        "correct": tuple(bits(row) for variant in outcome.correct for row in variant),
+        "protocol": "" if attacked.protocol is None else bits(attacked.protocol),
+        "distance": tuple(float(f"{d:.6g}") for d in outcome.distance.tolist()),
+        "queries": () if attacked.queries is None else tuple(map(int, attacked.queries.tolist())),
+        "calls": outcome.calls,
+        "trace": outcome.trace,
+    }
+
+
+def resolved(defense: str, attack: str) -> Mapping[str, Any]:
+    """Every setting of a cell as data: parts, classifier and attack by name."""
+    spec, part = parse_defense(defense), parse_part(attack)
+    return {
+        "defense": {p.name: dict(p.settings) for p in spec.parts},
+        "classifier": {spec.classifier.name: dict(spec.classifier.settings)},
+        "attack": {part.name: dict(part.settings)},
+    }
+
+
+@cache
+def _software() -> Mapping[str, str]:
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"python": python, **{name: version(name) for name in SOFTWARE}}
+
+
+def device_option(name: str) -> str:
+    """A device that torch can use here.
+
+    Raises:
+        BenchError: not a device, or not on this machine.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise BenchError(f"device '{name}' cannot be used here; try --device cpu") from None
+    return name
+
+
+def weights_option(dataset: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`NAME=PATH` options of `--weights` to pairs.
+
+    Raises:
+        BenchError: not of that form, or no such file.
+    """
+    pairs = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise BenchError(f"--weights '{text}' is not NAME=PATH (such as score=my.safetensors)")
+        if not Path(path).is_file():
+            raise BenchError(f"--weights {name}: no file '{path}' for data set '{dataset}'")
+        pairs.append((name, str(Path(path).resolve())))
+    return tuple(pairs)

@@ -1,0 +1,1 @@
+"""Purification defenses, one method per file; every module here is scanned for plug-ins."""

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.attack import Attacked, Trace
+from bench.defense import Defense
+from bench.errors import BenchError
+from bench.evaluate import evaluate
+from bench.threat import ThreatModel
+from tests.test_defense import Noise, defense, x
+
+LINF = ThreatModel("linf", 0.1)
+
+
+@dataclass(frozen=True)
+class Move:
+    by: float
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        defense.predict(x)
+        trace = Trace(torch.zeros(2, len(x)), torch.tensor([[0.0] * len(x), [1.0] * len(x)]))
+        return Attacked((x + self.by * torch.rand_like(x)).clamp(max=1.0), trace=trace)
+
+
+def test_verdicts_calls_and_trace() -> None:
+    d = defense(Noise())
+    y = d.predict(x())
+    outcome = evaluate(d, Move(0.1), x(), y, LINF, draws=3, key="a")
+    assert outcome.correct.shape == (1, 3, 5)
+    assert (outcome.distance <= 0.1 + 1e-6).all()
+    assert outcome.calls["classifier"] == {"attack": (20, 0), "judge": (60, 0)}
+    assert outcome.trace["zero_gradients"] == (0.5,) * 5
+
+
+def test_the_work_decides_the_numbers_and_nothing_else() -> None:
+    d = defense(Noise())
+    y = d.predict(x())
+    first = evaluate(d, Move(0.1), x(), y, LINF, draws=6, key="a")
+    torch.rand(3)
+    again = evaluate(d, Move(0.1), x(), y, LINF, draws=6, key="a")
+    other = evaluate(d, Move(0.1), x(), y, LINF, draws=6, key="b")
+    assert torch.equal(first.correct, again.correct)
+    assert torch.equal(first.attacked.x_adv, again.attacked.x_adv)
+    assert not torch.equal(first.attacked.x_adv, other.attacked.x_adv)
+
+
+def test_the_judge_draws_afresh_whatever_the_attack_drew() -> None:
+    """Two attacks that differ only in how much randomness they use face the same judge."""
+
+    @dataclass(frozen=True)
+    class Greedy:
+        draws: int
+
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            torch.rand(self.draws)
+            return Attacked(x)
+
+    d = defense(Noise())
+    y = d.predict(x())
+    rows = [evaluate(d, Greedy(n), x(), y, LINF, draws=8, key="a").correct for n in (1, 50)]
+    assert torch.equal(*rows)
+
+
+@pytest.mark.parametrize("by", [0.2, float("nan")])
+def test_a_violation_is_an_error(by: float) -> None:
+    with pytest.raises(BenchError, match="broke its threat model"):
+        evaluate(defense(), Move(by), x(), torch.zeros(5, dtype=torch.long), LINF)
+
+
+def test_leaving_the_unit_range_is_an_error() -> None:
+    @dataclass(frozen=True)
+    class Out:
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            return Attacked(x - 0.09)
+
+    with pytest.raises(BenchError, match="pixels in"):
+        evaluate(defense(), Out(), x() * 0.05, torch.zeros(5, dtype=torch.long), LINF)
+
+
+def test_variants_are_judged_one_by_one() -> None:
+    @dataclass(frozen=True)
+    class Two:
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            return Attacked(torch.stack([x, 1 - x]), variants=("same", "negative"))
+
+    d = defense()
+    y = d.predict(x())
+    outcome = evaluate(d, Two(), x(), y, ThreatModel.parse("corruption"), draws=1)
+    assert outcome.correct.shape == (2, 1, 5)
+    assert outcome.correct[0].all()
+    assert torch.equal(outcome.correct[1, 0], d.predict(1 - x()) == y)

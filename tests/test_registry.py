@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from bench import registry
+from bench.errors import BenchError
+from bench.registry import Plugin
+from bench.spec import Range, parse_part
+
+
+def purifier(
+    context: object, *, sigma: Annotated[float, Range(0, 1)] = 0.25, steps: int = 10
+) -> None:
+    """Cleans images.
+
+    More words.
+    """
+
+
+PLUGIN = Plugin(
+    "defense",
+    "toy",
+    purifier,
+    tables={"digits": {"sigma": 0.5}, "quick": {"steps": 2}, "quick@digits": {"steps": 3}},
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "dataset", "preset", "resolved"),
+    [
+        ("toy", "patches", "", "toy:sigma=0.25,steps=10"),
+        ("toy", "digits", "", "toy:sigma=0.5,steps=10"),
+        ("toy", "patches", "quick", "toy:sigma=0.25,steps=2"),
+        ("toy", "digits", "quick", "toy:sigma=0.5,steps=3"),
+        ("toy:sigma=1/4,steps=7", "digits", "quick", "toy:sigma=0.25,steps=7"),
+    ],
+)
+def test_settings_resolve_default_data_set_preset_typed(
+    typed: str, dataset: str, preset: str, resolved: str
+) -> None:
+    assert str(PLUGIN.resolve(parse_part(typed), dataset, preset)) == resolved
+
+
+def test_resolving_twice_changes_nothing() -> None:
+    once = PLUGIN.resolve(parse_part("toy"), "digits", "quick")
+    assert PLUGIN.resolve(parse_part(str(once)), "patches", "paper") == once
+
+
+def test_the_first_line_of_the_docstring_is_the_summary() -> None:
+    assert PLUGIN.summary == "Cleans images."
+
+
+def test_every_shipped_plugin_imports() -> None:
+    assert registry.broken() == ()
+
+
+def test_unknown_names_list_what_is_known() -> None:
+    with pytest.raises(BenchError, match="unknown defense 'adpp'; did you mean 'adp'"):
+        registry.find_defense("adpp")
+
+
+def test_a_taken_name_is_refused_and_the_first_stays(tmp_path: Path) -> None:
+    file = tmp_path / "clash.py"
+    file.write_text(
+        "from bench.registry import defense\n"
+        "@defense('none')\n"
+        "def other(context):\n    '''Another.'''\n"
+    )
+    with pytest.raises(BenchError, match="'none' is already registered by defenses.none"):
+        registry.load([str(file)])
+    assert registry.find_defense("none").factory.__module__ == "defenses.none"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("1/0", "ZeroDivisionError"), ("import nothing_here", "nothing_here")]
+)
+def test_a_named_plugin_that_fails_says_why(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    with pytest.raises(BenchError, match=says):
+        registry.load([str(file)])
+
+
+def test_a_missing_plugin_file() -> None:
+    with pytest.raises(BenchError, match="does not exist"):
+        registry.load(["nowhere.py"])

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.results import Cell, Plan, Planned, Record, Skip, Store
+
+CELL = Cell("digits", "512", "none@natural", "clean", "none", 0, "judge=1")
+PLANNED = Planned(CELL, "none@natural", "clean")
+RECORD = Record(
+    cell=CELL,
+    shard=0,
+    asked={"defense": "none@natural"},
+    resolved={"attack": {"clean": {}}},
+    software={"torch": "2"},
+    weights={"natural": "ab"},
+    index=(3, 1),
+    label=(0, 1),
+    block=(3, 1),
+    variants=(),
+    draws=2,
+    correct=("10", "11"),
+    protocol="",
+    distance=(0.0, 0.0),
+    queries=(),
+    calls={"classifier": {"judge": (4, 0)}},
+    trace={},
+    timing={"seconds": 1.0},
+)
+
+
+def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(PLANNED, RECORD)
+    assert store.read(PLANNED, 0) == RECORD
+    assert list(store.records("digits")) == [RECORD]
+    assert store.read(PLANNED, 1) is None
+    assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
+
+
+def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,), (Skip("a", "b", "why"),))
+    store = Store(tmp_path)
+    store.write_plan(plan)
+    store.write_plan(plan)
+    assert store.plans("digits") == [plan]
+    assert plan.shards == 2
+
+
+@pytest.mark.parametrize("field", ["dataset", "defense", "attack", "threat", "versions"])
+def test_every_part_of_the_identity_changes_the_digest(field: str) -> None:
+    assert replace(CELL, **{field: "other"}).digest != CELL.digest
+    assert replace(CELL, seed=1).digest != CELL.digest
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "<html></html>",
+        lambda text: json.dumps({**json.loads(text), "correct": ["1"]}),
+        lambda text: json.dumps({**json.loads(text), "correct": ["1x", "11"]}),
+        lambda text: json.dumps({**json.loads(text), "format": 99}),
+        lambda text: json.dumps({**json.loads(text), "draws": 3}),
+        lambda text: json.dumps([1]),
+    ],
+)
+def test_damaged_records_are_named_and_refused(tmp_path: Path, damage: object) -> None:
+    assert callable(damage)
+    store = Store(tmp_path)
+    store.write(PLANNED, RECORD)
+    path = store.path(PLANNED, 0)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(BenchError, match=path.name):
+        store.read(PLANNED, 0)
+
+
+def test_a_foreign_record_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.path(PLANNED, 0)
+    store.write(PLANNED, RECORD)
+    path.write_text(replace(RECORD, cell=replace(CELL, seed=5)).to_json())
+    with pytest.raises(BenchError, match="another cell"):
+        store.read(PLANNED, 0)
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(BenchError, match="cannot write"):
+        Store(blocker).write(PLANNED, RECORD)

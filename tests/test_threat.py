@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import BenchError
+from bench.threat import ThreatModel
+
+BALLS = st.builds(ThreatModel, st.sampled_from(["linf", "l2"]), st.floats(1e-3, 3))
+
+
+def images(seed: int, batch: int = 3) -> torch.Tensor:
+    return torch.rand(batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("text", ["linf:8/255", "l2:0.5", "none", "corruption"])
+def test_text_round_trip(text: str) -> None:
+    assert str(ThreatModel.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["linf", "linf:0", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""])
+def test_bad_threats(text: str) -> None:
+    with pytest.raises(BenchError):
+        ThreatModel.parse(text)
+
+
+@settings(max_examples=40)
+@given(BALLS, st.integers(0, 10**6))
+def test_projection_lands_inside_and_moves_nothing_that_is_inside(
+    threat: ThreatModel, seed: int
+) -> None:
+    x = images(seed)
+    far = x + 3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed + 1))
+    inside = threat.project(far, x)
+    assert threat.contains(inside, x).all()
+    torch.testing.assert_close(threat.project(inside, x), inside)
+
+
+@settings(max_examples=40)
+@given(BALLS, st.integers(0, 10**6))
+def test_random_start_is_inside(threat: ThreatModel, seed: int) -> None:
+    x = images(seed)
+    assert threat.contains(threat.random_start(x), x).all()
+
+
+def test_contains_sees_every_violation() -> None:
+    threat = ThreatModel("linf", 0.1)
+    x = torch.full((4, 1, 2, 2), 0.95)
+    x_adv = x.clone()
+    x_adv[1, 0, 0, 0] = 0.84  # outside the ball
+    x_adv[2, 0, 0, 0] = 1.04  # inside the ball, outside [0,1]
+    x_adv[3, 0, 0, 0] = float("nan")
+    assert threat.contains(x_adv, x).tolist() == [True, False, False, False]
+
+
+def test_markers() -> None:
+    x = images(0)
+    changed = (x + 0.01).clamp(0, 1)
+    assert not ThreatModel.parse("none").contains(changed, x).any()
+    assert ThreatModel.parse("none").contains(x, x).all()
+    assert ThreatModel.parse("corruption").contains(1 - x, x).all()
+
+
+def test_steepest_maximises_a_linear_loss() -> None:
+    g = torch.tensor([[[[3.0, -4.0]]]])
+    assert torch.equal(ThreatModel("linf", 1.0).steepest(g), torch.tensor([[[[1.0, -1.0]]]]))
+    torch.testing.assert_close(ThreatModel("l2", 1.0).steepest(g), torch.tensor([[[[0.6, -0.8]]]]))
+    assert not ThreatModel("l2", 1.0).steepest(torch.zeros_like(g)).any()
