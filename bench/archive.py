@@ -16,10 +16,16 @@ from bench.errors import BenchError
 from bench.results import FORMAT, Plan, Record, Store
 
 SUFFIX = ".jsonl.xz"
+MACHINE = ("device", "threads", "machine")
+KEPT = ("seconds", *MACHINE)
 
 
 class Source(Protocol):
     """Where tables read from: a folder of result files, or an archive of one."""
+
+    def datasets(self) -> list[str]:
+        """The data sets that anything was planned on."""
+        ...
 
     def plans(self, dataset: str) -> list[Plan]:
         """Every plan of a data set, in a fixed order."""
@@ -57,6 +63,10 @@ class Archive:
             else:
                 self._records.append(Record.from_json(line, where))
 
+    def datasets(self) -> list[str]:
+        """The data sets of the plans."""
+        return sorted({plan.dataset for plan in self._plans})
+
     def plans(self, dataset: str) -> list[Plan]:
         """The plans of a data set, in the file's order."""
         return [plan for plan in self._plans if plan.dataset == dataset]
@@ -74,7 +84,7 @@ def open_results(path: Path) -> Source:
 def pack(source: Source, dataset: str, path: Path) -> int:
     """Write the plans of `dataset` and the records that they ask for; how many records.
 
-    Of `timing` only the seconds are kept, rounded. Packing an archive again changes no byte.
+    Of `timing` only KEPT is kept, seconds rounded. Packing an archive again changes no byte.
 
     Raises:
         BenchError: nothing to pack, damaged results, or `path` cannot be written.
@@ -110,6 +120,7 @@ def _flat(text: str) -> str:
 
 
 def _lean(record: Record) -> Record:
-    seconds = record.timing.get("seconds")
-    kept = {} if seconds is None else {"seconds": round(float(seconds), 2)}
+    kept = {key: record.timing[key] for key in KEPT if key in record.timing}
+    if "seconds" in kept:
+        kept["seconds"] = round(float(kept["seconds"]), 3)
     return replace(record, timing=kept)

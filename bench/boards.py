@@ -136,7 +136,9 @@ def worst(board: Board, row: Row) -> Worst | None:
     asked = {name: e for name, e in row.entries.items() if e.threat in covered}
     ready = {name: entry for name, entry in asked.items() if entry.complete}
     attacks = [name for name, entry in ready.items() if entry.threat == board.threat]
-    if not attacks or mixed_weights(ready.values()):
+    first = ready[attacks[0]].any if attacks else None
+    same = all(first and np.array_equal(e.any.index, first.index) for e in ready.values())
+    if not first or not same or mixed_weights(ready.values()):
         return None
     common = set.intersection(*(set(entry.seeds) for entry in ready.values()))
     values: dict[int, Floats] = {}
@@ -148,7 +150,6 @@ def worst(board: Board, row: Row) -> Worst | None:
         return None
     every = np.concatenate(picks)
     share = {name: float((every == place).mean()) for place, name in enumerate(ready)}
-    first = ready[attacks[0]].any
     missing = tuple(name for name in asked if name not in ready)
     return Worst(values, first.block, first.index, share, missing)
 

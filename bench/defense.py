@@ -48,7 +48,8 @@ class Network(nn.Module):
     ) -> None:
         """Wrap `module` (its method `call` when given), freeze it and put it in eval mode."""
         super().__init__()
-        self.module = module.eval().requires_grad_(False)
+        # The faster layout of convolutions on every device, always: one definition, one rounding.
+        self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.name = name
         self.forwards = 0
         self.backwards = 0
@@ -71,6 +72,8 @@ class Network(nn.Module):
 
     def _one(self, x: Tensor, *args: Tensor) -> Tensor:
         self.forwards += len(x)
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
         out = self._call(x, *args)
         if not torch.isfinite(out).all():
             raise BenchError(f"network '{self.name}' gave NaN or infinite values")

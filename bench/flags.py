@@ -1,4 +1,4 @@
-"""Alarms say that an attack is doubtful; notes say what kind of defense it is. Only from records."""
+"""Alarms say that an attack is doubtful; notes say what a defense is. Only from records."""
 
 from __future__ import annotations
 

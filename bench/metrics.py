@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.archive import MACHINE
 from bench.results import SHARD, Cell, Record
 from bench.stats import Floats, Ints
 
@@ -54,7 +55,8 @@ class Gap:
 class Cost:
     """Network calls per image, attack and judge together; one prediction alone; by network.
 
-    queries: deployed predictions per image that the attack asked. seconds: CPU seconds per image.
+    queries: deployed predictions per image that the attack asked. seconds: CPU seconds per
+    image, None where several machines took part.
     """
 
     forwards: float
@@ -173,13 +175,15 @@ def cost(seeds: Sequence[Measured]) -> Cost:
             predicted += phases["judge"][0] if "judge" in phases else 0
     queries = [float(np.mean(r.queries)) for r in records if r.queries]
     seconds = [float(r.timing["seconds"]) for r in records if "seconds" in r.timing]
+    machines = {tuple(str(r.timing.get(key)) for key in MACHINE) for r in records}
+    timed = len(seconds) == len(records) and len(machines) == 1
     return Cost(
         forwards=sum(forward for forward, _ in networks.values()),
         backwards=sum(backward for _, backward in networks.values()),
         prediction=predicted / judged,
         networks=networks,
         queries=float(np.mean(queries)) if len(queries) == len(records) else None,
-        seconds=sum(seconds) / images if len(seconds) == len(records) else None,
+        seconds=sum(seconds) / images if timed else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,6 @@ class Request:
     seeds: int = 1
     preset: str = "standard"
     controls: Sequence[str] | None = None
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,22 @@ def make(request: Request) -> tuple[Plan, Draft]:
         images=images,
         cells=tuple(draft.cells),
         skips=tuple(draft.skips),
-        command=request.command,
+        command=command(request),
     )
     return plan, draft
+
+
+def command(request: Request) -> str:
+    """The line that asks for this again, on any machine: only what decides the numbers."""
+    words = ["bench", "run"]
+    for flag, values in (("--defense", request.defenses), ("--attacks", request.attacks)):
+        words += [word for value in values for word in (flag, value)]
+    words += ["--dataset", request.dataset, "--preset", request.preset]
+    for value in ["off"] if request.controls == [] else request.controls or ():
+        words += ["--control", value]
+    optional = {"--threat": request.threat, "--images": request.images or ""}
+    words += [word for flag, value in optional.items() if value for word in (flag, str(value))]
+    return shlex.join(words + (["--seeds", str(request.seeds)] if request.seeds > 1 else []))
 
 
 def find_info(dataset: str) -> DatasetInfo:

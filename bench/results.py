@@ -155,6 +155,8 @@ class Plan:
             data = json.loads(text)
             cells = tuple(Planned(**{**c, "cell": Cell(**c["cell"])}) for c in data["cells"])
             skips = tuple(Skip(**s) for s in data["skips"])
+            if data["format"] != FORMAT or data["images"] % SHARD or not data["images"] > 0:
+                raise ValueError("images")
             return cls(**{**data, "cells": cells, "skips": skips})
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
@@ -184,10 +186,14 @@ class Store:
         if not path.exists():
             _write(path, text)
 
+    def datasets(self) -> list[str]:
+        """The data sets that anything was planned on."""
+        return sorted(path.parent.name for path in self.root.glob("*/plans"))
+
     def plans(self, dataset: str) -> list[Plan]:
         """Every plan of a data set, in a fixed order."""
         found = sorted((self.root / dataset / "plans").glob("*.json"))
-        return [Plan.from_json(p.read_text(), str(p)) for p in found]
+        return [Plan.from_json(_read(p), str(p)) for p in found]
 
     def records(self, dataset: str) -> Iterator[Record]:
         """Every record of a data set, in a fixed order.
@@ -196,7 +202,7 @@ class Store:
             BenchError: a damaged or foreign file, named.
         """
         for path in sorted((self.root / dataset / "records").rglob("*.json")):
-            yield Record.from_json(path.read_text(), str(path))
+            yield Record.from_json(_read(path), str(path))
 
     def read(self, planned: Planned, shard: int) -> Record | None:
         """The finished record of a shard of this very cell, or None.
@@ -207,7 +213,7 @@ class Store:
         path = self.path(planned, shard)
         if not path.exists():
             return None
-        record = Record.from_json(path.read_text(), str(path))
+        record = Record.from_json(_read(path), str(path))
         if record.cell != planned.cell or record.shard != shard:
             raise BenchError(f"{path}: belongs to another cell; move it away and run again")
         return record
@@ -236,7 +242,18 @@ def _write(path: Path, text: str) -> None:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BenchError(f"{path}: not a text file; move it away and run again") from None
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def _freeze(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
     return tuple(map(_freeze, value)) if isinstance(value, list) else value
 
 
@@ -249,3 +266,10 @@ def _check(record: Record) -> None:
         raise ValueError("draws")
     if not len(record.label) == len(record.block) == len(record.distance) == images:
         raise ValueError("lengths")
+    if any(len(values) not in (0, images) for values in (record.queries, *record.trace.values())):
+        raise ValueError("lengths")
+    for phases in record.calls.values():
+        if any(min(forward, backward) < 0 for forward, backward in phases.values()):
+            raise ValueError("calls")
+    if not all(isinstance(text, str) for text in (*record.weights, *record.weights.values())):
+        raise TypeError("weights")

@@ -74,7 +74,7 @@ def mean_interval(values: Floats, block: Ints) -> Figure:
     hold the rarer verdict; at 0 or 100 % the effective number is therefore C, the blocks.
     """
     p, n = float(values.mean()), len(values)
-    blocks = len(np.unique(block))
+    place, blocks = _places(block)
     if blocks == n and bool(np.isin(values, (0.0, 1.0)).all()):
         return wilson(p, n)
     if blocks < 2:
@@ -82,10 +82,9 @@ def mean_interval(values: Floats, block: Ints) -> Figure:
     spread = p * (1 - p)
     if spread <= 0:
         return wilson(p, blocks, _student(blocks - 1))
-    informative = min(
-        np.count_nonzero(_sums(values, block)), np.count_nonzero(_sums(1 - values, block))
-    )
-    estimated = _variance(values, block)
+    right, size = _sums(values, place), _sums(np.ones(n), place)
+    informative = int(min((right > 1e-9).sum(), (size - right > 1e-9).sum()))
+    estimated = _variance(right - p * size, n)
     weight = PRIOR_BLOCKS / (PRIOR_BLOCKS + informative)
     variance = (1 - weight) * estimated + weight * max(estimated, spread / blocks)
     return wilson(p, spread / variance, _student(blocks - 1))
@@ -100,18 +99,20 @@ def compare(a: Floats, b: Floats, block: Ints) -> Comparison:
     rows do not get an interval of width zero.
     """
     delta = a - b
-    blocks = len(np.unique(block))
+    place, blocks = _places(block)
     mean = float(delta.mean())
     if blocks < 2:
         return Comparison(Figure(mean, -1.0, 1.0), 1.0, "one block: no test")
     extra = PRIOR_BLOCKS / blocks**2
-    half = _student(blocks - 1) * math.sqrt(_variance(delta, block) + extra)
+    half = _student(blocks - 1) * math.sqrt(
+        _variance(_sums(delta - mean, place), len(delta)) + extra
+    )
     difference = Figure(mean, max(-1.0, mean - half), min(1.0, mean + half))
     both = np.concatenate([a, b])
     if blocks == len(delta) and bool(np.isin(both, (0.0, 1.0)).all()):
         gains, losses = int((delta > 0).sum()), int((delta < 0).sum())
         return Comparison(difference, mcnemar(gains, losses), "McNemar")
-    return Comparison(difference, permutation(_sums(delta, block)), "permutation")
+    return Comparison(difference, permutation(_sums(delta, place)), "permutation")
 
 
 def mcnemar(gains: int, losses: int) -> float:
@@ -156,17 +157,21 @@ def verdict(measured: Figure, reported: float, differs: Sequence[str] = ()) -> s
     return "higher" if low > 0 else "undecided"
 
 
-def _sums(values: Floats, block: Ints) -> Floats:
-    _, place = np.unique(block, return_inverse=True)
-    sums: Floats = np.bincount(place.ravel(), weights=values).astype(np.float64)
+def _places(block: Ints) -> tuple[Ints, int]:
+    """The block of each image as 0..C-1 [N], and C."""
+    found, place = np.unique(block, return_inverse=True)
+    return place.ravel(), len(found)
+
+
+def _sums(values: Floats, place: Ints) -> Floats:
+    sums: Floats = np.bincount(place, weights=values).astype(np.float64)
     return sums
 
 
-def _variance(values: Floats, block: Ints) -> float:
-    """Variance of the mean of `values`, clustered by block, with the correction C/(C-1)."""
-    residual = _sums(values - values.mean(), block)
-    blocks = len(residual)
-    return float(blocks / (blocks - 1) * (residual**2).sum() / len(values) ** 2)
+def _variance(residuals: Floats, n: int) -> float:
+    """Variance of a mean over n images, from the residual sum of each block, with C/(C-1)."""
+    blocks = len(residuals)
+    return float(blocks / (blocks - 1) * (residuals**2).sum() / n**2)
 
 
 @lru_cache(maxsize=8)

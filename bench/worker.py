@@ -20,7 +20,7 @@ from bench.defense import Network
 from bench.errors import BenchError
 from bench.evaluate import Outcome, evaluate
 from bench.results import SHARD, Planned, Record
-from bench.spec import parse_defense, parse_part
+from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
 
 SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
@@ -77,7 +77,7 @@ def measure(task: Task) -> Record | Failure:
 def _measure(task: Task) -> Record:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
-    context = build.context(cell.dataset, torch.device(setup.device), dict(setup.weights))
+    context = build.context(cell.dataset, setup.device, dict(setup.weights))
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
     subset = load_subset(cell.dataset, cell.subset)
@@ -142,10 +142,14 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
 def resolved(defense: str, attack: str) -> Mapping[str, Any]:
     """Every setting of a cell as data: parts, classifier and attack by name."""
     spec, part = parse_defense(defense), parse_part(attack)
+
+    def typed(kind: str, *parts: Part) -> dict[str, Any]:
+        return {p.name: dict(registry.find(kind, p.name).resolve(p, "").settings) for p in parts}
+
     return {
-        "defense": {p.name: dict(p.settings) for p in spec.parts},
-        "classifier": {spec.classifier.name: dict(spec.classifier.settings)},
-        "attack": {part.name: dict(part.settings)},
+        "defense": typed("defense", *spec.parts),
+        "classifier": typed("classifier", spec.classifier),
+        "attack": typed("attack", part),
     }
 
 
@@ -153,19 +157,6 @@ def resolved(defense: str, attack: str) -> Mapping[str, Any]:
 def _software() -> Mapping[str, str]:
     python = ".".join(map(str, sys.version_info[:2]))
     return {"python": python, **{name: version(name) for name in SOFTWARE}}
-
-
-def device_option(name: str) -> str:
-    """A device that torch can use here.
-
-    Raises:
-        BenchError: not a device, or not on this machine.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
-        raise BenchError(f"device '{name}' cannot be used here; try --device cpu") from None
-    return name
 
 
 def weights_option(dataset: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

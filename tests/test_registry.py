@@ -69,7 +69,7 @@ def test_a_taken_name_is_refused_and_the_first_stays(tmp_path: Path) -> None:
         "@defense('none')\n"
         "def other(context):\n    '''Another.'''\n"
     )
-    with pytest.raises(BenchError, match="'none' is already registered by defenses.none"):
+    with pytest.raises(BenchError, match="'none' is already registered by defenses"):
         registry.load([str(file)])
     assert registry.find_defense("none").factory.__module__ == "defenses.none"
 

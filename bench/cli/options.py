@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -73,7 +71,7 @@ def request(
     preset: str,
     controls: tuple[str, ...],
 ) -> Request:
-    """The Request of the shared options, with the command line that made it."""
+    """The Request of the shared options."""
     if images is not None and images <= 0:
         raise BenchError("--images needs a positive number")
     chosen = [text for text in split_list(controls) if text != "off"] if controls else None
@@ -86,10 +84,4 @@ def request(
         seeds=seeds,
         preset=preset,
         controls=chosen,
-        command=command_line(),
     )
-
-
-def command_line() -> str:
-    """What was typed, as a line that can be typed again."""
-    return shlex.join(["bench", *sys.argv[1:]])

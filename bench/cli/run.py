@@ -42,7 +42,7 @@ def run_command(
     from bench.defense import chunk_size
     from bench.results import Store
     from bench.runner import Summary, longest_first, pending, run
-    from bench.worker import Setup, device_option, weights_option
+    from bench.worker import Setup, weights_option
 
     with chunk_size(chunk):
         pass  # refuses a chunk that is not a multiple of 32 before anything else happens
@@ -51,7 +51,8 @@ def run_command(
     registry.load(plugins)
     made, draft = plan.make(request(**asked))
     overrides = weights_option(made.dataset, weights)
-    setup = Setup(device_option(device), chunk, 1, plugins, overrides)
+    build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
+    setup = Setup(device, chunk, 1, plugins, overrides)
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:

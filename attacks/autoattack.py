@@ -1,0 +1,178 @@
+"""AutoAttack (Croce & Hein 2020): the library where it is sound, our variant where it is not.
+
+The library drops an image after one wrong prediction. Against a random defense that counts luck
+as a break, so there an image stays alive until fresh draws agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from attacks.gradients import draws_of
+from attacks.library import LOGGER, GradientMode, View, ball, quiet
+from attacks.select import Best
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.errors import BenchError, unknown
+from bench.registry import attack
+from bench.spec import Range, Settings
+from bench.threat import ThreatModel
+
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+# What each loss needs: DLR reads the third logit, its targeted form the fourth.
+CLASSES = {"apgd-ce": 2, "apgd-dlr": 3, "apgd-t": 4, "fab-t": 2, "square": 2}
+
+
+@dataclass(frozen=True)
+class AutoAttack:
+    """`attacks` of the library on deterministic defenses; APGD-CE and APGD-DLR on random ones.
+
+    attacks: `standard`, or names joined by `+`. steps, targets, queries: their budgets.
+    random_steps, eot, confirm: steps, draws per gradient and agreeing fresh draws for random
+    defenses. gradient: what the library sees of the purifiers (docs/semantics.md).
+    """
+
+    attacks: str = "standard"
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000
+    random_steps: int = 100
+    eot: int = 20
+    confirm: int = 4
+    gradient: GradientMode = "bpda"
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W]; unbroken ones may stay as they are."""
+        view = View(defense, self.gradient)
+        with quiet() as seed, torch.no_grad():
+            classes = view(x[:1]).shape[1]
+            found = (
+                self._random(view, x, y, threat, classes)
+                if defense.random
+                else self._library(view, x, y, threat, (classes, seed))
+            )
+        return Attacked(threat.project(found, x), notes={"runs_per_image": view.seen / len(x)})
+
+    def _library(
+        self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, setup: tuple[int, int]
+    ) -> Tensor:
+        from pyautoattack import AutoAttack as Library
+        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+
+        classes, seed = setup
+        names = [name for name in names_of(self.attacks) if classes >= CLASSES[name]]
+        targets = min(self.targets, classes - 1)
+        adversary = Library(view, attacks=names, seed=seed, version="custom", **ball(threat, x))
+        adversary.verbose = False
+        # APGD derives its checkpoints from the number of steps when it is made.
+        common = {**ball(threat, x), "n_iter": self.steps, "logger": adversary.logger}
+        adversary.apgd = APGDAttack(view, **common)
+        adversary.apgd_targeted = APGDAttack_targeted(view, n_target_classes=targets, **common)
+        adversary.fab.n_iter, adversary.fab.n_restarts = self.steps, 1
+        adversary.fab.n_target_classes = targets
+        adversary.square.n_queries = self.queries
+        found: Tensor = adversary.run_standard_evaluation(x, y, batch_size=len(x))[0]
+        return found
+
+    def _random(
+        self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, classes: int
+    ) -> Tensor:
+        from pyautoattack.autopgd_base import APGDAttack
+
+        best = Best(view.defense, x, y, self.confirm)
+        for loss in ("ce", "dlr"):
+            alive = best.alive
+            if not len(alive) or classes < CLASSES[f"apgd-{loss}"]:
+                continue
+            search: Any = APGDAttack(
+                view,
+                n_iter=self.random_steps,
+                eot_iter=self.eot,
+                loss=loss,
+                logger=quiet_logger(),
+                **ball(threat, x),
+            )
+            search.init_hyperparam(x)
+            highest, _, _, lucky = search.attack_single_run(x[alive], y[alive])
+            for candidate in (highest, lucky):
+                best.offer(threat.project(candidate, x[alive]), alive)
+        return best.x
+
+
+def names_of(attacks: str) -> tuple[str, ...]:
+    """`standard` or names joined by `+` to names of the library's attacks.
+
+    Raises:
+        BenchError: a name that the library does not have.
+    """
+    if attacks == "standard":
+        return STANDARD
+    names = tuple(attacks.split("+"))
+    for name in names:
+        if name not in CLASSES:
+            raise unknown("part of autoattack", name, [*CLASSES, "standard"])
+    if len(set(names)) < len(names):
+        raise BenchError(f"autoattack: attacks={attacks} names one twice")
+    return names
+
+
+def quiet_logger() -> Any:
+    """The library's logger, which `quiet` has silenced."""
+    import logging
+
+    return logging.getLogger(LOGGER)
+
+
+def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
+    """At most, for an image that stays alive to the end."""
+    steps, targets = int(settings["steps"]), int(settings["targets"])
+    parts = {
+        "apgd-ce": steps + 1,
+        "apgd-dlr": steps + 1,
+        "apgd-t": targets * (steps + 2),
+        "fab-t": targets * (2 * steps + 2),
+        "square": int(settings["queries"]),
+    }
+    runs = float(sum(parts[name] for name in names_of(str(settings["attacks"]))))
+    confirming = 0.0
+    if traits.random:
+        runs = 2.0 * (int(settings["random_steps"]) + 1) * int(settings["eot"])
+        confirming = 5.0 * draws_of(int(settings["confirm"]), True) * traits.runs
+    exact = settings["gradient"] == "exact" and not traits.identity
+    return (confirming, runs) if exact else (runs + confirming, 0.0)
+
+
+@attack(
+    "autoattack",
+    source="Croce & Hein 2020; random defenses: APGD-CE and APGD-DLR with EOT",
+    settings={
+        "quick": {
+            "attacks": "apgd-ce+apgd-t+square",
+            "steps": 10,
+            "targets": 3,
+            "queries": 100,
+            "random_steps": 10,
+            "eot": 5,
+        },
+        "standard": {"random_steps": 50, "eot": 5},
+    },
+    cost=_cost,
+)
+def autoattack(
+    *,
+    attacks: str = "standard",
+    steps: Annotated[int, Range(1)] = 100,
+    targets: Annotated[int, Range(1)] = 9,
+    queries: Annotated[int, Range(1)] = 5000,
+    random_steps: Annotated[int, Range(1)] = 100,
+    eot: Annotated[int, Range(1)] = 20,
+    confirm: Annotated[int, Range(1)] = 4,
+    gradient: GradientMode = "bpda",
+) -> AutoAttack:
+    """The library's ensemble; against random defenses a sound variant of its `rand` version."""
+    names_of(attacks)
+    return AutoAttack(attacks, steps, targets, queries, random_steps, eot, confirm, gradient)

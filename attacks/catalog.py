@@ -1,0 +1,245 @@
+"""What the benchmark runs: every attack of the PGD family as one expression, and the groups.
+
+Keyword defaults are the papers'; presets say how much of them is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from attacks.gradients import (
+    Blind,
+    Bpda,
+    Direction,
+    Displacement,
+    Eot,
+    Exact,
+    Gradient,
+    Score,
+    draws_of,
+)
+from attacks.losses import LossName
+from attacks.pgd import PGD, Keep
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.registry import attack
+from bench.spec import Range, Settings
+from bench.threat import ThreatModel
+
+BLIND = ("clean", "classifier-pgd")
+ADAPTIVE = ("bpda", "bpda-eot", "joint-score", "joint-full", "pgd-exact")
+BLACKBOX = ("spsa", "square")
+TRANSFER = ("transfer:source=same", "transfer:source=other")
+CORRUPTION = ("corruption",)
+ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
+GROUPS = {
+    "all": ALL,
+    "blind": (*BLIND, *TRANSFER),
+    "adaptive": ADAPTIVE,
+    "blackbox": BLACKBOX,
+    "corruption": CORRUPTION,
+}
+
+Count = Annotated[int, Range(1)]
+Share = Annotated[float, Range(0, 1)]
+Step = Annotated[float, Range(0)]
+SHORT = {"quick": {"steps": 10}}
+SHORT_EOT = {"quick": {"steps": 10, "eot": 5}}
+
+
+def no_purifier(settings: Settings, traits: Traits) -> str | None:
+    """Without a purifier the bare classifier's gradient is the only one there is."""
+    return "no purifier: duplicate of classifier-pgd" if traits.identity else None
+
+
+def deterministic(settings: Settings, traits: Traits) -> str | None:
+    """One draw says it all, so EOT adds nothing to bpda."""
+    repeated = None if traits.random else "deterministic defense: duplicate of bpda"
+    return no_purifier(settings, traits) or repeated
+
+
+def no_direction(settings: Settings, traits: Traits) -> str | None:
+    """Joint attacks follow the purifier's direction."""
+    missing = None if traits.direction else "no purification direction: bpda attacks it"
+    return no_purifier(settings, traits) or missing
+
+
+def not_exact(settings: Settings, traits: Traits) -> str | None:
+    """Autograd through `forward` would not be the gradient of what the defense computes."""
+    missing = None if traits.exact else "no exact gradient: bpda and square attack it"
+    return no_purifier(settings, traits) or missing
+
+
+def purifications(settings: Settings, traits: Traits) -> float:
+    """Purified runs per image of a PGD: steps x EOT draws x restarts, then choosing a point."""
+    steps, restarts = int(settings["steps"]), int(settings["restarts"])
+    draws = draws_of(int(settings.get("eot", 1)), traits.random)
+    best = settings.get("keep") == "best"
+    points = 1 + restarts * (steps if best else 1) if best or restarts > 1 else 0
+    choosing = points * draws_of(PGD.select, traits.random) * traits.runs
+    return float(steps * restarts * draws + choosing)
+
+
+def forward_only(settings: Settings, traits: Traits) -> tuple[float, float]:
+    """Every purification without a gradient through it."""
+    return purifications(settings, traits), 0.0
+
+
+def classifier_only(settings: Settings, traits: Traits) -> tuple[float, float]:
+    """No purification; where there is no purifier, a run is a classifier call with gradient."""
+    return 0.0, purifications(settings, traits) if traits.identity else 0.0
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The images as they are."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Returns x [B,C,H,W] itself."""
+        return Attacked(x)
+
+
+@attack("clean", norms=("none",))
+def clean() -> Clean:
+    """No attack."""
+    return Clean()
+
+
+@attack("classifier-pgd", source="Yoon et al. 2021, Table 1", settings=SHORT, cost=classifier_only)
+def classifier_pgd(
+    *,
+    steps: Count = 40,
+    step: Step = 0.25,
+    random_start: bool = True,
+    restarts: Count = 1,
+    loss: LossName = "ce",
+) -> PGD:
+    """PGD on the bare classifier: the attacker knows of no purifier."""
+    return PGD(Blind(loss), steps, step, random_start, restarts)
+
+
+@attack("bpda", source="Athalye et al. 2018", settings=SHORT, skip=no_purifier, cost=forward_only)
+def bpda(
+    *,
+    steps: Count = 40,
+    step: Step = 0.25,
+    random_start: bool = False,
+    restarts: Count = 1,
+    keep: Keep = "last",
+    loss: LossName = "ce",
+) -> PGD:
+    """PGD with the classifier's gradient at the purified image."""
+    return PGD(Bpda(loss), steps, step, random_start, restarts, keep)
+
+
+@attack(
+    "bpda-eot",
+    source="Yoon et al. 2021, section 5.1.2: 40 steps, 15 draws",
+    settings=SHORT_EOT,
+    skip=deterministic,
+    cost=forward_only,
+)
+def bpda_eot(
+    *,
+    steps: Count = 40,
+    eot: Count = 15,
+    step: Step = 0.25,
+    random_start: bool = False,
+    restarts: Count = 1,
+    keep: Keep = "last",
+    loss: LossName = "ce",
+) -> PGD:
+    """BPDA averaged over the defense's randomness."""
+    return PGD(Eot(Bpda(loss), eot), steps, step, random_start, restarts, keep)
+
+
+At = Literal["purified", "x"]
+
+
+def _joint(at: At, loss: LossName, eot: int) -> Gradient:
+    return Eot(Bpda(loss), eot) if at == "purified" else Blind(loss)
+
+
+def _joint_cost(full: bool) -> Callable[[Settings, Traits], tuple[float, float]]:
+    def cost(settings: Settings, traits: Traits) -> tuple[float, float]:
+        needed = full or settings["at"] == "purified"
+        return (purifications(settings, traits) if needed else 0.0), 0.0
+
+    return cost
+
+
+@attack(
+    "joint-score",
+    source="Yoon et al. 2021, Table 1 and section 5.1.2",
+    settings=SHORT_EOT,
+    skip=no_direction,
+    cost=_joint_cost(full=False),
+)
+def joint_score(
+    *,
+    steps: Count = 40,
+    eot: Count = 15,
+    step: Step = 0.25,
+    weight: Share = 0.5,
+    at: At = "purified",
+    restarts: Count = 1,
+    loss: LossName = "ce",
+) -> PGD:
+    """BPDA that also follows the score, to where purification would change little.
+
+    at: the classifier's gradient at the purified image, as the paper's EOT runs need, or at x,
+    as its Table 1 prints.
+    """
+    direction: Direction = Score()
+    return PGD(
+        _joint(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
+    )
+
+
+@attack(
+    "joint-full",
+    source="Yoon et al. 2021, Table 1 and section 5.1.2",
+    settings=SHORT_EOT,
+    skip=no_direction,
+    cost=_joint_cost(full=True),
+)
+def joint_full(
+    *,
+    steps: Count = 40,
+    eot: Count = 15,
+    step: Step = 0.25,
+    weight: Share = 0.5,
+    at: At = "purified",
+    restarts: Count = 1,
+    loss: LossName = "ce",
+) -> PGD:
+    """BPDA that also follows the whole purification's displacement P(x) - x (`at`: joint-score)."""
+    direction: Direction = Displacement(eot)
+    return PGD(
+        _joint(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
+    )
+
+
+@attack(
+    "pgd-exact",
+    source="Lee & Kim 2023: 200 steps, 20 draws; through the defense itself, not a surrogate",
+    settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 40, "eot": 10}},
+    skip=not_exact,
+    cost=lambda settings, traits: (0.0, purifications(settings, traits)),
+)
+def pgd_exact(
+    *,
+    steps: Count = 200,
+    eot: Count = 20,
+    step: Step = 0.25,
+    random_start: bool = False,
+    restarts: Count = 1,
+    keep: Keep = "last",
+    loss: LossName = "ce",
+) -> PGD:
+    """PGD with the gradient through the whole purification, averaged over its randomness."""
+    return PGD(Eot(Exact(loss), eot), steps, step, random_start, restarts, keep)

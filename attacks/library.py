@@ -1,0 +1,94 @@
+"""How libraries see a defense: as a model of one tensor; they print nothing and write nothing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.defense import Defense
+from bench.threat import ThreatModel
+
+GradientMode = Literal["bpda", "exact"]
+NORMS = {"linf": "Linf", "l2": "L2"}
+LOGGER = "auto-attack"
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward z, backward as if z were x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, z: Tensor) -> Tensor:
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class View(nn.Module):
+    """One run of a defense as logits [B,K]; its gradient is BPDA's or the exact one.
+
+    Through a sign or an argmax a library would see zeros, hence BPDA unless told otherwise.
+    `seen` counts images.
+    """
+
+    def __init__(self, defense: Defense, gradient: GradientMode = "bpda") -> None:
+        super().__init__()
+        self.defense, self.gradient, self.seen = defense, gradient, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images x [B,C,H,W] in [0,1]."""
+        self.seen += len(x)
+        if self.gradient == "exact" or not (torch.is_grad_enabled() and x.requires_grad):
+            return self.defense.logits(x)
+        with torch.no_grad():
+            z = self.defense.purify(x)
+        moved: Tensor = _StraightThrough.apply(x, z)
+        logits: Tensor = self.defense.classifier(moved)
+        return logits
+
+
+class Scores(nn.Module):
+    """The deployed scores (log mean softmax over `runs`; 0: the defense's own S), no gradient."""
+
+    def __init__(self, defense: Defense, runs: int = 0) -> None:
+        super().__init__()
+        self.defense, self.runs = defense, runs
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [B,K] of images x [B,C,H,W] in [0,1]."""
+        return self.defense.scores(x, self.runs or None)
+
+
+@contextmanager
+def quiet() -> Iterator[int]:
+    """No log line, no warning and no lost random state; gives a seed for the library.
+
+    The library reseeds the global generator (without a seed: from the clock) and ends any trace
+    function.
+    """
+    seed = int(torch.randint(2**31, ()))
+    logger, trace = logging.getLogger(LOGGER), sys.gettrace()
+    before, logger.disabled = logger.disabled, True
+    devices = range(torch.cuda.device_count())
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(seed)
+            yield seed
+    finally:
+        logger.disabled = before
+        sys.settrace(trace)
+
+
+def ball(threat: ThreatModel, x: Tensor) -> dict[str, Any]:
+    """The keyword arguments that every attack of the library takes."""
+    return {"norm": NORMS[threat.norm], "eps": threat.eps, "device": x.device}

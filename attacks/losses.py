@@ -1,0 +1,43 @@
+"""Losses that an attack climbs, per image and from logits or log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.errors import BenchError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+LossName = Literal["ce", "margin", "dlr"]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of `logits` [B,K] at labels `y` [B], [B] >= 0."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Best wrong logit minus the right one, [B]; positive where broken (Carlini & Wagner 2017)."""
+    index = y.unsqueeze(1)
+    right = logits.gather(1, index).squeeze(1)
+    return logits.scatter(1, index, float("-inf")).amax(1) - right
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio, [B]: the margin over the gap from first to third logit.
+
+    Unchanged by shift and scale of the logits (Croce & Hein 2020, eq. 6).
+
+    Raises:
+        BenchError: fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise BenchError("loss=dlr needs at least 3 classes; use loss=ce or loss=margin")
+    top = logits.topk(3, dim=1).values
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+LOSSES: dict[LossName, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

@@ -1,0 +1,120 @@
+"""Square: random search on the deployed scores, no gradient at all (Andriushchenko et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from attacks.gradients import draws_of
+from attacks.library import Scores, ball, quiet
+from attacks.losses import margin
+from attacks.select import Best, Selector
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.registry import attack
+from bench.spec import Range, Settings
+from bench.threat import ThreatModel
+
+# A margin that the library reads as "not broken yet".
+STANDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Square:
+    """The library's Square with `queries` queries per image.
+
+    runs: purifications per query (0: the defense's own S; less is a cheaper proxy). One lucky draw
+    of a random defense ends nothing: an image rests only when `confirm` fresh queries and then
+    `confirm` fresh deployed predictions are all wrong.
+    """
+
+    queries: int = 5000
+    runs: int = 0
+    confirm: int = 4
+    p_init: float = 0.8
+
+    @torch.no_grad()
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W]; those that are wrong already stay as they are."""
+        from pyautoattack.square import SquareAttack
+
+        best = Best(defense, x, y, self.confirm)
+        queries = torch.full_like(y, best.select.draws)
+        alive = best.alive
+        if not len(alive):
+            return Attacked(best.x, queries=queries)
+        with quiet():
+            search = SquareAttack(
+                Scores(defense, self.runs),
+                n_queries=self.queries,
+                p_init=self.p_init,
+                resc_schedule=True,
+                **ball(threat, x),
+            )
+            search.init_hyperparam(x)
+            rounds = (self.runs,) * self.confirm + (0,) * self.confirm if defense.random else ()
+            judge = _Judge(search.predict, best.select, rounds, len(alive))
+            search.margin_and_loss = judge
+            asked, found = search.attack_single_run(x[alive], y[alive])
+        best.offer(threat.project(found, x[alive]), alive)
+        queries[alive] += asked.long() + judge.asked.to(x.device) + best.select.draws
+        return Attacked(best.x, queries=queries)
+
+
+class _Judge:
+    """The library's margin and loss, but broken only where the fresh draws `rounds` agree.
+
+    The loss keeps the query's own margin: it ranks candidates, while the margin ends the search.
+    `asked` counts the confirming predictions per image.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[Tensor], Tensor],
+        select: Selector,
+        rounds: tuple[int, ...],
+        images: int,
+    ) -> None:
+        self.predict, self.select, self.rounds = predict, select, rounds
+        self.asked = torch.zeros(images, dtype=torch.long)
+        self.standing = torch.arange(images)
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        loss = -margin(self.predict(x), y)
+        margins = loss.clamp_min(STANDING)
+        lucky = (loss <= 0).nonzero().squeeze(1)
+        wrong, asked = self.select.wrong(x[lucky], y[lucky], self.rounds)
+        self.asked[self.standing[lucky.cpu()]] += asked.cpu()
+        margins[lucky[wrong]] = -STANDING
+        # The library asks next for those whose margin stayed positive, in the same order.
+        self.standing = self.standing[(margins > 0).cpu()]
+        return margins, loss
+
+
+def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
+    """For an image that stands to the end; what luck costs to refute is not in it."""
+    runs = int(settings["runs"]) or traits.runs
+    confirm = draws_of(int(settings["confirm"]), traits.random)
+    return float(int(settings["queries"]) * runs + 2 * confirm * traits.runs), 0.0
+
+
+@attack(
+    "square",
+    source="Andriushchenko et al. 2020",
+    # Budgets of the presets are ours; runs=1 is a proxy of the deployed S-run prediction.
+    settings={"quick": {"queries": 100, "runs": 1}, "standard": {"queries": 500, "runs": 1}},
+    cost=_cost,
+)
+def square(
+    *,
+    queries: Annotated[int, Range(1)] = 5000,
+    runs: Annotated[int, Range(0)] = 0,
+    confirm: Annotated[int, Range(1)] = 4,
+    p_init: Annotated[float, Range(0.01, 1)] = 0.8,
+) -> Square:
+    """Random search with squares on the deployed scores."""
+    return Square(queries, runs, confirm, p_init)

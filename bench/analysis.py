@@ -1,0 +1,281 @@
+"""What is derived from several cells of a board, and its tidy rows: one figure, one text for it.
+
+Percent with one decimal, everywhere.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from bench.boards import (
+    Board,
+    Entry,
+    Row,
+    Worst,
+    deviation,
+    figure,
+    mean_over,
+    mixed_weights,
+    paired,
+    worst,
+)
+from bench.errors import BenchError
+from bench.metrics import Measured, by_variant, cost, k_of, vote, worst_of
+from bench.stats import Comparison, Figure, holm, mean_interval, verdict
+
+WORST = "worst case"
+ON = "accuracy on "
+FIELDS = (
+    *("dataset", "subset", "preset", "defense", "attack", "threat", "metric"),
+    *("measured", "low", "high", "n", "seeds", "draws"),
+    *("forwards", "backwards", "seconds_per_image", "reported", "external", "verdict", "note"),
+)
+
+
+@dataclass(frozen=True)
+class BoardSpec:
+    """What a board says besides its numbers: `leaderboards/boards/<data set>.toml`.
+
+    reported: (defense, attack) -> {reported, external, differs}, percent, from publications.
+    """
+
+    title: str
+    prose: tuple[str, ...] = ()
+    reported: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A board with what is derived from several of its cells.
+
+    worst: row label -> worst case. best: column -> row label of the best control there.
+    against: (row label, column) -> (difference to that control, p after Holm).
+    """
+
+    board: Board
+    worst: Mapping[str, Worst]
+    best: Mapping[str, str]
+    against: Mapping[tuple[str, str], tuple[Comparison, float]]
+
+    def item(self, row: Row, column: str) -> Entry | Worst | None:
+        """What stands at (row, column), when it has a number."""
+        if column == WORST:
+            return self.worst.get(row.label)
+        return row.complete().get(column)
+
+    def why_blank(self, row: Row, column: str) -> str:
+        """The reason for a missing number at (row, column); empty where there is one."""
+        if self.item(row, column) is not None:
+            return ""
+        if column != WORST:
+            return self.board.blank(row, column)
+        mixed = mixed_weights(row.complete().values())
+        if mixed:
+            return f"cells were measured with different weights of {', '.join(mixed)}"
+        return f"no complete attack within {self.board.threat}"
+
+
+def spec_names() -> list[str]:
+    """The data sets that have a committed board."""
+    found = (files("leaderboards") / "boards").iterdir()
+    return sorted(path.name[: -len(".toml")] for path in found if path.name.endswith(".toml"))
+
+
+def load_spec(dataset: str) -> BoardSpec:
+    """The committed spec of a data set's board, or a plain one where there is none."""
+    path = files("leaderboards") / "boards" / f"{dataset}.toml"
+    if not path.is_file():
+        return BoardSpec(title=f"{dataset}: purification measured")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        reported = {(r["defense"], r["attack"]): r for r in data.get("reported", ())}
+        return BoardSpec(data["title"], tuple(data["prose"]), reported)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"board spec {dataset}.toml is damaged: {error}") from None
+
+
+def how_to_run(dataset: str) -> str:
+    """The line that fills an empty board."""
+    return f"bench run --defense adp --attacks all --dataset {dataset}"
+
+
+def analyse(board: Board) -> Analysis:
+    """Worst cases, the best control of each column, and every row's difference to it."""
+    worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
+    plain = Analysis(board, worst_cases, {}, {})
+    best: dict[str, str] = {}
+    pending: dict[tuple[str, str], Comparison] = {}
+    for column in (*board.columns, WORST):
+        items = [(row, _whole(plain.item(row, column))) for row in board.rows]
+        controls = [(row, item) for row, item in items if row.control and item]
+        if not controls:
+            continue
+        # Ties go to the row that stands first on the board.
+        champion, base = max(controls, key=lambda pair: float(pair[1].values.mean()))
+        best[column] = champion.label
+        for row, item in items:
+            if row.control or item is None or not _same_weights(row, champion):
+                continue
+            comparison = paired(item, base)
+            if comparison is not None:
+                pending[row.label, column] = comparison
+    adjusted = holm([comparison.p for comparison in pending.values()])
+    against = {key: (pending[key], p) for key, p in zip(pending, adjusted, strict=True)}
+    return Analysis(board, worst_cases, best, against)
+
+
+def ranked(analysis: Analysis) -> list[Row]:
+    """Rows from the highest worst case down; rows without one, or with gaps in it, last."""
+
+    def key(row: Row) -> tuple[bool, bool, float]:
+        found = analysis.worst.get(row.label)
+        return (
+            found is None,
+            bool(found and found.missing),
+            -float(found.values.mean()) if found else 0.0,
+        )
+
+    return sorted(analysis.board.rows, key=key)
+
+
+def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
+    """One row per (defense, attack, threat, metric), all text, keys as FIELDS."""
+    rows = [row for board in boards for row in _tidy_board(analyse(board), spec)]
+    if not rows:
+        rows = [{"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}]
+    return [{name: row.get(name, "") for name in FIELDS} for row in rows]
+
+
+def percent(value: float, sign: bool = False) -> str:
+    """A fraction as percent with one decimal; never a negative zero."""
+    text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+    return text.replace("-", "+" if sign else "") if text == "-0.0" else text
+
+
+def p_text(p: float) -> str:
+    """A p value with three decimals, or `<0.001`."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]:
+    board = analysis.board
+    for row in ranked(analysis):
+        for column in (*board.columns, WORST):
+            item = analysis.item(row, column)
+            base = {
+                "dataset": board.dataset,
+                "subset": board.subset,
+                "preset": board.preset,
+                "defense": row.label,
+                "attack": column,
+                "threat": _threat(board, column),
+            }
+            if item is None:
+                note = analysis.why_blank(row, column)
+                yield base | _published(spec, row, column) | {"metric": "accuracy", "note": note}
+                continue
+            base |= _size(board, item)
+            yield base | _headline(analysis, spec, row, column, item)
+            if isinstance(item, Entry):
+                for metric, found in extra_metrics(item):
+                    yield base | {"metric": metric} | _numbers(found)
+            if (row.label, column) in analysis.against:
+                comparison, p = analysis.against[row.label, column]
+                note = f"minus {analysis.best[column]}; {comparison.test}, p after Holm {p_text(p)}"
+                yield (
+                    base
+                    | {"metric": "difference to best control", "note": note}
+                    | _numbers(comparison.difference)
+                )
+
+
+def _headline(
+    analysis: Analysis, spec: BoardSpec, row: Row, column: str, item: Entry | Worst
+) -> dict[str, str]:
+    found = figure(item)
+    cells = {"metric": "accuracy"} | _numbers(found)
+    notes = []
+    if isinstance(item, Worst) and item.missing:
+        notes.append(f"upper bound: not over {', '.join(item.missing)}")
+    spread = deviation(item)
+    if spread is not None:
+        notes.append(f"deviation over seeds {percent(spread)}")
+    cells |= _published(spec, row, column)
+    if "reported" in cells:
+        differs = spec.reported[row.asked, column].get("differs", ())
+        cells["verdict"] = verdict(found, float(cells["reported"]) / 100, differs)
+    return cells | {"note": "; ".join(notes)}
+
+
+def _published(spec: BoardSpec, row: Row, column: str) -> dict[str, str]:
+    given = spec.reported.get((row.asked, column), {})
+    return {name: f"{given[name]:.1f}" for name in ("reported", "external") if name in given}
+
+
+def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:
+    """Vote, worst of K, the attack's own protocol, and corruption groups, where they exist."""
+    found = list(entry.seeds.values())
+    block = entry.any.block
+    k = k_of(min(measured.draws for measured in found))
+    if k:
+        yield "vote", mean_interval(mean_over(vote(m) for m in found), block)
+        yield f"worst of {k}", mean_interval(mean_over(worst_of(m, k) for m in found), block)
+    protocols = [m.protocol.astype(float) for m in found if m.protocol is not None]
+    if len(protocols) == len(found):
+        yield "protocol", mean_interval(mean_over(protocols), block)
+    groups = [by_variant(measured) for measured in found]
+    for name in groups[0]:
+        yield f"{ON}{name}", mean_interval(mean_over(g[name] for g in groups), block)
+
+
+def _size(board: Board, item: Entry | Worst) -> dict[str, str]:
+    cells = {"n": str(board.images), "seeds": str(len(item.seeds))}
+    if isinstance(item, Worst):
+        return cells
+    spent = cost(list(item.seeds.values()))
+    seconds = "" if spent.seconds is None else f"{spent.seconds:.3g}"
+    return cells | {
+        "draws": draws_text(item),
+        "forwards": f"{spent.forwards:.1f}",
+        "backwards": f"{spent.backwards:.1f}",
+        "seconds_per_image": seconds,
+    }
+
+
+def draws_text(*entries: Entry) -> str:
+    """The judge's draws per image, a range where cells differ."""
+    found = {m.draws for entry in entries for m in _all(entry)}
+    if not found:
+        return ""
+    return str(min(found)) if len(found) == 1 else f"{min(found)}-{max(found)}"
+
+
+def _all(entry: Entry) -> list[Measured]:
+    return list(entry.seeds.values())
+
+
+def _numbers(found: Figure) -> dict[str, str]:
+    return {
+        "measured": percent(found.value),
+        "low": percent(found.low),
+        "high": percent(found.high),
+    }
+
+
+def _threat(board: Board, column: str) -> str:
+    if column == WORST:
+        return board.threat
+    entries = (row.entries[column] for row in board.rows if column in row.entries)
+    return next((entry.threat for entry in entries), "")
+
+
+def _whole(item: Entry | Worst | None) -> Entry | Worst | None:
+    return None if isinstance(item, Worst) and item.missing else item
+
+
+def _same_weights(a: Row, b: Row) -> bool:
+    return not mixed_weights([*a.complete().values(), *b.complete().values()])

@@ -1,0 +1,72 @@
+"""`bench table`: leaderboards from stored results. Never imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("table")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of result files, or a packed archive.",
+)
+@click.option("--dataset", default="", metavar="NAME", help="Default: the name of --out.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write: .md (with a .csv beside it) or .csv.",
+)
+@click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
+@click.option("--json", "as_json", is_flag=True, help="Print the tidy rows.")
+@click.option(
+    "--pack", type=click.Path(path_type=Path), help="Write plans and records to one archive."
+)
+def table_command(
+    *, results: Path, dataset: str, out: Path | None, preset: str, as_json: bool, pack: Path | None
+) -> None:
+    """Make the leaderboard of a data set from stored results."""
+    from bench import archive, render
+    from bench.analysis import how_to_run, load_spec, spec_names, tidy
+    from bench.boards import boards
+    from bench.errors import unknown
+
+    if out:
+        render.check_suffix(out)
+    dataset = dataset or _dataset_of(out, pack)
+    source = archive.open_results(results)
+    known = {*source.datasets(), *spec_names()}
+    if dataset not in known:
+        raise unknown("data set", dataset, known)
+    presets = {plan.preset for plan in source.plans(dataset)}
+    if preset and presets and preset not in presets:
+        raise unknown(f"preset on the boards of {dataset}", preset, presets)
+    if pack:
+        count = archive.pack(source, dataset, pack)
+        click.echo(f"{pack}: {count} records", err=True)
+        # What is rendered beside an archive is rendered from it.
+        source = archive.open_results(pack)
+        if not out:
+            return
+    found = boards(source, dataset, preset)
+    spec = load_spec(dataset)
+    if not any(board.measured for board in found):
+        click.echo(f"nothing measured on {dataset}; run: {how_to_run(dataset)}", err=True)
+    if out:
+        for path in render.write(found, spec, dataset, out):
+            click.echo(str(path), err=True)
+    if as_json:
+        click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
+    elif not out:
+        render.show(found, spec, dataset)
+
+
+def _dataset_of(*paths: Path | None) -> str:
+    """`leaderboards/patches.md` is about `patches`."""
+    named = next((path for path in paths if path), None)
+    return named.name.partition(".")[0] if named else "patches"

@@ -1,0 +1,80 @@
+"""`bench train`: every network that a defense needs, or single ones by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option("--dataset", default="patches", show_default=True, metavar="NAME")
+@click.option("--seed", default=0, show_default=True, help="Of initial weights and batches.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; default: $BENCH_HOME.")
+@click.option("--packaged", is_flag=True, help="For maintainers: into the source tree.")
+@click.option("--force", is_flag=True, help="Train again what is there already.")
+@click.option("--device", default="cpu", show_default=True, metavar="NAME")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
+def train_command(
+    specs: tuple[str, ...],
+    *,
+    dataset: str,
+    seed: int,
+    out: Path | None,
+    packaged: bool,
+    force: bool,
+    device: str,
+    plugins: tuple[str, ...],
+) -> None:
+    """Train what SPEC needs: a defense (adp, none@madry, adp:network=ncsnv2@trades) or the name
+    of weights (score, natural). What is there already is kept; a killed run continues.
+    """
+    import torch
+
+    from bench import registry
+    from bench.errors import BenchError
+    from bench.training.needs import exists, needed
+    from bench.training.train import train
+    from bench.zoo.weights import packaged as shipped
+
+    if packaged and out:
+        raise BenchError("--packaged and --out exclude each other")
+    folder = shipped(dataset) if packaged else out
+    registry.load(plugins)
+    torch.set_num_threads(1)
+    found = registry.find_dataset(dataset).factory()
+    for name in needed(specs, dataset):
+        if not force and exists(name, dataset, folder):
+            click.echo(f"{name}: there already (--force trains it again)")
+            continue
+        with _progress(f"{dataset} {name}") as advance:
+            weights = train(name, found, seed=seed, into=folder, device=device, progress=advance)
+        click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar on a terminal, ten plain lines when piped."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda step, steps, loss: _line(title, step, steps, loss)
+        return
+    with Progress(console=console) as bar:
+        row = bar.add_task(title)
+
+        def advance(step: int, steps: int, loss: float) -> None:
+            bar.update(row, total=steps, completed=step, description=f"{title} loss {loss:.4f}")
+
+        yield advance
+
+
+def _line(title: str, step: int, steps: int, loss: float) -> None:
+    # Progress is reported every 50 steps: of those, the ones that complete another tenth.
+    if step == steps or step * 10 // steps > (step - 50) * 10 // steps:
+        click.echo(f"{title}: step {step} of {steps}, loss {loss:.4f}", err=True)

@@ -1,0 +1,104 @@
+"""The contract of attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import build, registry
+from bench.attack import Attack, Attacked
+from bench.contract.common import (
+    Check,
+    images_of,
+    one_line,
+    require,
+    run,
+    same_seed,
+    seeds,
+    settings_typed,
+)
+from bench.defense import Defense, Purifier, Traits
+from bench.rng import work
+from bench.spec import Part
+from bench.threat import MARKERS, ThreatModel
+
+
+def check_attack(part: Part, context: registry.Context) -> list[Check]:
+    """The contract of an attack, on a toy defense so that few attacks need weights.
+
+    Raises:
+        BenchError: an unknown setting.
+    """
+    plugin = registry.find_attack(part.name)
+    plugin.resolve(part, context.dataset, "quick")
+    checks = [run("settings", lambda: settings_typed(plugin))]
+    try:
+        attack = build.attack(part, context, "quick")
+    except Exception as error:
+        return [*checks, Check("builds", False, one_line(error))]
+    checks.append(run("frozen", lambda: _frozen(attack)))
+    x = images_of(context)
+    for norm in plugin.norms:
+        threat = ThreatModel(norm, 0.0 if norm in MARKERS else 0.05)
+        points = partial(_points, attack, _toy(context), x, threat)
+        checks.append(run(f"inside {threat}", partial(_inside, points, x, threat)))
+        checks.append(run(f"seed {threat}", partial(same_seed, points)))
+    return checks
+
+
+def _frozen(attack: Attack) -> str:
+    settings = getattr(type(attack), "__dataclass_params__", None)
+    require(bool(settings and settings.frozen), f"{type(attack).__name__} is not frozen")
+    return "a frozen dataclass"
+
+
+def _points(attack: Attack, defense: Defense, x: Tensor, threat: ThreatModel) -> Tensor:
+    """The attacked images; labels are the toy's own predictions."""
+    with seeds(0):
+        y = defense.predict(x)
+    before = x.clone(), y.clone()
+    with work("contract"):
+        attacked = attack(defense, x, y, threat)
+    require(isinstance(attacked, Attacked), f"gave {type(attacked).__name__}, not Attacked")
+    require(torch.equal(x, before[0]) and torch.equal(y, before[1]), "writes into its input")
+    points = attacked.x_adv.detach()
+    return points if attacked.variants else points[None]
+
+
+def _inside(points: Callable[[], Tensor], x: Tensor, threat: ThreatModel) -> str:
+    with seeds(0):
+        variants = points()
+    for variant in variants:
+        require(variant.shape == x.shape, f"shape {tuple(variant.shape)}, not {tuple(x.shape)}")
+        require(variant.dtype == x.dtype, f"dtype {variant.dtype}, not {x.dtype}")
+        require(bool(threat.contains(variant, x).all()), f"left {threat} or [0,1]")
+    return f"{len(variants)} x {len(x)} images"
+
+
+class _Blur(Purifier):
+    """A random toy purifier with every ability."""
+
+    traits = Traits(random=True, exact=True, direction=True, surrogate=True, runs=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (0.9 * x + 0.05 + 0.02 * torch.randn_like(x)).clamp(0, 1)
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        return 0.9 * x + 0.05
+
+    def direction(self, x: Tensor) -> Tensor:
+        return 0.5 - x
+
+
+def _toy(context: registry.Context) -> Defense:
+    """A small fixed classifier behind `_Blur`."""
+    with seeds(4):
+        network = nn.Sequential(
+            nn.Flatten(), nn.Linear(int(np.prod(context.shape)), 16), nn.Tanh(),
+            nn.Linear(16, context.classes),
+        )  # fmt: skip
+    return Defense(context.network(network, build.CLASSIFIER), [_Blur()])

@@ -1,0 +1,52 @@
+"""The contract of classifiers."""
+
+from __future__ import annotations
+
+import torch
+
+from bench import build, registry
+from bench.contract.common import (
+    Check,
+    close,
+    images_of,
+    one_line,
+    require,
+    run,
+    settings_typed,
+    unchanged,
+)
+from bench.spec import Part
+
+
+def check_classifier(part: Part, context: registry.Context) -> list[Check]:
+    """The contract of a classifier: logits [B,K], the same alone and in a batch, a gradient."""
+    plugin = registry.find_classifier(part.name)
+    plugin.resolve(part, context.dataset)
+    x = images_of(context)
+    checks = [run("settings", lambda: settings_typed(plugin))]
+    try:
+        network = context.network(build.classifier(part, context), build.CLASSIFIER)
+    except Exception as error:
+        return [*checks, Check("builds", False, one_line(error))]
+
+    def logits() -> str:
+        shape = (len(x), context.classes)
+        require(network(x).shape == shape, f"logits are {tuple(network(x).shape)}, not {shape}")
+        return f"logits {shape}"
+
+    def alone() -> str:
+        return close(network(x[:1]), network(x)[:1], "alone and in a batch", 1e-3)
+
+    def gradient() -> str:
+        point = x.clone().requires_grad_()
+        (g,) = torch.autograd.grad(network(point).logsumexp(1).sum(), point)
+        require(bool(g.isfinite().all() and g.any()), "the gradient at the images is zero or NaN")
+        return "finite and not zero"
+
+    checks += [
+        run("logits", logits),
+        run("batch", alone),
+        run("gradient", gradient),
+        run("input", lambda: unchanged(network, x)),
+    ]
+    return checks

@@ -1,0 +1,107 @@
+"""What every contract is made of: a check returns what it found or raises `BrokenError`."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import build, registry
+from bench.errors import BenchError
+from bench.rng import seeded
+from bench.spec import coerce
+
+IMAGES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One line of the contract: what was checked, whether it holds, what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class BrokenError(Exception):
+    """The plug-in breaks the contract."""
+
+
+def run(name: str, action: Callable[[], str]) -> Check:
+    """`action` as a Check; whatever it raises is a failure of the plug-in."""
+    try:
+        return Check(name, True, action())
+    except Exception as error:
+        return Check(name, False, one_line(error))
+
+
+def require(holds: bool, otherwise: str) -> None:
+    """Raise BrokenError(otherwise) unless it holds."""
+    if not holds:
+        raise BrokenError(otherwise)
+
+
+def close(a: Tensor, b: Tensor, what: str, tolerance: float) -> str:
+    """What was compared and the gap, which must not exceed `tolerance`."""
+    gap = (a - b).abs().max().item()
+    require(gap <= tolerance, f"{what} differ by {gap:.3g}")
+    return f"{what}: within {gap:.1e}"
+
+
+def one_line(error: Exception) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    return (
+        text if isinstance(error, BrokenError | BenchError) else f"{type(error).__name__}: {text}"
+    )
+
+
+@contextmanager
+def seeds(torch_seed: int, others: int = 0) -> Iterator[None]:
+    """Torch's generator at one seed, NumPy's and Python's at another; all restored afterwards."""
+    with seeded("contract", torch_seed):
+        np.random.seed(others)
+        random.seed(others)
+        yield
+
+
+def images_of(context: registry.Context) -> Tensor:
+    """A few validation images of the context's data set, [IMAGES,C,H,W]."""
+    images: Tensor = build.dataset(context.dataset).images("validation").x[:IMAGES]
+    return images.clone().to(context.device)
+
+
+def settings_typed(plugin: registry.Plugin) -> str:
+    """Every default is of the type that the factory declares, and there is a docstring."""
+    require(bool(plugin.summary), "the factory has no docstring")
+    for key, default in plugin.defaults.items():
+        require(
+            coerce(plugin.name, key, default, plugin.hints[key]) == default,
+            f"default {key}={default} is not of its declared type",
+        )
+    return f"{len(plugin.defaults)} settings of declared types"
+
+
+def unchanged(function: Callable[[Tensor], Any], x: Tensor) -> str:
+    """The function does not write into its input."""
+    before = x.clone()
+    with torch.no_grad():
+        function(x)
+    require(torch.equal(x, before), "writes into its input")
+    return "left as it was"
+
+
+def same_seed(function: Callable[[], Tensor]) -> str:
+    """Torch's generator is the only source of randomness."""
+    with seeds(0):
+        one = function()
+    with seeds(0, others=1):
+        two = function()
+    require(torch.equal(one, two), "the same torch seed gives another result (other randomness?)")
+    return "the same torch seed, the same result"

@@ -1,0 +1,171 @@
+"""The contract of purifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import build, registry
+from bench.contract.common import (
+    Check,
+    close,
+    images_of,
+    one_line,
+    require,
+    run,
+    same_seed,
+    seeds,
+    settings_typed,
+    unchanged,
+)
+from bench.defense import Network, Purifier
+from bench.errors import BenchError
+from bench.spec import Part
+
+ROUNDING = 1e-4
+"""Largest difference that batching may make, in [0,1] units."""
+
+
+def check_defense(part: Part, context: registry.Context) -> list[Check]:
+    """The contract of a purifier on a few validation images."""
+    plugin = registry.find_defense(part.name)
+    x = images_of(context)
+    settings = dict(plugin.resolve(part, context.dataset).settings)
+    checks = [run("settings", lambda: settings_typed(plugin))]
+    try:
+        purifier = build.purifier(part, context)
+    except Exception as error:
+        return [*checks, Check("builds", False, one_line(error))]
+    for name, action in {
+        "images": lambda: _like(_purify(purifier, x), x),
+        "input": lambda: unchanged(purifier, x),
+        "seed": lambda: same_seed(torch.no_grad()(lambda: purifier(x))),
+        "random": lambda: _random(purifier, x),
+        "batch": lambda: _batch(part, context, x),
+        "gradient": lambda: _gradient(purifier, x),
+        "direction": lambda: _optional(purifier, "direction", x),
+        "surrogate": lambda: _optional(purifier, "surrogate", x),
+        "networks": lambda: _networks(purifier),
+        "calls": lambda: _calls(purifier, plugin.calls(settings), x),
+    }.items():
+        checks.append(run(name, action))
+    return checks
+
+
+def _like(out: Tensor, x: Tensor) -> str:
+    require(out.shape == x.shape, f"shape {tuple(out.shape)}, not {tuple(x.shape)}")
+    require(out.dtype == x.dtype, f"dtype {out.dtype}, not {x.dtype}")
+    require(bool(out.isfinite().all()), "NaN or infinite values")
+    require(bool(((out >= 0) & (out <= 1)).all()), "values outside of [0,1]")
+    return f"{tuple(out.shape)} {str(out.dtype).removeprefix('torch.')} in [0,1]"
+
+
+def _random(purifier: Purifier, x: Tensor) -> str:
+    with seeds(0):
+        one = purifier(x)
+    with seeds(1):
+        two = purifier(x)
+    differ, declared = not torch.equal(one, two), purifier.traits.random
+    require(differ == declared, f"declared random={declared}, two draws differ: {differ}")
+    return "two draws differ" if differ else "two draws are equal"
+
+
+def _batch(part: Part, context: registry.Context, x: Tensor) -> str:
+    quiet = _deterministic(part, context)
+    if quiet is None:
+        return "not checked: random at every setting"
+    purifier = build.purifier(quiet, context)
+    return close(purifier(x[:1]), purifier(x)[:1], f"alone and in a batch ({quiet})", ROUNDING)
+
+
+def _deterministic(part: Part, context: registry.Context) -> Part | None:
+    """`part` itself, or with one setting at 0, such that two draws are equal."""
+    plugin = registry.find_defense(part.name)
+    typed = dict(part.settings)
+    tries = [part, *(Part(part.name, tuple({**typed, k: 0}.items())) for k in plugin.defaults)]
+    for candidate in tries:
+        try:
+            if not build.traits(candidate, context).random:
+                return candidate
+        except BenchError:
+            continue
+    return None
+
+
+def _gradient(purifier: Purifier, x: Tensor) -> str:
+    """Central difference along the gradient, detached quantities held (docs/semantics.md)."""
+    if not purifier.traits.exact:
+        return "not exact: attacks pass the gradient on unchanged"
+    # Off the borders and off ties, where clipping and medians have no derivative.
+    with seeds(2):
+        x = 0.1 + 0.8 * x + 0.1 * (torch.rand_like(x) - 0.5)
+        v = torch.randn_like(x)
+
+    def value(point: Tensor) -> Tensor:
+        with seeds(3):
+            total: Tensor = (purifier(point).double() * v).sum()
+            return total
+
+    hold: Callable[[], Any] = getattr(purifier, "hold", nullcontext)
+    point = x.clone().requires_grad_()
+    with hold():
+        with torch.enable_grad():
+            out = value(point)
+            require(out.requires_grad, "declared exact, yet no gradient reaches the images")
+            (g,) = torch.autograd.grad(out, point)
+        slope = g.double().norm().item()
+        require(0 < slope < float("inf"), f"declared exact, yet the gradient has norm {slope}")
+        step = 2e-4 * x.numel() ** 0.5
+        along = step * g / g.norm()
+        with torch.no_grad():
+            measured = ((value(x + along) - value(x - along)) / (2 * step)).item()
+    require(
+        abs(measured - slope) <= 0.03 * slope,
+        f"declared exact, yet autograd says {slope:.4g}, finite differences {measured:.4g}",
+    )
+    return f"autograd {slope:.4g}, finite differences {measured:.4g}"
+
+
+def _optional(purifier: Purifier, name: str, x: Tensor) -> str:
+    declared = bool(getattr(purifier.traits, name))
+    overridden = getattr(type(purifier), name) is not getattr(Purifier, name)
+    require(declared == overridden, f"declared {declared}, method defined: {overridden}")
+    if not declared:
+        return "none"
+    with torch.no_grad(), seeds(0):
+        out = getattr(purifier, name)(x)
+    require(out.shape == x.shape, f"shape {tuple(out.shape)}, not {tuple(x.shape)}")
+    require(bool(out.isfinite().all()), "NaN or infinite values")
+    return "like the images"
+
+
+def _networks(purifier: Purifier) -> str:
+    networks = [m for m in purifier.modules() if isinstance(m, Network)]
+    inside = {id(p) for network in networks for p in network.parameters()}
+    outside = [name for name, p in purifier.named_parameters() if id(p) not in inside]
+    require(not outside, f"parameters outside of context.network(...): {', '.join(outside[:3])}")
+    return ", ".join(sorted(network.name for network in networks)) or "none"
+
+
+def _calls(purifier: Purifier, declared: Any, x: Tensor) -> str:
+    networks = {m.name: m for m in purifier.modules() if isinstance(m, Network)}
+    before = {name: network.forwards for name, network in networks.items()}
+    _purify(purifier, x)
+    for name, network in networks.items():
+        seen = (network.forwards - before[name]) / len(x)
+        require(
+            seen <= declared.get(name, 0),
+            f"{seen:g} calls of '{name}' per image, declared {declared.get(name, 0)}",
+        )
+    return ", ".join(f"{count} of '{name}'" for name, count in declared.items()) or "none"
+
+
+@torch.no_grad()
+def _purify(purifier: Purifier, x: Tensor) -> Tensor:
+    with seeds(0):
+        out: Tensor = purifier(x)
+    return out

@@ -1,0 +1,75 @@
+"""Neutral tables to files and screens; the suffix names the renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.analysis import BoardSpec, tidy
+from bench.boards import Board
+from bench.errors import BenchError, nearest
+from bench.tables import document
+
+
+def to_markdown(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
+    """The boards of a data set as Markdown."""
+    from bench.render import markdown as renderer
+
+    return renderer.render(document(boards, spec, dataset))
+
+
+def to_csv(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
+    """The boards of a data set as tidy CSV."""
+    from bench.render import csv as renderer
+
+    return renderer.render(tidy(boards, spec, dataset))
+
+
+Renderer = Callable[[list[Board], BoardSpec, str], str]
+RENDERERS: dict[str, Renderer] = {".md": to_markdown, ".csv": to_csv}
+# A file for people brings the numbers for machines with it.
+COMPANIONS = {".md": (".csv",)}
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file that nothing here can write.
+
+    Raises:
+        BenchError: what is allowed, and the nearest.
+    """
+    if path.suffix not in RENDERERS:
+        allowed = ", ".join(RENDERERS)
+        hint = nearest(path.suffix, RENDERERS)
+        raise BenchError(f"--out '{path}' does not end in one of {allowed}{hint}")
+
+
+def write(boards: list[Board], spec: BoardSpec, dataset: str, out: Path) -> list[Path]:
+    """Write `out` and its companions; the files written.
+
+    Raises:
+        BenchError: an unknown suffix, or a file that cannot be written.
+    """
+    check_suffix(out)
+    paths = [out, *(out.with_suffix(suffix) for suffix in COMPANIONS.get(out.suffix, ()))]
+    texts = [RENDERERS[path.suffix](boards, spec, dataset) for path in paths]
+    for path, text in zip(paths, texts, strict=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+    return paths
+
+
+def show(boards: list[Board], spec: BoardSpec, dataset: str) -> None:
+    """Print the boards: laid out for a terminal, Markdown where the output is piped."""
+    import sys
+
+    if not sys.stdout.isatty():
+        sys.stdout.write(to_markdown(boards, spec, dataset))
+        return
+    from rich.console import Console
+
+    from bench.render import terminal
+
+    terminal.show(document(boards, spec, dataset), Console())

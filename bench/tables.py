@@ -1,0 +1,274 @@
+"""A board as neutral tables of text: what every renderer lays out, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bench.analysis import (
+    ON,
+    WORST,
+    Analysis,
+    BoardSpec,
+    analyse,
+    draws_text,
+    extra_metrics,
+    how_to_run,
+    p_text,
+    percent,
+    ranked,
+)
+from bench.boards import CLEAN, CORRUPTION, Board, Entry, Row, Worst, deviation, figure
+from bench.flags import Flag, flags
+from bench.metrics import cost
+from bench.results import Record
+from bench.stats import Comparison, Figure
+
+PRESET_NOTES = {
+    "quick": "quick: few steps, draws of noise and queries. It shows that everything works; "
+    "the standard preset is what may be quoted.",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells under a heading; `major` tables open a board."""
+
+    heading: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    major: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines under a heading, as a bulleted list or as commands."""
+
+    heading: str
+    lines: tuple[str, ...]
+    commands: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """A title, opening prose, and the boards' tables in order."""
+
+    title: str
+    prose: tuple[str, ...]
+    blocks: tuple[Table | Listing, ...]
+
+
+def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:
+    """Every board of a data set as one document; without boards, the line that fills it."""
+    if not boards:
+        how = Listing("Nothing is measured yet; run", (how_to_run(dataset),), commands=True)
+        empty = Table(dataset, _header(["clean"]), (), major=True)
+        return Document(spec.title, spec.prose, (empty, how))
+    blocks = [block for board in boards for block in _board_blocks(analyse(board))]
+    return Document(spec.title, spec.prose, tuple(blocks))
+
+
+def figure_text(found: Figure, sign: bool = False) -> str:
+    """`83.2 [79.8, 86.1]`, percent."""
+    low, high = percent(found.low, sign), percent(found.high, sign)
+    return f"{percent(found.value, sign)} [{low}, {high}]"
+
+
+def _board_blocks(analysis: Analysis) -> Iterator[Table | Listing]:
+    board = analysis.board
+    rows = ranked(analysis)
+    yield _main(analysis, rows)
+    yield from _corruption(board, rows)
+    yield from _differences(analysis, rows)
+    yield from _random(analysis, rows)
+    for kind, heading in (("alarm", "Alarms: this figure is doubtful"), ("note", "Notes")):
+        lines = tuple(_flag_text(flag) for flag in flags(board) if flag.kind == kind)
+        if lines:
+            yield Listing(heading, lines)
+    blank = tuple(
+        f"{row.label} under {column}: {reason}"
+        for row in rows
+        for column in (*board.columns, WORST)
+        if (reason := analysis.why_blank(row, column))
+    )
+    if blank:
+        yield Listing("Blank cells", blank)
+    yield Table("Settings of every row", ("defense", "resolved"), _row_settings(rows))
+    yield Table("Settings of every column", ("attack", "resolved", "for"), _settings(board))
+    commands = (*board.commands, f"bench table --dataset {board.dataset}")
+    yield Listing("How to reproduce", commands, commands=True)
+    yield from _made_with(board)
+
+
+def _header(columns: Iterable[str]) -> tuple[str, ...]:
+    size = ("n", "seeds", "draws", "calls per prediction", "forwards", "backwards")
+    return ("defense", *columns, WORST, *size)
+
+
+def _main(analysis: Analysis, rows: list[Row]) -> Table:
+    board = analysis.board
+    body = []
+    for row in rows:
+        figures = [analysis.item(row, column) for column in (*board.columns, WORST)]
+        body.append((_label(row), *(_cell(item) for item in figures), *_effort(board, row)))
+    heading = (
+        f"{board.dataset}, subset {board.subset}, {board.threat}, preset {board.preset}, "
+        f"{board.images} images"
+    )
+    notes = [
+        "Accuracy in percent with its 95 % interval. Worst case: per image over clean and every "
+        f"attack within {board.threat}; rows are ranked by it.",
+        "Network calls per image: one prediction of the defense; then forwards and backwards of "
+        "all columns together, attack and judge.",
+    ]
+    if board.preset in PRESET_NOTES:
+        notes.append(PRESET_NOTES[board.preset])
+    if any(found.missing for found in analysis.worst.values()):
+        notes.append("<=: an attack is incomplete, so the worst case is an upper bound.")
+    return Table(heading, _header(board.columns), tuple(body), tuple(notes), major=True)
+
+
+def _cell(item: Entry | Worst | None) -> str:
+    if item is None:
+        return ""
+    spread = deviation(item)
+    bound = "<= " if isinstance(item, Worst) and item.missing else ""
+    return bound + figure_text(figure(item)) + (f" sd {percent(spread)}" if spread else "")
+
+
+def _effort(board: Board, row: Row) -> tuple[str, ...]:
+    entries = list(row.complete().values())
+    if not entries:
+        return (str(board.images), "", "", "", "", "")
+    costs = [cost(list(entry.seeds.values())) for entry in entries]
+    seeds = {len(entry.seeds) for entry in entries}
+    return (
+        str(board.images),
+        str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)}-{max(seeds)}",
+        draws_text(*(entry for entry in entries if entry.threat != CORRUPTION)),
+        f"{max(spent.prediction for spent in costs):.1f}",
+        f"{sum(spent.forwards for spent in costs):.0f}",
+        f"{sum(spent.backwards for spent in costs):.0f}",
+    )
+
+
+def _corruption(board: Board, rows: list[Row]) -> Iterator[Table]:
+    body: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for entry in row.complete().values():
+            if entry.threat == CORRUPTION:
+                found = dict(extra_metrics(entry))
+                groups = {
+                    name.removeprefix(ON): figure_text(value)
+                    for name, value in found.items()
+                    if name.startswith(ON) and "/" not in name
+                }
+                body.setdefault(_label(row), {}).update(groups)
+    names = sorted({name for cells in body.values() for name in cells})
+    severities = [name for name in names if name.startswith("severity ")]
+    kinds = [name for name in names if name not in severities]
+    if severities:
+        columns = [*severities, *kinds]
+        cells = ((row, *(found.get(c, "") for c in columns)) for row, found in body.items())
+        note = "Means over kinds at one severity, then over severities of one kind."
+        yield Table("Common corruptions", ("defense", *columns), tuple(cells), (note,))
+
+
+def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
+    shown = [row for row in rows if any(key[0] == row.label for key in analysis.against)]
+    if not shown:
+        return
+    body = []
+    for column, control in analysis.best.items():
+        cells = []
+        for row in shown:
+            found = analysis.against.get((row.label, column))
+            text = (
+                f"{figure_text(found[0].difference, True)}, p {p_text(found[1])}" if found else ""
+            )
+            cells.append(text)
+        body.append((column, control, *cells))
+    yield Table(
+        "Difference to the best control",
+        ("attack", "best control there", *(row.label for row in shown)),
+        tuple(body),
+        (
+            "Points above the control with the highest figure in that column, on the same images, "
+            "with the paired 95 % interval. p: exact McNemar at one draw of independent images, "
+            "else a permutation of signs by image or block; Holm over this table.",
+        ),
+    )
+
+
+def _difference(comparison: Comparison, p: float) -> str:
+    return f"{figure_text(comparison.difference, sign=True)}, p {p_text(p)}"
+
+
+def _random(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
+    """Mean, vote and worst of K under the row's strongest attack, each beside clean."""
+    body = []
+    for row in rows:
+        entries = row.complete()
+        attacks = [e for e in entries.values() if e.threat == analysis.board.threat]
+        if not attacks:
+            continue
+        clean = [e for e in entries.values() if e.threat == CLEAN]
+        for entry in (*clean, min(attacks, key=lambda e: float(e.values.mean()))):
+            found = dict(extra_metrics(entry))
+            extra = [figure_text(v) for k, v in found.items() if k.startswith(("vote", "worst of"))]
+            if extra:
+                k = next(name for name in found if name.startswith("worst of"))
+                mean = figure_text(figure(entry))
+                body.append((_label(row), entry.attack, mean, extra[0], extra[1], k[9:]))
+    if body:
+        yield Table(
+            "Several draws of one image: mean, vote, worst of K",
+            ("defense", "attack", "mean", "vote", "worst of K", "K"),
+            tuple(body),
+            ("Clean, and the attack with the lowest mean. Vote: more than half of the draws.",),
+        )
+
+
+def _row_settings(rows: list[Row]) -> tuple[tuple[str, ...], ...]:
+    return tuple((_label(row), row.settings) for row in rows)
+
+
+def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
+    """A line per column and resolved setting, with the rows that it holds for."""
+    lines = []
+    for column in board.columns:
+        users: dict[str, list[str]] = {}
+        for row in board.rows:
+            if column in row.entries:
+                users.setdefault(row.entries[column].settings, []).append(row.label)
+        for settings, rows in users.items():
+            lines.append((column, settings, "all" if len(users) == 1 else ", ".join(rows)))
+    return tuple(lines)
+
+
+def _made_with(board: Board) -> Iterator[Listing]:
+    records = [
+        record
+        for row in board.rows
+        for entry in row.complete().values()
+        for measured in entry.seeds.values()
+        for record in measured.records
+    ]
+    if records:
+        yield Listing("Software", tuple(sorted({_software(record) for record in records})))
+        weights = {(n, sha[:12]) for record in records for n, sha in record.weights.items()}
+        yield Listing("Weights (sha256)", tuple(f"{n} {sha}" for n, sha in sorted(weights)))
+
+
+def _software(record: Record) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(record.software.items()))
+
+
+def _label(row: Row) -> str:
+    return f"{row.label} (control)" if row.control else row.label
+
+
+def _flag_text(flag: Flag) -> str:
+    under = f" under {flag.attack}" if flag.attack else ""
+    return f"{flag.defense}{under}: {flag.text}."

@@ -1,0 +1,144 @@
+"""Chooses the settings of adp and of the cheap controls, on validation images only.
+
+    python -m bench.training.choose --dataset patches
+
+It writes nothing: it prints every candidate and the chosen one, which a person carries into the
+settings tables of `defenses/`. The printed tables are `leaderboards/choices-<data set>.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench import build
+from bench.data.subsets import SHARD, load_subset
+from bench.evaluate import evaluate
+from bench.registry import Context
+from bench.threat import ThreatModel
+
+FLOOR = 12.0
+RULE = f"""\
+The rule, fixed before the first run: of the candidates of one defense, those whose clean accuracy
+is within {FLOOR:g} points of the best candidate's; of these the largest mean over the attacks;
+a tie goes to the one named first."""
+
+ATTACKS = {
+    "blind": "classifier-pgd:steps=40",
+    "bpda": "bpda-eot:steps=12,eot=3",
+    "exact": "pgd-exact:steps=10,eot=2",
+}
+"""Short forms of the board's attacks."""
+QUIET = {**ATTACKS, "bpda": "bpda:steps=12", "exact": "pgd-exact:steps=10,eot=1"}
+"""The same without draws, for defenses without noise."""
+
+CANDIDATES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "patches": {
+        "wiener": tuple(f"wiener:sigma={sigma}" for sigma in (0.03, 0.06, 0.09, 0.12, 0.15)),
+        "median": ("median:size=3", "median:size=5"),
+        "gaussian": tuple(f"gaussian:sigma={sigma}" for sigma in (0.02, 0.04, 0.06, 0.09)),
+        "jpeg": tuple(f"jpeg:quality={quality}" for quality in (10, 25, 50, 75)),
+        "adp": (
+            "adp:rule=fixed,sigma=0.06,alpha=0.02",
+            "adp:rule=fixed,sigma=0.09,alpha=0.03",
+            "adp:rule=fixed,sigma=0.12,alpha=0.04",
+            "adp:rule=adaptive,sigma=0.09,lam=0.1,alpha_max=0.05",
+        ),
+    },
+    "digits": {
+        "wiener": tuple(f"wiener:sigma={sigma}" for sigma in (0.15, 0.2, 0.25, 0.3, 0.4)),
+        "median": ("median:size=3", "median:size=5"),
+        "gaussian": tuple(f"gaussian:sigma={sigma}" for sigma in (0.05, 0.1, 0.15, 0.25)),
+        "jpeg": tuple(f"jpeg:quality={quality}" for quality in (5, 10, 25, 50)),
+        "adp": (
+            "adp:rule=adaptive,sigma=0.15,lam=0.05,alpha_max=0.1",
+            "adp:rule=adaptive,sigma=0.25,lam=0.05,alpha_max=0.1",
+            "adp:rule=fixed,sigma=0.15,alpha=0.05",
+            "adp:rule=fixed,sigma=0.25,alpha=0.08",
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate with its accuracies in percent; `robust` by attack, only where it applies."""
+
+    spec: str
+    clean: float
+    robust: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean over its attacks."""
+        return sum(self.robust.values()) / len(self.robust)
+
+    def __str__(self) -> str:
+        cells = "".join(
+            f"{self.robust[name]:8.1f}" if name in self.robust else f"{'-':>8}" for name in ATTACKS
+        )
+        return f"{self.spec:<54}{self.clean:8.1f}{cells}{self.mean:8.1f}"
+
+
+def choose(rows: list[Row]) -> Row:
+    """The rule above."""
+    floor = max(row.clean for row in rows) - FLOOR
+    return max((row for row in rows if row.clean >= floor), key=lambda row: row.mean)
+
+
+def measure(spec: str, x: Tensor, y: Tensor, threat: ThreatModel, context: Context) -> Row:
+    """One candidate on validation images, shard by shard, one judge draw each."""
+    defense = build.defense(spec, context)
+    attacks = dict(ATTACKS if defense.random else QUIET)
+    if not defense.exact:
+        del attacks["exact"]
+
+    def accuracy(attack: str, ball: ThreatModel) -> float:
+        made, correct = build.attack(attack, context), 0.0
+        for start in range(0, len(x), SHARD):
+            rows = slice(start, start + SHARD)
+            key = f"choose/{context.dataset}/{spec}/{attack}/{start}"
+            outcome = evaluate(defense, made, x[rows], y[rows], ball, draws=1, key=key)
+            correct += float(outcome.correct.float().sum())
+        return 100 * correct / len(x)
+
+    clean = accuracy("clean", ThreatModel("none", 0.0))
+    return Row(spec, clean, {name: accuracy(text, threat) for name, text in attacks.items()})
+
+
+def main(arguments: list[str]) -> None:
+    """Print the candidates of every defense and the chosen ones."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", choices=sorted(CANDIDATES), default="patches")
+    parser.add_argument("--images", type=int, default=128, help="adp, far dearer, looks at half")
+    parser.add_argument("--only", choices=("adp", "wiener", "median", "gaussian", "jpeg"))
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    context = build.context(asked.dataset)
+    subset = load_subset(asked.dataset, "validation")
+    index = list(subset.index[: asked.images])
+    images = build.dataset(asked.dataset).images(subset.split)
+    threat = ThreatModel.parse(build.dataset(asked.dataset).info.threat)
+    print(f"{asked.dataset}: the first {len(index)} images of the subset `validation`, {threat};")
+    print(f"adp: the first {len(index) // 2}")
+    print(f"attacks: {', '.join(ATTACKS.values())}")
+    print(f"on defenses without noise: {', '.join(QUIET.values())}")
+    print(f"{RULE}\n")
+    print(f"{'':<54}{'clean':>8}{''.join(f'{name:>8}' for name in ATTACKS)}{'mean':>8}")
+    for name, specs in CANDIDATES[asked.dataset].items():
+        if asked.only in (None, name):
+            rows = []
+            chosen = index[: len(index) // 2] if name == "adp" else index
+            for spec in specs:
+                rows.append(measure(spec, images.x[chosen], images.y[chosen], threat, context))
+                print(rows[-1], flush=True)
+            print(f"chosen: {choose(rows).spec}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

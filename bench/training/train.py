@@ -1,0 +1,85 @@
+"""Weights by name: data, recipe, loop, file. The one way by which a checkpoint comes to be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from bench.data.base import Dataset
+from bench.nets import make
+from bench.nets.normalised import Normalised
+from bench.training.fit import Fit, Progress, fit
+from bench.training.recipes import Recipe, recipe
+from bench.zoo.weights import SUFFIX, Weights, home, own, packaged, save, write_manifest
+
+
+def train(
+    name: str,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    into: Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    plan: Recipe | None = None,
+) -> Weights:
+    """Train the weights `name` on a data set and write them to the folder `into`.
+
+    Without `into` they go where `find` looks first, `$BENCH_HOME/weights/<dataset>/`; into the
+    folder of the packaged weights, with their manifest renewed. A run that was killed continues
+    at its last checkpoint when it is started again. `plan` replaces the recipe of that name; the
+    file records what was done. Raises BenchError for an unknown name or data set, a diverging
+    loss or an unwritable folder.
+    """
+    info = dataset.info
+    plan = plan or recipe(name, info)
+    images = dataset.images("train")
+    x, y = images.x.to(device), images.y.to(device)
+    mean, std = _statistics(x)
+
+    def build() -> torch.nn.Module:
+        network = make(plan.network, plan.arguments)
+        return Normalised(network, mean, std) if plan.normalised else network
+
+    trained, _ = fit(
+        build,
+        plan.loss,
+        x,
+        y,
+        plan.fit,
+        seed=seed + plan.seed_offset,
+        augment=plan.augment,
+        checkpoint=home() / "training" / f"{info.name}-{name}-{seed}.pt",
+        progress=progress,
+    )
+    held_out = dataset.images("validation")
+    merit = plan.merit(trained, held_out.x.to(device), held_out.y.to(device))
+    network = trained.network if isinstance(trained, Normalised) else trained
+    facts = {
+        "dataset": info.name,
+        "network": plan.network,
+        "arguments": json.dumps(dict(plan.arguments), sort_keys=True),
+        "recipe": name,
+        "seed": str(seed),
+        "command": f"bench train {name} --dataset {info.name} --seed {seed}",
+        "merit": json.dumps(merit),
+    } | _lengths(plan.fit)
+    if plan.normalised:
+        facts["normalisation"] = json.dumps({"mean": mean, "std": std})
+    folder = into or own(info.name)
+    weights = save(folder / f"{name}{SUFFIX}", network.state_dict(), facts)
+    if folder == packaged(info.name):
+        write_manifest(info.name)
+    return weights
+
+
+def _statistics(x: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of [N,C,H,W], to four digits."""
+    mean = [round(value, 4) for value in x.mean((0, 2, 3)).tolist()]
+    return mean, [round(value, 4) for value in x.std((0, 2, 3)).tolist()]
+
+
+def _lengths(settings: Fit) -> dict[str, str]:
+    return {"steps": str(settings.steps), "fit": json.dumps(vars(settings), sort_keys=True)}

@@ -1,0 +1,193 @@
+"""Checkpoints by name: search, sha256, safe reading and writing of safetensors files.
+
+Order of search: a file that the user names, `$BENCH_HOME/weights/<dataset>/`, the files shipped
+in the package, which a manifest per data set vouches for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint that was found: its file, the file's sha256 and the facts stored inside it."""
+
+    name: str
+    path: Path
+    sha256: str
+    metadata: dict[str, str]
+
+
+def home() -> Path:
+    """`$BENCH_HOME`, or `purifybench` in the user's cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("BENCH_HOME") or Path(cache) / "purifybench")
+
+
+def packaged(dataset: str) -> Path:
+    """The folder of weights shipped for `dataset`; it need not exist."""
+    return Path(str(files("bench.zoo"))) / "weights" / dataset
+
+
+def own(dataset: str) -> Path:
+    """The folder of the weights that the user trained for `dataset`; it need not exist."""
+    return home() / "weights" / dataset
+
+
+def find(dataset: str, name: str, override: Path | None = None) -> Weights:
+    """The first of `override`, the user's own and the packaged weights of that name.
+
+    Raises BenchError when there are none, or the file is no whole safetensors file, or it is a
+    packaged one whose sha256 is not the manifest's.
+    """
+    if override is not None:
+        if not override.is_file():
+            raise BenchError(f"weights file {override} does not exist")
+        return read(override, name)
+    mine = own(dataset) / f"{name}{SUFFIX}"
+    if mine.is_file():
+        return read(mine, name)
+    shipped = packaged(dataset) / f"{name}{SUFFIX}"
+    if not shipped.is_file():
+        raise BenchError(
+            f"no weights '{name}' for data set '{dataset}' in {mine.parent} or the package; "
+            f"train them: bench train {name} --dataset {dataset}"
+        )
+    weights = read(shipped, name)
+    expected = manifest(dataset).get(name, {}).get("sha256")
+    if weights.sha256 != expected:
+        raise BenchError(
+            f"weights {shipped} were changed: sha256 {weights.sha256[:12]}, "
+            f"the manifest says {str(expected)[:12]}; restore the file or train it again"
+        )
+    return weights
+
+
+def read(path: Path, name: str | None = None) -> Weights:
+    """The `Weights` of one file; BenchError when it is not a whole safetensors file."""
+    try:
+        content = path.read_bytes()
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except OSError as error:
+        raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        raise BenchError(
+            f"weights {path} are {_what_it_is(content)}, not a whole safetensors file ({error}); "
+            "download or train them again"
+        ) from None
+    return Weights(name or path.stem, path, hashlib.sha256(content).hexdigest(), metadata)
+
+
+def _what_it_is(content: bytes) -> str:
+    """A guess at what a file holds instead of weights."""
+    start = content[:512].lstrip().lower()
+    if not content:
+        return "empty"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page"
+    if start.startswith((b"\x80\x02", b"\x80\x04", b"pk\x03\x04")):
+        return "a pickled checkpoint"
+    return "truncated or damaged"
+
+
+def load_state(weights: Weights) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU."""
+    try:
+        return safetensors.torch.load_file(str(weights.path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BenchError(f"cannot read weights {weights.path}: {error}") from None
+
+
+def load_into(module: nn.Module, weights: Weights) -> None:
+    """Copy a checkpoint into `module`; every key and shape must fit.
+
+    Raises BenchError that names the first key that is missing, superfluous or of another shape.
+    """
+    state, wanted = load_state(weights), module.state_dict()
+    for key in [*wanted, *state]:
+        if key not in state:
+            problem = f"'{key}' is missing"
+        elif key not in wanted:
+            problem = f"'{key}' is not part of the network"
+        elif state[key].shape != wanted[key].shape:
+            problem = (
+                f"'{key}' is {[*state[key].shape]} where the network has {[*wanted[key].shape]}"
+            )
+        else:
+            continue
+        raise BenchError(f"weights {weights.path} do not fit {type(module).__name__}: {problem}")
+    module.load_state_dict(state)
+
+
+def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Weights:
+    """Write a checkpoint, whole or not at all; equal contents give equal bytes."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    content = _sorted_header(safetensors.torch.save(tensors, dict(metadata)))
+    write_atomically(path, content)
+    return read(path)
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """The same file with the keys of its header in order, which the library leaves to chance."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it; BenchError when that is impossible."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def manifest(dataset: str) -> dict[str, dict[str, str | int]]:
+    """What vouches for the packaged weights: name -> sha256, bytes, command, merit."""
+    path = packaged(dataset) / "manifest.json"
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, dict[str, str | int]] = json.loads(path.read_text())
+    except ValueError as error:
+        raise BenchError(f"manifest {path} is not readable JSON: {error}") from None
+    return content
+
+
+def write_manifest(dataset: str) -> None:
+    """Write the manifest of the packaged weights from the files themselves."""
+    folder = packaged(dataset)
+    entries = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        weights = read(path)
+        entries[weights.name] = {
+            "sha256": weights.sha256,
+            "bytes": path.stat().st_size,
+            "command": weights.metadata.get("command", ""),
+            "merit": weights.metadata.get("merit", ""),
+        }
+    text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
+    write_atomically(folder / "manifest.json", text.encode())

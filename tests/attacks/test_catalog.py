@@ -1,0 +1,153 @@
+"""The contract of every registered attack, and what the groups and capability rules say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.catalog import ALL, GROUPS
+from bench import registry, rng
+from bench.attack import Attack
+from bench.defense import Defense, Purifier, Traits
+from bench.registry import Context, Plugin
+from bench.spec import parse_part
+from bench.threat import MARKERS, ThreatModel
+from tests.tiny import Levels, Noise, images, labels, smooth
+
+SHAPE = (1, 8, 8)
+ADP = Traits(random=True, direction=True, runs=10)
+NONE = Traits(identity=True)
+SMALL = {
+    "spsa": "steps=2,samples=4",
+    "square": "queries=10",
+    "autoattack": "steps=4,random_steps=4,eot=2,queries=10",
+}
+
+
+def factory(context: Context) -> nn.Module:
+    """A source of transfer."""
+    return smooth(5, SHAPE, seed=9).module
+
+
+def build(text: str, monkeypatch: pytest.MonkeyPatch) -> Attack:
+    part = parse_part(text)
+    if part.name in SMALL:
+        part = parse_part(f"{part.name}:{SMALL[part.name]}")
+    plugin = registry.find_attack(part.name)
+    settings: dict[str, Any] = dict(plugin.resolve(part, "digits", "quick").settings)
+    if not plugin.uses_dataset:
+        made: Attack = plugin.factory(**settings)
+        return made
+    monkeypatch.setattr(
+        "attacks.transfer.find_classifier", lambda name: Plugin("classifier", name, factory)
+    )
+
+    def nothing(name: str = "") -> Any:
+        raise AssertionError("the toy source needs no files")
+
+    context = Context("digits", SHAPE, 5, torch.device("cpu"), nothing, nothing)
+    made = plugin.factory(context, **settings)
+    return made
+
+
+def threat_of(text: str, norm: str) -> ThreatModel | None:
+    norms = registry.find_attack(parse_part(text).name).norms
+    marker = next((m for m in MARKERS if m in norms), None)
+    if marker:
+        return ThreatModel.parse(marker)
+    return ThreatModel(norm, 0.05 if norm == "linf" else 0.4) if norm in norms else None
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("text", ALL)
+def test_contract(text: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, threat = build(text, monkeypatch), threat_of(text, norm)
+    assert threat is not None
+    x = images(5, SHAPE)
+    purifiers: tuple[Purifier, ...] = (Noise(0.05), Levels(9))
+    for purifier in purifiers:
+        defense = Defense(smooth(5, SHAPE), [purifier])
+        y = labels(defense, x)
+        kept_x, kept_y, points = x.clone(), y.clone(), []
+        for _ in range(2):
+            with rng.work("cell"), rng.stream("attack"):
+                attacked = attack(defense, x, y, threat)
+            points.append(attacked.x_adv)
+            assert torch.equal(x, kept_x)
+            assert torch.equal(y, kept_y)
+        assert torch.equal(points[0], points[1])
+        assert not points[0].requires_grad
+        assert points[0].dtype == torch.float32
+        versions = points[0] if attacked.variants else points[0].unsqueeze(0)
+        assert len(versions) == max(1, len(attacked.variants))
+        for version in versions:
+            assert version.shape == x.shape
+            assert threat.contains(version, x).all()
+
+
+def test_groups_name_registered_attacks_in_one_order() -> None:
+    for members in GROUPS.values():
+        assert set(members) <= set(ALL)
+        assert sorted(members, key=ALL.index) == list(members)
+    known = registry.names("attack")
+    assert {parse_part(text).name for text in ALL} == set(known)
+
+
+def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
+    part = parse_part(text)
+    return dict(registry.find_attack(part.name).resolve(part, "patches", preset).settings)
+
+
+def skip(text: str, traits: Traits) -> str | None:
+    return registry.find_attack(parse_part(text).name).skip(resolved(text), traits)
+
+
+def test_what_makes_no_sense_is_skipped_with_its_reason() -> None:
+    assert [text for text in ALL if skip(text, ADP)] == []
+    skipped = [text for text in ALL if skip(text, NONE)]
+    assert skipped == ["bpda", "bpda-eot", "joint-score", "joint-full", "pgd-exact"]
+    assert skip("bpda", NONE) == "no purifier: duplicate of classifier-pgd"
+    assert skip("bpda-eot", Traits()) == "deterministic defense: duplicate of bpda"
+    assert skip("pgd-exact", Traits()) is None
+    assert "bpda and square attack it" in str(skip("pgd-exact", Traits(exact=False)))
+    assert "direction" in str(skip("joint-full", Traits(random=True)))
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard", "paper"])
+def test_declared_cost_of_gradient_attacks_is_what_they_ask(preset: str) -> None:
+    expected = {"quick": (10, 5, 5), "standard": (40, 15, 10), "paper": (40, 15, 20)}
+    steps, eot, exact = expected[preset]
+    exact_steps = 200 if preset == "paper" else steps
+    costs = {t: registry.find_attack(t).cost(resolved(t, preset), ADP) for t in GROUPS["adaptive"]}
+    assert costs == {
+        "bpda": (steps, 0),
+        "bpda-eot": (steps * eot, 0),
+        "joint-score": (steps * eot, 0),
+        "joint-full": (steps * eot, 0),
+        "pgd-exact": (0, exact_steps * exact),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bpda:steps=3",
+        "bpda:steps=3,keep=best",
+        "bpda-eot:steps=2,eot=3,restarts=2",
+        "joint-full:steps=2,eot=3",
+        "spsa:steps=2,samples=20,runs=0",
+        "spsa:steps=2,samples=20,runs=1",
+    ],
+)
+def test_declared_cost_is_what_a_run_counts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = registry.find_attack(parse_part(text).name)
+    defense = Defense(smooth(5, SHAPE), [Noise(0.05)])
+    x = images(5, SHAPE)
+    attack: Attack = plugin.factory(**resolved(text))
+    attack(defense, x, labels(defense, x), ThreatModel("linf", 0.05))
+    declared = plugin.cost(resolved(text), Noise.traits)
+    # One call beside the attack's own: the labels of this test.
+    assert defense.classifier.forwards == (sum(declared) + 1) * len(x)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from attacks.losses import cross_entropy, dlr, margin
+from bench.errors import BenchError
+
+LOGITS = torch.tensor([[3.0, 1.0, 0.0], [1.0, 5.0, 2.0]])
+Y = torch.tensor([0, 2])
+
+
+def test_margin_is_the_best_wrong_logit_minus_the_right_one() -> None:
+    assert margin(LOGITS, Y).tolist() == [-2.0, 3.0]
+
+
+def test_cross_entropy_is_per_image() -> None:
+    expected = -LOGITS.log_softmax(1)[[0, 1], [0, 2]]
+    torch.testing.assert_close(cross_entropy(LOGITS, Y), expected)
+
+
+def test_dlr_is_unchanged_by_scale_and_shift() -> None:
+    torch.testing.assert_close(dlr(LOGITS, Y), torch.tensor([-2 / 3, 3 / 4]))
+    torch.testing.assert_close(dlr(1e4 * LOGITS + 7, Y), dlr(LOGITS, Y))
+
+
+def test_dlr_needs_three_classes() -> None:
+    with pytest.raises(BenchError, match="at least 3 classes"):
+        dlr(LOGITS[:, :2], Y[:1])

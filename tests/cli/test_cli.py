@@ -1,0 +1,178 @@
+"""The real command in a subprocess: what a user sees, exit codes, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = ["run", "--dataset", "digits", "--images", "32", "--preset", "quick", "--control", "off"]
+
+
+def bench(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+    )
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("bench: "), result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[-1]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['bench', '--help']\n"
+        "from bench.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'rich', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    for command in ("run", "plan", "table", "list", "train", "check", "doctor"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run"], "Missing option '--defense'"),
+        ([*RUN, "--defense", "adpp"], "did you mean 'adp'"),
+        ([*RUN, "--defense", "adp@naturl"], "did you mean 'natural'"),
+        ([*RUN, "--defense", "adp:sigma=x"], "is not a number"),
+        ([*RUN, "--defense", "none", "--attacks", "squar"], "did you mean 'square'"),
+        ([*RUN, "--defense", "none", "--attacks", "bpda"], "duplicate of classifier-pgd"),
+        ([*RUN, "--defense", "none", "--threat", "linf:0"], "positive eps"),
+        ([*RUN, "--defense", "none", "--images", "0"], "--images"),
+        ([*RUN, "--defense", "none", "--images", "x"], "--images"),
+        ([*RUN, "--defense", "none", "--workers", "0"], "--workers"),
+        ([*RUN, "--defense", "none", "--chunk", "33"], "multiple of 32"),
+        ([*RUN, "--defense", "none", "--device", "warp"], "device 'warp'"),
+        ([*RUN, "--defense", "none", "--plugin", "nowhere.py"], "does not exist"),
+        ([*RUN, "--defense", "none", "--weights", "natural"], "NAME=PATH"),
+        ([*RUN, "--defense", "none", "--weights", "natural=nowhere"], "nowhere"),
+        (["list", "defences"], "did you mean 'defenses'"),
+        (["plan", "--defense", "none", "--dataset", "patchs"], "did you mean 'patches'"),
+        (["check", "nothing-like-it"], "unknown"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    assert says in one_line(bench(*arguments, cwd=tmp_path))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_run_then_again_then_table(tmp_path: Path) -> None:
+    first = bench(*RUN, "--defense", "none", "--attacks", "clean,classifier-pgd", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "2 shards to measure" in first.stderr
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    again = bench(
+        *RUN, "--defense", "none", "--attacks", "clean,classifier-pgd", "--json", cwd=tmp_path
+    )
+    assert json.loads(again.stdout) == {"measured": 0, "kept": 2, "stale": 0, "failures": []}
+    assert files == {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    table = bench("table", "--dataset", "digits", cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert "none@natural" in table.stdout
+
+
+def test_plan_json_has_cells_and_skips() -> None:
+    result = bench("plan", *RUN[1:], "--defense", "none", "--json")
+    data = json.loads(result.stdout)
+    assert {"cells", "skips"} <= set(data)
+    assert {"defense", "attack", "threat", "network_calls"} <= set(data["cells"][0])
+    assert {"defense", "attack", "reason"} == set(data["skips"][0])
+
+
+def test_list_shows_a_broken_entry_point_free_house() -> None:
+    data = json.loads(bench("list", "--json").stdout)
+    assert data["broken"] == []
+    assert {"none", "adp", "wiener", "median", "gaussian", "jpeg"} <= {
+        entry["name"] for entry in data["defenses"]
+    }
+    assert {"natural", "madry", "trades"} <= {entry["name"] for entry in data["classifiers"]}
+    assert {entry["name"] for entry in data["datasets"]} >= {"patches", "digits"}
+
+
+def test_nan_from_a_network_is_a_failed_shard_and_no_number(tmp_path: Path) -> None:
+    plugin = tmp_path / "nan.py"
+    plugin.write_text(
+        "from bench.defense import Purifier\n"
+        "from bench.registry import defense\n"
+        "class Bad(Purifier):\n"
+        "    def forward(self, x):\n        return x * float('nan')\n"
+        "@defense('bad')\ndef bad(context):\n    '''Breaks.'''\n    return Bad()\n"
+    )
+    arguments = ["--defense", "bad", "--attacks", "clean", "--plugin", str(plugin)]
+    result = bench(*RUN, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "NaN" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "results" / "digits" / "records" / "bad@natural").exists()
+
+
+def test_an_unwritable_results_folder(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    assert "cannot write" in one_line(bench(*RUN, "--defense", "none", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"", b"\x08\0\0\0\0\0\0\0{"])
+def test_damaged_weights(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "bad.safetensors"
+    file.write_bytes(content)
+    arguments = ["--defense", "none", "--attacks", "clean", "--weights", f"natural={file}"]
+    result = bench(*RUN, *arguments, cwd=tmp_path)
+    assert "bad.safetensors" in one_line(result)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_killed_and_started_again_it_equals_an_undisturbed_run(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    task = [*RUN[:4], "96", *RUN[5:], "--defense", "gaussian", "--attacks", "clean,bpda-eot"]
+
+    def contents(folder: str) -> dict[str, dict[str, object]]:
+        found = (tmp_path / folder / "digits" / "records").rglob("*.json")
+        return {
+            str(p.relative_to(tmp_path / folder)): {**json.loads(p.read_text()), "timing": {}}
+            for p in found
+        }
+
+    whole = bench(*task, "--results", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    arguments = [*task, "--results", "cut", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not contents("cut"):
+        time.sleep(0.01)  # the first record is the signal
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    cut = contents("cut")
+    assert 0 < len(cut) < len(contents("whole"))
+    rest = bench(*arguments, "--json", cwd=tmp_path)
+    assert json.loads(rest.stdout)["kept"] == len(cut)
+    assert contents("cut") == contents("whole")

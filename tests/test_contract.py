@@ -1,0 +1,167 @@
+"""The contract holds for every plug-in, and it catches plug-ins that break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import build, contract, registry
+from bench.attack import Attack, Attacked
+from bench.defense import Defense, Purifier, Traits
+from bench.errors import BenchError
+from bench.spec import parse_part
+from bench.threat import ThreatModel
+
+
+def _available(name: str, plugin: registry.Plugin) -> bool:
+    try:
+        settings = dict(plugin.resolve(parse_part(name), "digits").settings)
+        for weight in plugin.weights(settings):
+            build.context("digits").weights(weight)
+    except BenchError:
+        return False
+    return True
+
+
+FINDERS: dict[str, Callable[[str], registry.Plugin]] = {
+    "defense": registry.find_defense,
+    "attack": registry.find_attack,
+    "classifier": registry.find_classifier,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in FINDERS for name in registry.names(kind)]
+)
+def test_every_plugin_meets_the_contract(kind: str, name: str) -> None:
+    if not _available(name, FINDERS[kind](name)):
+        pytest.skip("its weights are not here")
+    results = contract.check(name, "digits")
+    assert results
+    assert [result for result in results if not result.ok] == []
+
+
+@pytest.mark.parametrize("spec", ["adp:sigma=0,rule=fixed", "adp:stop=norm", "adp:detect=5"])
+def test_settings_of_adp_meet_the_contract(spec: str) -> None:
+    if not _available("adp", registry.find_defense("adp")):
+        pytest.skip("its weights are not here")
+    assert [result for result in contract.check(spec, "digits") if not result.ok] == []
+
+
+class Toy(Purifier):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Hidden(Toy):
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+        self.layer = nn.Linear(1, 1)
+
+
+class Undeclared(Toy):
+    def direction(self, x: Tensor) -> Tensor:
+        return x
+
+
+def numpy_noise(x: Tensor) -> Tensor:
+    return (x + 0.1 * torch.from_numpy(np.random.rand(*x.shape)).float()).clamp(0, 1)
+
+
+def detached(x: Tensor) -> Tensor:
+    return x * 0.5 + (x * 0.4).detach()
+
+
+BROKEN: dict[str, tuple[Callable[[], Purifier], Traits, str]] = {
+    "out of range": (lambda: Toy(lambda x: x * 2 - 0.5), Traits(), "images"),
+    "nan": (lambda: Toy(lambda x: x / 0 * 0), Traits(), "images"),
+    "dtype": (lambda: Toy(Tensor.double), Traits(), "images"),
+    "in place": (lambda: Toy(lambda x: x.mul_(0.5)), Traits(), "input"),
+    "numpy": (lambda: Toy(numpy_noise), Traits(random=True), "seed"),
+    "not random": (lambda: Toy(lambda x: x), Traits(random=True), "random"),
+    "random": (lambda: Toy(lambda x: torch.rand_like(x) * x), Traits(), "random"),
+    "batch": (lambda: Toy(lambda x: x * x.mean()), Traits(), "batch"),
+    "rounded": (lambda: Toy(lambda x: (x * 9).round() / 9), Traits(), "gradient"),
+    "detached": (lambda: Toy(detached), Traits(), "gradient"),
+    "no graph": (lambda: Toy(Tensor.detach), Traits(), "gradient"),
+    "no direction": (lambda: Toy(lambda x: x), Traits(direction=True), "direction"),
+    "undeclared": (lambda: Undeclared(lambda x: x), Traits(), "direction"),
+    "uncounted": (Hidden, Traits(), "networks"),
+    "raises": (lambda: Toy(lambda x: x[:, 7]), Traits(), "images"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_the_contract_catches(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    factory, traits, check = BROKEN[case]
+    registry.load()
+    monkeypatch.setitem(registry._PLUGINS, "defense", dict(registry._PLUGINS["defense"]))
+
+    @registry.defense("broken-toy", traits=lambda settings: traits)
+    def toy(context: registry.Context) -> Purifier:
+        """A purifier that breaks one rule."""
+        return factory()
+
+    failed = {result.name for result in contract.check("broken-toy") if not result.ok}
+    assert check in failed
+
+
+@dataclass(frozen=True)
+class Leap:
+    """Moves every pixel by `by`, plus NumPy's noise."""
+
+    by: float = 0.0
+    noise: float = 0.0
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        noise = torch.from_numpy(np.random.rand(*x.shape)).float()
+        return Attacked((x + self.by + self.noise * noise).clamp(0, 1))
+
+
+class Melting(Leap):
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        return Attacked(x.mul_(0.99))
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (Leap(by=0.5), "inside linf:0.05"),
+        (Leap(noise=0.04), "seed linf:0.05"),
+        (Melting(), "inside linf:0.05"),
+        (lambda defense, x, y, threat: Attacked(x), "frozen"),
+        (lambda defense, x, y, threat: Attacked(x * float("nan")), "inside linf:0.05"),
+        (lambda defense, x, y, threat: x, "inside linf:0.05"),
+    ],
+)
+def test_the_contract_catches_attacks(
+    broken: Attack, check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.load()
+    monkeypatch.setitem(registry._PLUGINS, "attack", dict(registry._PLUGINS["attack"]))
+    build._attack.cache_clear()
+
+    @registry.attack("broken-toy", norms=("linf",))
+    def toy() -> Attack:
+        """An attack that breaks one rule."""
+        return broken
+
+    failed = {result.name for result in contract.check("broken-toy") if not result.ok}
+    build._attack.cache_clear()
+    assert check in failed
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(BenchError, match="did you mean 'wiener'"):
+        contract.check("wienner")
+    with pytest.raises(BenchError, match="no setting 'sigmaa'"):
+        contract.check("wiener:sigmaa=1")

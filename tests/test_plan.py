@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from attacks.catalog import ALL
+from bench.cost import Cost
+from bench.errors import BenchError
+from bench.plan import Draft, Request, command, make
+from bench.results import Plan
+
+SMALL = Request(defenses=["adp"], dataset="digits", preset="quick", images=64)
+
+
+def labels(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(planned.defense for planned in plan.cells))
+
+
+def test_a_run_adds_the_static_base_and_the_controls() -> None:
+    plan, _ = make(replace(SMALL, defenses=["adp", "none@madry"]))
+    rows = labels(plan)
+    assert rows[:3] == ["adp@natural", "none@madry", "none@natural"]
+    assert {p.defense for p in plan.cells if p.control} == set(rows[3:])
+    assert {"wiener@natural", "median@natural", "gaussian@natural", "jpeg@natural"} <= set(rows)
+
+
+def test_a_bare_classifier_needs_no_control() -> None:
+    plan, _ = make(replace(SMALL, defenses=["none@madry"]))
+    assert labels(plan) == ["none@madry"]
+
+
+def test_controls_can_be_chosen_or_left_out() -> None:
+    assert labels(make(replace(SMALL, controls=["wiener"]))[0]) == [
+        "adp@natural",
+        "none@natural",
+        "wiener@natural",
+    ]
+    assert labels(make(replace(SMALL, controls=[]))[0]) == ["adp@natural", "none@natural"]
+
+
+def test_every_pair_is_a_cell_or_a_skip_with_a_reason() -> None:
+    plan, draft = make(replace(SMALL, defenses=["adp", "none@madry"]))
+    pairs = {(p.defense, p.attack) for p in plan.cells}
+    skipped = {(s.defense, s.attack) for s in plan.skips}
+    assert not pairs & skipped
+    assert pairs | skipped == {(row, attack) for row in labels(plan) for attack in ALL}
+    assert all(skip.reason for skip in plan.skips)
+    assert len(draft.costs) == len(plan.cells)
+
+
+def test_threats_clean_and_corruptions_are_no_balls() -> None:
+    plan, _ = make(replace(SMALL, attacks=["clean", "bpda", "corruption"], threat="l2:0.5"))
+    threats = {p.attack: p.cell.threat for p in plan.cells}
+    assert threats == {"clean": "none", "bpda": "l2:0.5", "corruption": "corruption"}
+
+
+def test_without_noise_eot_is_a_skipped_duplicate_and_the_judge_draws_once() -> None:
+    plan, draft = make(replace(SMALL, defenses=["adp:sigma=0"], attacks=["all"], controls=[]))
+    reasons = {s.attack: s.reason for s in plan.skips if s.defense.startswith("adp")}
+    assert "duplicate of bpda" in reasons["bpda-eot"]
+    costs = dict(zip(((p.defense, p.attack) for p in plan.cells), draft.costs, strict=True))
+    random, noisy = make(replace(SMALL, attacks=["clean"], controls=[]))
+    assert costs["adp:sigma=0@natural", "clean"].forward * 4 * 10 == noisy.costs[0].forward
+    assert random.cells[0].attack == "clean"
+
+
+def test_network_calls_of_a_known_plan() -> None:
+    """Fixed steps: 10 score calls and 1 classifier call a run; the judge asks 4 x 10 runs."""
+    spec = "adp:rule=fixed,steps=10,runs=10,sigma=0.1"
+    attack = "bpda-eot:steps=3,eot=2"
+    _, draft = make(replace(SMALL, defenses=[spec], attacks=[attack], controls=[]))
+    assert draft.costs[0] == Cost(forward=(3 * 2 + 4 * 10) * 11, backward=0)
+
+
+def test_settings_resolve_into_the_identity_and_labels_stay_as_typed() -> None:
+    plan, _ = make(replace(SMALL, attacks=["bpda-eot:eot=7"], controls=[]))
+    assert plan.cells[0].attack == "bpda-eot:eot=7"
+    assert "steps=10" in plan.cells[0].cell.attack
+    assert "eot=7" in plan.cells[0].cell.attack
+    assert "sigma=" in plan.cells[0].cell.defense
+
+
+def test_the_same_cell_whatever_preset_images_or_order() -> None:
+    def digests(request: Request) -> dict[tuple[str, str], str]:
+        return {(p.defense, p.attack): p.cell.digest for p in make(request)[0].cells}
+
+    some = replace(SMALL, attacks=["clean", "transfer"])
+    other = digests(replace(some, preset="paper", images=32, attacks=["transfer", "clean"]))
+    assert digests(some) == other
+
+
+def test_seeds_are_cells_of_their_own() -> None:
+    plan, _ = make(replace(SMALL, attacks=["bpda"], seeds=3, controls=[]))
+    assert [p.cell.seed for p in plan.cells] == [0, 1, 2]
+    assert len({p.cell.digest for p in plan.cells}) == 3
+
+
+def test_images_round_up_to_whole_shards_and_say_so() -> None:
+    plan, draft = make(replace(SMALL, images=33))
+    assert plan.images == 64
+    assert "rounded up to 64" in draft.notes[0]
+    plan, draft = make(replace(SMALL, images=0))
+    assert plan.images == 512
+    assert not draft.notes
+
+
+def test_the_command_of_a_plan_plans_the_same_cells() -> None:
+    asked = replace(SMALL, attacks=["bpda", "clean"], controls=["wiener"], seeds=2)
+    assert command(asked) == (
+        "bench run --defense adp --attacks bpda --attacks clean --dataset digits --preset quick "
+        "--control wiener --images 64 --seeds 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"defenses": ["adpp"]}, "did you mean 'adp'"),
+        ({"defenses": ["adp@madri"]}, "did you mean 'madry'"),
+        ({"defenses": ["adp:sgima=1"]}, "did you mean 'sigma'"),
+        ({"defenses": []}, "name at least one defense"),
+        ({"attacks": ["bpda-eott"]}, "did you mean 'bpda-eot'"),
+        ({"attacks": ["adaptiv"]}, "did you mean 'adaptive'"),
+        ({"attacks": ["bpda:steps=0"]}, "out of range"),
+        ({"attacks": ["joint-score"], "defenses": ["none"]}, "joint-score against none@natural"),
+        ({"dataset": "digit"}, "did you mean 'digits'"),
+        ({"threat": "linf"}, "positive eps"),
+        ({"threat": "none"}, "not a ball"),
+        ({"preset": "quik"}, "did you mean 'quick'"),
+        ({"images": 10_000}, "512 images"),
+        ({"seeds": 0}, "--seeds"),
+        ({"subset": "511"}, "did you mean '512'"),
+    ],
+)
+def test_bad_requests_say_what_is_allowed(change: dict[str, object], says: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        make(replace(SMALL, **change))  # type: ignore[arg-type]
+    assert says in str(caught.value)
+
+
+def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
+    _, draft = make(replace(SMALL, defenses=["none"], attacks=["adaptive"]))
+    assert isinstance(draft, Draft)
+    assert draft.skips

@@ -1,0 +1,126 @@
+"""The runner on the real small data set: resume, order, workers and chunks change no verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import build, runner
+from bench.errors import BenchError
+from bench.plan import Request, make
+from bench.results import Plan, Record, Store
+from bench.runner import Summary, longest_first
+from bench.worker import Failure, Setup, Task, measure
+
+REQUEST = Request(
+    defenses=["gaussian:runs=2"],
+    attacks=["clean", "bpda-eot:steps=2,eot=2", "transfer:steps=2"],
+    dataset="digits",
+    images=64,
+    controls=[],
+)
+PLAN, DRAFT = make(REQUEST)
+
+
+def today(defense: str, attack: str) -> dict[str, str]:
+    return build.weights_used(defense, attack, "digits")
+
+
+def run(store: Store, plan: Plan = PLAN, setup: Setup | None = None, workers: int = 1) -> Summary:
+    summary = Summary()
+    tasks = runner.pending(plan, store, today, summary, setup or Setup())
+    return runner.run(longest_first(tasks, plan, DRAFT.costs), store, workers, summary)
+
+
+def untimed(record: Record) -> str:
+    return json.dumps({**json.loads(record.to_json()), "timing": {}})
+
+
+def contents(store: Store) -> list[str]:
+    return [untimed(record) for record in store.records("digits")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("whole"))
+    summary = run(store)
+    assert (summary.measured, summary.kept, summary.failures) == (len(PLAN.cells) * 2, 0, [])
+    return store
+
+
+def test_records_hold_what_was_asked_and_what_it_resolved_to(whole: Store) -> None:
+    record = next(r for r in whole.records("digits") if r.asked["attack"].startswith("bpda"))
+    assert record.asked["defense"] == "gaussian:runs=2@natural"
+    assert record.resolved["attack"]["bpda-eot"]["eot"] == 2
+    assert record.resolved["defense"]["gaussian"]["runs"] == 2
+    assert record.draws == 4
+    assert record.calls["classifier"] == {"attack": (128, 128), "judge": (4 * 2 * 32, 0)}
+    assert set(record.weights) == {"natural"}
+
+
+def test_finished_work_is_not_done_again(whole: Store) -> None:
+    summary = run(whole)
+    assert (summary.measured, summary.kept) == (0, len(PLAN.cells) * 2)
+
+
+def test_a_lost_shard_is_measured_again_and_equals_the_first(whole: Store) -> None:
+    before = contents(whole)
+    whole.path(PLAN.cells[1], 1).unlink()
+    assert run(whole).measured == 1
+    assert contents(whole) == before
+
+
+def test_workers_and_order_change_nothing(whole: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    backwards = replace(PLAN, cells=tuple(reversed(PLAN.cells)))
+    summary = Summary()
+    tasks = runner.pending(backwards, other, today, summary, Setup())
+    runner.run(tasks, other, 2, summary)
+    assert contents(other) == contents(whole)
+
+
+def test_chunks_change_no_verdict(whole: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    run(other, setup=Setup(chunk=128))
+    build.context("digits")
+    Setup().start()
+    verdicts = [[r.correct for r in store.records("digits")] for store in (whole, other)]
+    assert verdicts[0] == verdicts[1]
+
+
+def test_a_record_made_with_other_weights_is_stale(whole: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    planned = PLAN.cells[0]
+    record = whole.read(planned, 0)
+    assert record is not None
+    other.write(planned, replace(record, weights={"natural": "0" * 64}))
+    summary = Summary()
+    tasks = runner.pending(PLAN, other, today, summary, Setup())
+    assert summary.stale == 1
+    assert (planned, 0) in [(task.planned, task.shard) for task in tasks]
+
+
+def test_a_damaged_record_is_named_and_left_alone(whole: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    path = other.path(PLAN.cells[0], 0)
+    path.parent.mkdir(parents=True)
+    path.write_text("half a rec")
+    with pytest.raises(BenchError, match=r"000\.json"):
+        run(other)
+    assert path.read_text() == "half a rec"
+
+
+def test_a_failure_is_a_reason_and_never_a_record(tmp_path: Path) -> None:
+    planned = PLAN.cells[0]
+    broken = replace(planned, cell=replace(planned.cell, defense="adp:network=nothing@natural"))
+    result = measure(Task(broken, 0, "quick"))
+    assert isinstance(result, Failure)
+    assert "nothing" in result.reason
+    plan = replace(PLAN, cells=(broken,))
+    summary = runner.run([Task(broken, 0, "quick")], Store(tmp_path), 1, Summary())
+    assert len(summary.failures) == 1
+    assert plan.shards == 2
+    assert not list(tmp_path.rglob("*.json"))

@@ -1,0 +1,173 @@
+"""Intervals cover what they say; tests agree with their closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.stats import (
+    Figure,
+    clopper_pearson,
+    compare,
+    holm,
+    mcnemar,
+    mean_interval,
+    permutation,
+    verdict,
+    wilson,
+)
+
+N = 512
+SHARES = (0.05, 0.2, 0.5, 0.8, 0.95)
+RUNS = 2500
+# Three standard errors of a simulated coverage of .95.
+NOISE = 3 * math.sqrt(0.95 * 0.05 / RUNS)
+
+
+def coverage(values: np.ndarray, block: np.ndarray, truth: float) -> float:
+    found = [mean_interval(row, block) for row in values]
+    return float(np.mean([f.low <= truth <= f.high for f in found]))
+
+
+@pytest.mark.parametrize("p", SHARES)
+@pytest.mark.parametrize("draws", [1, 10])
+def test_independent_images_are_covered(p: float, draws: int) -> None:
+    random = np.random.default_rng(int(100 * p) + draws)
+    # Images differ: each has its own chance of being right, with mean p.
+    chance = random.beta(0.5 * p, 0.5 * (1 - p), size=(RUNS, N))
+    values = random.binomial(draws, chance) / draws
+    assert coverage(values, np.arange(N), p) >= 0.95 - NOISE
+
+
+@pytest.mark.parametrize("p", SHARES)
+@pytest.mark.parametrize("draws", [1, 10])
+def test_blocks_are_covered_where_images_alone_are_not(p: float, draws: int) -> None:
+    random = np.random.default_rng(int(1000 * p) + draws)
+    block = np.sort(np.arange(N) % 128)
+    chance = np.repeat(random.beta(2 * p, 2 * (1 - p), size=(RUNS, 128)), 4, axis=1)
+    values = random.binomial(draws, chance) / draws
+    clustered = coverage(values, block, p)
+    assert clustered >= 0.945 - NOISE
+    assert clustered > coverage(values, np.arange(N), p) + 0.02
+
+
+@pytest.mark.parametrize("p", [0.01, *SHARES, 0.99])
+def test_clopper_pearson_is_never_too_short(p: float) -> None:
+    # Exact coverage: no simulation.
+    figures = [clopper_pearson(k, 60) for k in range(61)]
+    chance = [math.comb(60, k) * p**k * (1 - p) ** (60 - k) for k in range(61)]
+    covered = sum(c for c, f in zip(chance, figures, strict=True) if f.low <= p <= f.high)
+    assert covered >= 0.95
+
+
+def test_paired_difference_is_covered() -> None:
+    random = np.random.default_rng(5)
+    block = np.repeat(np.arange(64), 2)
+    shared = np.repeat(random.random((RUNS, 64)), 2, axis=1)
+    a = (random.random(shared.shape) < 0.3 + 0.6 * shared).astype(float)
+    b = (random.random(shared.shape) < 0.2 + 0.6 * shared).astype(float)
+    hits = [
+        f.low <= 0.1 <= f.high
+        for x, y in zip(a[:600], b[:600], strict=True)
+        for f in [compare(x, y, block).difference]
+    ]
+    assert np.mean(hits) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600)
+
+
+def test_wilson_and_clopper_pearson_known_values() -> None:
+    assert wilson(0.1, 10).low == pytest.approx(0.017876, abs=1e-6)
+    assert wilson(0.1, 10).high == pytest.approx(0.404150, abs=1e-6)
+    # 0 of n: the upper bound is 1 - (alpha/2)^(1/n).
+    assert clopper_pearson(0, 20).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert clopper_pearson(20, 20).low == pytest.approx(0.025 ** (1 / 20))
+
+
+def test_verdicts_of_independent_images_are_wilson() -> None:
+    values = np.array([1.0] * 30 + [0.0] * 34)
+    assert mean_interval(values, np.arange(64)) == wilson(30 / 64, 64)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_no_interval_of_width_zero_at_the_ends(share: float) -> None:
+    independent = mean_interval(np.full(N, share), np.arange(N))
+    clustered = mean_interval(np.full(N, share), np.arange(N) // 4)
+    width = independent.high - independent.low
+    assert 0.005 < width < 0.01
+    # Blocks, not images, are what was seen.
+    assert clustered.high - clustered.low > 3 * width
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=4, max_size=40),
+    st.integers(1, 4),
+)
+def test_an_interval_holds_its_value_and_stays_a_share(right: list[int], size: int) -> None:
+    values = np.array(right) / 4
+    found = mean_interval(values, np.arange(len(values)) // size)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=60))
+def test_a_comparison_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
+    block = np.arange(len(a))
+    forth, back = compare(a, b, block), compare(b, a, block)
+    assert forth.p == back.p
+    assert forth.difference.value == -back.difference.value
+    assert forth.difference.low == pytest.approx(-back.difference.high)
+    assert forth.difference.low < forth.difference.value < forth.difference.high or abs(
+        forth.difference.value
+    ) == pytest.approx(1)
+
+
+def test_mcnemar_is_the_sign_test() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 5) == pytest.approx(2 / 2**5)
+    assert mcnemar(8, 2) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+
+
+def test_permutation_agrees_with_full_enumeration() -> None:
+    sums = np.array([0.5, 1.0, -0.25, 0.75, 1.0, 0.25, 0.5, -0.5])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
+    exact = float((np.abs(sums @ signs) >= abs(sums.sum()) - 1e-9).mean())
+    assert permutation(sums) == pytest.approx(exact, abs=0.02)
+    assert permutation(sums) == permutation(sums)
+    assert permutation(np.zeros(8)) == 1.0
+
+
+def test_which_test_is_used() -> None:
+    ones, half = np.ones(8), np.full(8, 0.5)
+    assert compare(ones, 1 - ones, np.arange(8)).test == "McNemar"
+    assert compare(half, ones, np.arange(8)).test == "permutation"
+    assert compare(ones, 1 - ones, np.arange(8) // 2).test == "permutation"
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.48, 0.53, "reproduced"),
+        (0.30, 0.40, "lower"),
+        (0.60, 0.70, "higher"),
+        (0.45, 0.60, "undecided"),
+        (0.51, 0.549, "reproduced"),
+        (0.51, 0.56, "higher"),
+    ],
+)
+def test_verdict_on_a_reported_half(low: float, high: float, expected: str) -> None:
+    assert verdict(Figure((low + high) / 2, low, high), 0.5) == expected
+
+
+def test_other_conditions_are_not_compared() -> None:
+    found = verdict(Figure(0.5, 0.4, 0.6), 0.5, ("subset", "budget"))
+    assert found == "not comparable: subset, budget"

@@ -1,0 +1,245 @@
+"""Boards: what may stand beside what, and that nothing missing becomes a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, ranked, tidy
+from bench.boards import boards, figure
+from bench.errors import BenchError
+from bench.metrics import accuracy
+from bench.results import Store
+from bench.tables import Document, Listing, Table, document
+from tests.factories import THREAT, cell, fill, plan, planned, records, verdicts
+
+SPEC = BoardSpec("a board")
+
+
+def main_table(found: Document) -> Table:
+    return next(block for block in found.blocks if isinstance(block, Table) and block.major)
+
+
+def listing(found: Document, heading: str) -> tuple[str, ...]:
+    for block in found.blocks:
+        if isinstance(block, Listing) and block.heading == heading:
+            return block.lines
+    return ()
+
+
+def one(rows: list[dict[str, str]], **wanted: str) -> dict[str, str]:
+    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+def test_a_board_has_a_row_per_defense_ranked_by_its_worst_case(tmp_path: Path) -> None:
+    (board,) = boards(fill(tmp_path), "patches")
+    table = main_table(document([board], SPEC, "patches"))
+    assert table.header[:6] == ("defense", "clean", "bpda", "square", "corruption", WORST)
+    assert len(table.rows) == 4
+    assert table.rows[0][0] == "adp@natural"
+    assert {row[0] for row in table.rows} >= {"wiener@natural (control)", "jpeg@natural (control)"}
+    shown = [float(row[5].split()[0]) for row in table.rows]
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_markdown_cells_and_csv_rows_are_the_same_numbers(tmp_path: Path) -> None:
+    found = boards(fill(tmp_path), "patches")
+    table, rows = main_table(document(found, SPEC, "patches")), tidy(found, SPEC, "patches")
+    for line in table.rows:
+        defense = line[0].removesuffix(" (control)")
+        for column, text in zip(table.header[1:6], line[1:6], strict=True):
+            row = one(rows, defense=defense, attack=column, metric="accuracy")
+            expected = f"{row['measured']} [{row['low']}, {row['high']}]" if row["measured"] else ""
+            assert text == expected
+
+
+def test_the_csv_figure_is_the_mean_of_the_verdicts(tmp_path: Path) -> None:
+    found = boards(fill(tmp_path), "patches")
+    bits = [
+        r.correct
+        for r in Store(tmp_path).records("patches")
+        if r.cell.attack == "bpda" and r.cell.defense == "adp@natural"
+    ]
+    text = "".join(row for rows in bits for row in rows)
+    row = one(tidy(found, SPEC, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
+    assert row["measured"] == percent(text.count("1") / len(text))
+    assert (row["n"], row["seeds"], row["draws"], row["threat"]) == ("64", "1", "4", THREAT)
+
+
+def test_corruptions_stay_out_of_the_worst_case(tmp_path: Path) -> None:
+    (board,) = boards(fill(tmp_path), "patches")
+    analysis = analyse(board)
+    assert set(analysis.worst["adp@natural"].share) == {"clean", "bpda", "square"}
+    assert sum(analysis.worst["adp@natural"].share.values()) == pytest.approx(1)
+
+
+def test_the_worst_case_of_one_draw_is_the_minimum_over_attacks(tmp_path: Path) -> None:
+    (board,) = boards(fill(tmp_path), "patches")
+    row = next(row for row in board.rows if row.label == "jpeg@natural")
+    columns = [accuracy(row.entries[name].any) for name in ("clean", "bpda", "square")]
+    assert np.array_equal(analyse(board).worst["jpeg@natural"].values, np.min(columns, axis=0))
+
+
+def test_a_missing_shard_blanks_its_cell_and_bounds_the_worst_case(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    next(tmp_path.glob("patches/records/adp@natural/square/*/001.json")).unlink()
+    found = boards(store, "patches")
+    shown = document(found, SPEC, "patches")
+    table = main_table(shown)
+    line = next(row for row in table.rows if row[0] == "adp@natural")
+    assert line[3] == ""
+    assert line[5].startswith("<= ")
+    assert "adp@natural under square: incomplete: 1 of 2 shards" in listing(shown, "Blank cells")
+    rows = tidy(found, SPEC, "patches")
+    row = one(rows, defense="adp@natural", attack="square")
+    assert (row["measured"], row["low"], row["n"]) == ("", "", "")
+    assert row["note"] == "incomplete: 1 of 2 shards"
+    # An upper bound is compared with nothing, and stands below whole rows.
+    assert ("adp@natural", WORST) not in analyse(found[0]).against
+    assert ranked(analyse(found[0]))[-1].label == "adp@natural"
+
+
+def test_a_missing_seed_blanks_the_cell(tmp_path: Path) -> None:
+    store = fill(tmp_path, seeds=2)
+    path = next(
+        p
+        for p in tmp_path.glob("patches/records/adp@natural/bpda/*/000.json")
+        if '"seed":1' in p.read_text()
+    )
+    path.unlink()
+    (board,) = boards(store, "patches")
+    row = next(row for row in board.rows if row.label == "adp@natural")
+    assert board.blank(row, "bpda") == "seed 1: incomplete: 1 of 2 shards"
+
+
+def test_seeds_are_averaged_and_their_deviation_is_apart(tmp_path: Path) -> None:
+    (board,) = boards(fill(tmp_path, seeds=3), "patches")
+    row = next(row for row in board.rows if row.label == "adp@natural")
+    means = [accuracy(m).mean() for m in row.entries["bpda"].seeds.values()]
+    assert len(means) == 3
+    assert figure(row.entries["bpda"]).value == pytest.approx(np.mean(means))
+    cells = one(tidy([board], SPEC, "patches"), defense=row.label, attack="bpda", metric="accuracy")
+    assert cells["note"] == f"deviation over seeds {percent(float(np.std(means, ddof=1)))}"
+
+
+def test_cells_of_different_weights_share_no_worst_case(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "bpda"))
+    for shard in range(2):
+        record = store.read(item, shard)
+        assert record
+        store.write(item, replace(record, weights={"natural": "b" * 64}))
+    (board,) = boards(store, "patches")
+    analysis = analyse(board)
+    assert "adp@natural" not in analysis.worst
+    row = next(row for row in board.rows if row.label == "adp@natural")
+    assert "different weights of natural" in analysis.why_blank(row, WORST)
+    # Nor is the row compared with controls that used the other weights.
+    assert not [key for key in analysis.against if key[0] == "adp@natural"]
+
+
+def test_mixed_weights_inside_a_cell_blank_it(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "bpda"))
+    record = store.read(item, 0)
+    assert record
+    store.write(item, replace(record, weights={"natural": "b" * 64}))
+    (board,) = boards(store, "patches")
+    row = next(row for row in board.rows if row.label == "adp@natural")
+    assert "weights" in board.blank(row, "bpda")
+
+
+def test_boards_of_other_presets_and_sizes_stand_apart_the_fullest_first(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "bpda", 0))
+    store.write_plan(plan([item], images=32))
+    store.write_plan(plan([item], images=64, preset="standard"))
+    found = boards(store, "patches")
+    assert [(b.preset, b.images, len(b.rows)) for b in found] == [
+        ("quick", 64, 4),
+        ("standard", 64, 1),
+        ("quick", 32, 1),
+    ]
+    assert [b.preset for b in boards(store, "patches", "standard")] == ["standard"]
+
+
+def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = planned(cell("adp@natural", "bpda", versions="adp=2"))
+    for record in records(newer.cell, verdicts([0.0] * 64)):
+        store.write(newer, record)
+    store.write_plan(plan([newer, planned(cell("gdmp@natural", "bpda"))]))
+    (board,) = boards(store, "patches")
+    rows = {row.label: row for row in board.rows}
+    assert {label.partition("@")[0] for label in rows} == {"adp", "none", "wiener", "jpeg", "gdmp"}
+    assert figure(rows["adp@natural"].entries["bpda"]).value == 0
+    assert board.blank(rows["gdmp@natural"], "bpda") == "incomplete: 0 of 2 shards"
+    assert board.blank(rows["gdmp@natural"], "square") == "no run asked for it"
+
+
+def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    other = replace(planned(cell("adp:sigma=0.2@natural", "bpda")), defense="adp@natural")
+    store.write_plan(plan([other]))
+    (board,) = boards(store, "patches")
+    labels = [row.label for row in board.rows if row.asked == "adp@natural"]
+    assert labels == ["adp@natural [adp@natural]", "adp@natural [adp:sigma=0.2@natural]"]
+
+
+def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:
+    shown = document(boards(fill(tmp_path), "patches"), SPEC, "patches")
+    assert listing(shown, "Blank cells") == ("none@natural under square: made up for the test",)
+
+
+def test_differences_are_to_the_best_control_of_each_column(tmp_path: Path) -> None:
+    (board,) = boards(fill(tmp_path, images=256), "patches")
+    analysis = analyse(board)
+    assert analysis.best["bpda"] == "jpeg@natural"
+    assert analysis.best["square"] == "wiener@natural"
+    comparison, adjusted = analysis.against["adp@natural", "square"]
+    rows = {row.label: row.entries["square"] for row in board.rows if "square" in row.entries}
+    expected = rows["adp@natural"].values.mean() - rows["wiener@natural"].values.mean()
+    assert comparison.difference.value == pytest.approx(expected)
+    assert comparison.difference.low > 0
+    assert comparison.p <= adjusted < 0.05
+
+
+def test_reported_numbers_get_a_verdict(tmp_path: Path) -> None:
+    found = boards(fill(tmp_path), "patches")
+    published = {"reported": 5.0, "external": 1.5}
+    spec = BoardSpec("a board", (), {("adp@natural", "bpda"): published})
+    row = one(tidy(found, spec, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
+    assert (row["reported"], row["external"], row["verdict"]) == ("5.0", "1.5", "higher")
+    spec = BoardSpec("a board", (), {("adp@natural", "bpda"): {**published, "differs": ["budget"]}})
+    row = one(tidy(found, spec, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
+    assert row["verdict"] == "not comparable: budget"
+
+
+def test_without_results_one_line_says_what_to_run() -> None:
+    shown = document([], SPEC, "digits")
+    assert main_table(shown).rows == ()
+    line = "bench run --defense adp --attacks all --dataset digits"
+    assert listing(shown, "Nothing is measured yet; run") == (line,)
+    (row,) = tidy([], SPEC, "digits")
+    assert row["measured"] == ""
+    assert line in row["note"]
+
+
+@pytest.mark.parametrize("name", ["patches", "digits"])
+def test_committed_specs_say_what_a_class_is(name: str) -> None:
+    spec = load_spec(name)
+    assert name in spec.title
+    assert any("class is a" in line for line in spec.prose)
+    assert load_spec("unheard-of").prose == ()
+
+
+def test_damaged_records_name_their_file(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    path = next(tmp_path.glob("patches/records/adp@natural/bpda/*/001.json"))
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(BenchError, match=r"001\.json: not a whole record"):
+        boards(store, "patches")

@@ -1,0 +1,161 @@
+"""The loop: closed-form optima, kills that change nothing, divergence that is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.training.fit import Fit, fit
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler between it and the test."""
+
+
+def data(count: int = 96) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(count, 1, 4, 4, generator=generator), torch.arange(count) % 3
+
+
+def small() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3)
+    )
+
+
+def noisy(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """A loss that draws random numbers, as denoising and adversarial training do."""
+    return nn.functional.cross_entropy(module(x + 0.1 * torch.randn_like(x)), y)
+
+
+def flipped(x: Tensor) -> Tensor:
+    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Fit(24, batch=32, ema=0.9, clip=1.0),
+        Fit(24, batch=32, optimizer="sgd", lr=0.1, schedule="cosine", weight_decay=1e-3),
+        Fit(24, batch=32, optimizer="adamw", schedule="constant"),
+    ],
+)
+@pytest.mark.parametrize("killed_at", [1, 9, 23])
+def test_a_killed_run_ends_with_the_same_bits(
+    settings: Fit, killed_at: int, tmp_path: Path
+) -> None:
+    x, y = data()
+    undisturbed, log = fit(small, noisy, x, y, settings, seed=3, augment=flipped)
+    calls = 0
+
+    def dies(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == killed_at + 1:
+            raise Killed
+        return noisy(module, x, y)
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(Killed):
+        fit(small, dies, x, y, settings, seed=3, augment=flipped, checkpoint=path, every=4)
+    torch.rand(7)
+    assert path.exists() == (killed_at >= 4)
+    again, log_again = fit(
+        small, noisy, x, y, settings, seed=3, augment=flipped, checkpoint=path, every=4
+    )
+    assert equal(undisturbed, again)
+    assert log == log_again
+    assert not path.exists()
+
+
+def test_seeds_matter_and_the_callers_generator_does_not(tmp_path: Path) -> None:
+    x, y = data()
+    settings = Fit(6, batch=32)
+    first, _ = fit(small, noisy, x, y, settings, seed=0)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    second, _ = fit(small, noisy, x, y, settings, seed=0)
+    assert equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+    third, _ = fit(small, noisy, x, y, settings, seed=1)
+    assert not equal(first, third)
+
+
+def test_checkpoints_of_other_runs_or_damaged_ones_are_not_continued(tmp_path: Path) -> None:
+    x, y = data()
+    settings, path = Fit(6, batch=32), tmp_path / "run.pt"
+    plain, _ = fit(small, noisy, x, y, settings, seed=0)
+
+    def stops(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if path.exists():
+            raise Killed
+        return noisy(module, x, y)
+
+    with pytest.raises(Killed):
+        fit(small, stops, x, y, settings, seed=1, checkpoint=path, every=2)
+    other, _ = fit(small, noisy, x, y, settings, seed=0, checkpoint=path)
+    assert equal(plain, other)
+    path.write_bytes(b"half a checkp")
+    again, _ = fit(small, noisy, x, y, settings, seed=0, checkpoint=path)
+    assert equal(plain, again)
+
+
+def test_it_finds_a_closed_form_optimum() -> None:
+    # Least squares through the origin: the mean of the images.
+    x, y = data()
+
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = nn.Parameter(torch.zeros(1, 1, 4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.value.expand_as(x)
+
+    def squared(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.mse_loss(module(x), x)
+
+    settings = Fit(300, batch=len(x), lr=0.05, schedule="cosine")
+    found, log = fit(Constant, squared, x, y, settings)
+    torch.testing.assert_close(found.get_parameter("value")[0], x.mean(0), atol=1e-3, rtol=0)
+    assert len(log) == 6
+    assert log[-1] < log[0]
+
+
+def test_progress_is_reported_every_fifty_steps_and_at_the_end() -> None:
+    x, y = data()
+    seen: list[tuple[int, int]] = []
+    fit(small, noisy, x, y, Fit(120, batch=8), progress=lambda s, n, loss: seen.append((s, n)))
+    assert seen == [(50, 120), (100, 120), (120, 120)]
+
+
+def test_a_loss_that_is_not_finite_is_told() -> None:
+    x, y = data()
+
+    def breaks(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return noisy(module, x, y) * float("nan")
+
+    with pytest.raises(BenchError, match="training diverged: the loss at step 1 of 6 is nan"):
+        fit(small, breaks, x, y, Fit(6, batch=32))
+
+
+def test_every_image_is_seen_once_a_pass() -> None:
+    x, y = data(64)
+    x = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 1, 4, 4).contiguous()
+    seen: list[int] = []
+
+    def watch(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        seen.extend(x[:, 0, 0, 0].int().tolist())
+        return noisy(module, x / 64, y)
+
+    fit(small, watch, x, y, Fit(4, batch=32))
+    assert sorted(seen[:64]) == sorted(seen[64:]) == list(range(64))
+    assert seen[:64] != seen[64:]

@@ -1,0 +1,124 @@
+"""From a name to a file: recipes, what is recorded, what `bench train` finds to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bench.cli.train import train_command
+from bench.data.base import Dataset, DatasetInfo, Images
+from bench.errors import BenchError
+from bench.training import train as training
+from bench.training.fit import Fit
+from bench.training.needs import exists, needed
+from bench.training.recipes import RECIPES, Recipe, recipe
+from bench.zoo.networks import rebuild
+
+TOY = DatasetInfo("digits", "toy", (1, 16, 16), ("a", "b"), "linf:0.1")
+
+
+def toy() -> Dataset:
+    def load(split: str) -> Images:
+        y = torch.arange(64) % 2
+        x = (y.view(-1, 1, 1, 1) * 0.8 + 0.1).expand(64, 1, 16, 16).contiguous()
+        return Images(x, y, torch.arange(64))
+
+    return Dataset(TOY, load)
+
+
+def brief(name: str, steps: int = 3) -> Recipe:
+    plain = recipe(name, TOY)
+    return replace(plain, fit=replace(plain.fit, steps=steps, batch=16))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_makes_a_file_from_which_the_network_comes_back(name: str, home: Path) -> None:
+    weights = training.train(name, toy(), plan=brief(name))
+    assert weights.path == home / "weights" / "digits" / f"{name}.safetensors"
+    facts = weights.metadata
+    assert facts["command"] == f"bench train {name} --dataset digits --seed 0"
+    assert facts["recipe"] == name
+    assert facts["steps"] == "3"
+    assert all(isinstance(v, float) for v in json.loads(facts["merit"]).values())
+    network = rebuild(weights)
+    x = toy().images("test").x[:2]
+    assert network(x).shape == (x.shape if name.startswith("score") else (2, 2))
+
+
+def test_an_easy_task_is_learned_and_equal_seeds_give_equal_files(tmp_path: Path) -> None:
+    plan = brief("natural", steps=20)
+    first = training.train("natural", toy(), plan=plan, into=tmp_path / "1")
+    second = training.train("natural", toy(), plan=plan, into=tmp_path / "2")
+    other = training.train("natural", toy(), plan=plan, into=tmp_path / "3", seed=1)
+    assert first.sha256 == second.sha256 != other.sha256
+    assert json.loads(first.metadata["merit"])["clean"] == 100
+
+
+def test_twin_is_natural_from_another_seed() -> None:
+    one, two = recipe("natural", TOY), recipe("twin", TOY)
+    assert (one.network, one.arguments, one.fit) == (two.network, two.arguments, two.fit)
+    assert one.seed_offset != two.seed_offset
+
+
+def test_packaged_weights_get_their_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.zoo import weights as zoo
+
+    for module in (training, zoo):
+        monkeypatch.setattr(module, "packaged", lambda dataset: tmp_path / "packaged")
+    trained = training.train("cnn", toy(), plan=brief("cnn"), into=tmp_path / "packaged")
+    assert zoo.manifest("digits")["cnn"]["sha256"] == trained.sha256
+    assert zoo.find("digits", "cnn").path == trained.path
+
+
+def test_unknown_names_and_data_sets() -> None:
+    with pytest.raises(BenchError, match="did you mean 'natural'"):
+        recipe("naturel", TOY)
+    with pytest.raises(BenchError, match="no training recipe for data set 'moon'"):
+        recipe("natural", replace(TOY, name="moon"))
+    with pytest.raises(BenchError, match=r"unknown defense or weights 'scor'.* 'score'"):
+        needed(["scor"], "digits")
+    with pytest.raises(BenchError, match="unknown classifier"):
+        needed(["adp@madri"], "digits")
+
+
+def test_a_spec_names_the_weights_behind_it() -> None:
+    assert needed(["none@madry"], "digits") == ["madry"]
+    assert needed(["adp"], "digits") == ["score", "natural"]
+    assert needed(["adp:network=ncsnv2@trades"], "digits") == ["score-ncsnv2", "trades"]
+    assert needed(["score", "adp,none@madry"], "digits") == ["score", "natural", "madry"]
+    assert needed(["all"], "digits") == list(RECIPES)
+
+
+def test_what_exists_is_whole(tmp_path: Path) -> None:
+    assert exists("natural", "digits", None)
+    assert not exists("natural", "digits", tmp_path)
+    (tmp_path / "natural.safetensors").write_bytes(b"half")
+    assert not exists("natural", "digits", tmp_path)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = Fit(60, batch=8)
+    monkeypatch.setattr(
+        training, "recipe", lambda name, info: replace(recipe(name, info), fit=quick)
+    )
+    arguments = ["cnn", "--dataset", "digits", "--out", str(tmp_path)]
+    first = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
+    assert "digits cnn: step 60 of 60, loss" in first.stderr
+    assert str(tmp_path / "cnn.safetensors") in first.stdout
+    again = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
+    assert again.stdout == "cnn: there already (--force trains it again)\n"
+    with pytest.raises(BenchError, match="exclude each other"):
+        CliRunner().invoke(train_command, [*arguments, "--packaged"], catch_exceptions=False)
