@@ -224,8 +224,13 @@ def _traits(settings: Settings) -> Traits:
     return Traits(random=noisy, exact=True, direction=True, runs=runs)
 
 
+_CODE = {"code": "adaptive"}
+"""The step rule of the authors' code, whatever `rule` a data set's table chose."""
+
+
 def _calls(settings: Settings) -> dict[str, int]:
-    per_step = 2 if settings["rule"] == "adaptive" else 1
+    adaptive = "adaptive" in (settings["rule"], _CODE.get(str(settings["variant"])))
+    per_step = 2 if adaptive else 1
     detection = float(settings["detect"]) > 0 and float(settings["sigma"]) > 0
     return {"score": int(settings["steps"]) * per_step + detection}
 
@@ -265,10 +270,10 @@ def adp(
     an image gets `dec_level` times the noise (supplement F). `variant=code` is the authors'
     repository: `negative=min`, and a contrast map whose inverse is repeated after every step.
     """
-    code = variant == "code"
+    code = variant in _CODE
     walk_rule = Rule(
         steps=steps,
-        adaptive=rule == "adaptive",
+        adaptive=rule == "adaptive" or code,
         alpha=alpha,
         lam=lam,
         delta=delta,
