@@ -157,6 +157,7 @@ def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
             "queries": 100,
             "random_steps": 10,
             "eot": 5,
+            "confirm": 2,
         },
         "standard": {"random_steps": 50, "eot": 5},
     },

@@ -60,7 +60,7 @@ def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
     source="Uesato et al. 2018; signs and 1280 queries a step as in Yoon et al. 2021, Table 1",
     # Budgets of the presets are ours; runs=1 is a proxy of the deployed S-run prediction.
     settings={
-        "quick": {"steps": 10, "samples": 16, "runs": 1},
+        "quick": {"steps": 10, "samples": 8, "runs": 1},
         "standard": {"steps": 20, "samples": 8, "runs": 1},
     },
     cost=_cost,

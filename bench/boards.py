@@ -6,7 +6,6 @@ and columns are their union. Rows of different groups never share a comparison.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from bench.archive import Source
 from bench.metrics import Gap, Measured, accuracy, assemble, worst_case
-from bench.results import Plan, Planned, Record
+from bench.results import Cell, Plan, Planned, Record
 from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
 
 CLEAN = "none"
@@ -52,8 +51,9 @@ class Entry:
 class Worst:
     """The worst case of one row: per-image correctness by seed, over which attacks.
 
-    share: attack -> part of the images for which it was the worst. missing: attacks that were
-    asked for and are incomplete: the figure is then an upper bound and is not compared.
+    share: attack -> part of the images for which it was the worst. missing: what it should cover
+    and does not, being incomplete or never asked of this row: the figure is then an upper bound
+    and is not compared.
     """
 
     seeds: Mapping[int, Floats]
@@ -70,7 +70,10 @@ class Worst:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One defense with one setting. asked: its typed label; label: unique on the board."""
+    """One defense with one setting, under whatever labels it was typed.
+
+    asked: the first of them; label: unique on the board.
+    """
 
     label: str
     asked: str
@@ -133,8 +136,7 @@ def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
 def worst(board: Board, row: Row) -> Worst | None:
     """The worst case over clean and the board's threat, or None without a complete attack."""
     covered = (CLEAN, board.threat)
-    asked = {name: e for name, e in row.entries.items() if e.threat in covered}
-    ready = {name: entry for name, entry in asked.items() if entry.complete}
+    ready = {name: e for name, e in row.complete().items() if e.threat in covered}
     attacks = [name for name, entry in ready.items() if entry.threat == board.threat]
     first = ready[attacks[0]].any if attacks else None
     same = all(first and np.array_equal(e.any.index, first.index) for e in ready.values())
@@ -150,8 +152,7 @@ def worst(board: Board, row: Row) -> Worst | None:
         return None
     every = np.concatenate(picks)
     share = {name: float((every == place).mean()) for place, name in enumerate(ready)}
-    missing = tuple(name for name in asked if name not in ready)
-    return Worst(values, first.block, first.index, share, missing)
+    return Worst(values, first.block, first.index, share, _missing(board, row, ready))
 
 
 def figure(item: Entry | Worst) -> Figure:
@@ -198,25 +199,43 @@ def mean_over(arrays: Iterable[Floats]) -> Floats:
     return mean
 
 
+def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Columns of the board that a worst case must cover and that no entry of `ready` stands for.
+
+    A row that fewer attacks were asked of would otherwise look stronger than the rest.
+    """
+    settings = {entry.settings for entry in ready.values()}
+    missing = []
+    for name in board.columns:
+        entries = [other.entries[name] for other in board.rows if name in other.entries]
+        excused = name not in row.entries and (row.asked, name) in board.skips
+        if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
+            continue
+        if name not in ready and not {entry.settings for entry in entries} <= settings:
+            missing.append(name)
+    if not any(entry.threat == CLEAN for entry in ready.values()):
+        missing = list(dict.fromkeys(["clean", *missing]))
+    return tuple(missing)
+
+
 def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
     plans = sorted(plans, key=lambda plan: (-len(plan.cells), plan.to_json()))
     head = plans[0]
     planned = [item for plan in plans for item in plan.cells]
-    settings = dict.fromkeys((item.defense, item.cell.defense) for item in planned)
-    labels = [label for label, _ in settings]
+    newest = _newest(planned)
+    defenses: dict[str, list[Planned]] = {}
+    for item in planned:
+        defenses.setdefault(item.cell.defense, []).append(item)
+    labels = [items[0].defense for items in defenses.values()]
     rows = [
         Row(
             label=asked if labels.count(asked) == 1 else f"{asked} [{resolved}]",
             asked=asked,
             settings=resolved,
-            control=any(i.control for i in planned if i.cell.defense == resolved),
-            entries=_entries(
-                [i for i in planned if (i.defense, i.cell.defense) == (asked, resolved)],
-                head.shards,
-                found,
-            ),
+            control=any(item.control for item in items),
+            entries=_entries(items, head.shards, found, newest),
         )
-        for asked, resolved in settings
+        for asked, (resolved, items) in zip(labels, defenses.items(), strict=True)
     ]
     columns = dict.fromkeys(item.attack for item in planned)
     skips = {(s.defense, s.attack): s.reason for plan in reversed(plans) for s in plan.skips}
@@ -239,20 +258,32 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
 
 
 def _entries(
-    planned: list[Planned], shards: int, found: Mapping[str, list[Record]]
+    planned: list[Planned],
+    shards: int,
+    found: Mapping[str, list[Record]],
+    newest: Mapping[str, int],
 ) -> dict[str, Entry]:
-    attacks = dict.fromkeys(item.attack for item in planned)
-    return {a: _entry([i for i in planned if i.attack == a], shards, found) for a in attacks}
+    columns: dict[str, list[Planned]] = {}
+    for item in planned:
+        columns.setdefault(item.attack, []).append(item)
+    return {name: _entry(items, shards, found, newest) for name, items in columns.items()}
 
 
-def _entry(planned: list[Planned], shards: int, found: Mapping[str, list[Record]]) -> Entry:
-    """One column of one row: a cell per seed, the newest plug-in versions where plans differ."""
-    newest = max(_versions(item) for item in planned)
-    current = {item.cell: None for item in planned if _versions(item) == newest}
+def _entry(
+    planned: list[Planned],
+    shards: int,
+    found: Mapping[str, list[Record]],
+    newest: Mapping[str, int],
+) -> Entry:
+    """One column of one row: a cell per seed, of the newest plug-in versions only."""
+    current = {item.cell: None for item in planned if not _outdated(item.cell, newest)}
     head = planned[0]
-    settings = sorted({cell.attack for cell in current})
+    settings = sorted({cell.attack for cell in current or [item.cell for item in planned]})
     seeds: dict[int, Measured] = {}
     gaps: list[str] = []
+    if not current:
+        older = ", ".join(_outdated(head.cell, newest))
+        gaps.append(f"measured with an older version of {older}; run it again")
     if len({cell.seed for cell in current}) < len(current):
         gaps.append(f"{len(current)} different settings under one name; run them by their settings")
     for cell in sorted(current, key=lambda cell: cell.seed):
@@ -270,5 +301,15 @@ def _entry(planned: list[Planned], shards: int, found: Mapping[str, list[Record]
     return base
 
 
-def _versions(planned: Planned) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", planned.cell.versions)))
+def _newest(planned: Iterable[Planned]) -> dict[str, int]:
+    """The highest version of every plug-in that a board's cells name."""
+    newest: dict[str, int] = {}
+    for item in planned:
+        for name, version in item.cell.plugins().items():
+            newest[name] = max(version, newest.get(name, version))
+    return newest
+
+
+def _outdated(cell: Cell, newest: Mapping[str, int]) -> list[str]:
+    """Plug-ins of which the board holds a newer version: numbers of the two are not compared."""
+    return [name for name, version in cell.plugins().items() if version < newest[name]]

@@ -161,18 +161,19 @@ class Defense:
         """The deployed decision, int64 [B]; a tie goes to the lowest class index."""
         return self.scores(x).argmax(1)
 
-    def networks(self) -> dict[str, Network]:
-        """Every network by name, the classifier's included."""
-        found = {self.classifier.name: self.classifier}
-        for purifier in self.purifiers:
-            for module in purifier.modules():
-                if isinstance(module, Network):
-                    found.setdefault(module.name, module)
-        return found
+    def networks(self) -> list[Network]:
+        """Every network once, the classifier first; parts of a stack may share a name."""
+        parts = (module for purifier in self.purifiers for module in purifier.modules())
+        networks = (self.classifier, *(part for part in parts if isinstance(part, Network)))
+        return list(dict.fromkeys(networks))
 
     def calls(self) -> dict[str, tuple[int, int]]:
-        """Images seen so far by each network: (forward, backward)."""
-        return {name: (net.forwards, net.backwards) for name, net in self.networks().items()}
+        """Images seen so far by the networks of each name: (forward, backward)."""
+        calls: dict[str, tuple[int, int]] = {}
+        for net in self.networks():
+            forwards, backwards = calls.get(net.name, (0, 0))
+            calls[net.name] = (forwards + net.forwards, backwards + net.backwards)
+        return calls
 
 
 def repeat(x: Tensor, times: int) -> Tensor:

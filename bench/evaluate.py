@@ -58,7 +58,8 @@ def evaluate(
     counts = [defense.calls()]
     with rng.work(key):
         with rng.stream("attack"):
-            attacked = attack(defense, x, y, threat)
+            # Copies: what an attack writes into its arguments is not what it is judged by.
+            attacked = attack(defense, x.clone(), y.clone(), threat)
         counts.append(defense.calls())
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)

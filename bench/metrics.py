@@ -86,6 +86,8 @@ def assemble(cell: Cell, shards: int, records: Iterable[Record]) -> Measured | G
     images = sum(len(record.index) for record in found)
     if images != shards * SHARD:
         return Gap(f"incomplete: {images} of {shards * SHARD} images")
+    if len({image for record in found for image in record.index}) < images:
+        return Gap("an image occurs in two shards; run it again")
     if len({(record.draws, record.variants, bool(record.protocol)) for record in found}) > 1:
         return Gap("shards differ in draws or variants; run it again")
     head = found[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attacks.catalog import GROUPS
 from bench import cost, registry
@@ -155,11 +155,13 @@ def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
         for text in controls
         for classifier in purified
     ]
+    # A control that was also typed keeps its typed label, and stays a control.
+    controlled = {str(row.spec) for row in added}
     seen: set[str] = set()
     for row in (*typed, *bases, *added):
         if str(row.spec) not in seen:
             seen.add(str(row.spec))
-            yield row
+            yield replace(row, control=str(row.spec) in controlled)
 
 
 def _classifier(row: Row) -> str:
@@ -183,11 +185,10 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
     for text in split_list(request.attacks):
         grouped = text in GROUPS
         for label in GROUPS[text] if grouped else (text,):
-            part = parse_part(label)
-            plugin = _find_attack(part.name)
-            if label not in seen:
-                seen.add(label)
-                part = plugin.resolve(part, info.name, request.preset)
+            plugin = _find_attack(parse_part(label).name)
+            part = plugin.resolve(parse_part(label), info.name, request.preset)
+            if str(part) not in seen:
+                seen.add(str(part))
                 yield Column(label, part, plugin, named=not grouped)
     if not seen:
         raise BenchError("name at least one attack: --attacks all")

@@ -12,9 +12,10 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -261,43 +262,47 @@ def load(files: Iterable[str] = ()) -> None:
     Raises:
         BenchError: a file of `files` does not exist or fails to import (it was named).
     """
+    _load_house()
+    for file in files:
+        _import_file(Path(file))
+
+
+@cache
+def _load_house() -> None:
     for package in ("bench.data", "defenses", "attacks"):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             _import(f"{package}.{module.name}")
     _import("bench.classifiers")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        _import(point.value)
-    for file in files:
-        _import_file(Path(file))
+        _import(point.module)
 
 
 def _import(name: str) -> None:
-    if name in _LOADED:
-        return
-    _LOADED.add(name)
     try:
         importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _BROKEN.append(Broken(name, _one_line(error)))
 
 
 def _import_file(path: Path) -> None:
-    name = f"plugin_{path.stem}"
-    if str(path.resolve()) in _LOADED:
+    where = str(path.resolve())
+    if where in _LOADED:
         return
     if not path.is_file():
         raise BenchError(f"plug-in file '{path}' does not exist")
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise BenchError(f"plug-in '{path}' is not a Python file")
+        raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         raise BenchError(f"plug-in '{path}' fails to import: {_one_line(error)}") from None
-    _LOADED.add(str(path.resolve()))
+    _LOADED.add(where)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

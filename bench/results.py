@@ -46,6 +46,11 @@ class Cell:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def plugins(self) -> dict[str, int]:
+        """The version of every plug-in that took part, and of the judge; ValueError if damaged."""
+        pairs = (text.rpartition("=") for text in self.versions.split(","))
+        return {name: int(version) for name, _, version in pairs}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -126,7 +131,7 @@ class Skip:
 class Plan:
     """What one `bench run` asked for: a board is a plan whose cells are measured.
 
-    images: per cell, a multiple of 32. columns: attack label -> resolved settings.
+    images: per cell, a multiple of 32. command: the line that asks for it again.
     """
 
     dataset: str
@@ -157,22 +162,32 @@ class Plan:
             skips = tuple(Skip(**s) for s in data["skips"])
             if data["format"] != FORMAT or data["images"] % SHARD or not data["images"] > 0:
                 raise ValueError("images")
+            for planned in cells:
+                planned.cell.plugins()
             return cls(**{**data, "cells": cells, "skips": skips})
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
 
 
 class Store:
-    """A folder of result files, or a compressed archive of one (read only)."""
+    """A folder of result files. One writer at a time for each cell."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._folders: dict[str, dict[str, Path]] = {}
 
     def path(self, planned: Planned, shard: int) -> Path:
-        """Where the record of a shard lies; the names before the digest are for people."""
+        """Where the record of a shard lies: the folder that its cell has, by the digest alone.
+
+        The names before the digest are for people: how the cell was first asked for.
+        """
         cell = planned.cell
-        folder = self.root / cell.dataset / "records" / slug(planned.defense) / slug(planned.attack)
-        return folder / cell.digest / f"{shard:03d}.json"
+        records = self.root / cell.dataset / "records"
+        if cell.dataset not in self._folders:
+            known = sorted(records.glob("*/*/*/"))
+            self._folders[cell.dataset] = {path.name: path for path in known}
+        first = records / slug(planned.defense) / slug(planned.attack) / cell.digest
+        return self._folders[cell.dataset].setdefault(cell.digest, first) / f"{shard:03d}.json"
 
     def write(self, planned: Planned, record: Record) -> None:
         """Write a record whole: a temporary file beside it, then a rename."""

@@ -125,7 +125,10 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
     if board.preset in PRESET_NOTES:
         notes.append(PRESET_NOTES[board.preset])
     if any(found.missing for found in analysis.worst.values()):
-        notes.append("<=: an attack is incomplete, so the worst case is an upper bound.")
+        notes.append(
+            "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
+            "upper bound; it is compared with nothing."
+        )
     return Table(heading, _header(board.columns), tuple(body), tuple(notes), major=True)
 
 
@@ -181,22 +184,17 @@ def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
         return
     body = []
     for column, control in analysis.best.items():
-        cells = []
-        for row in shown:
-            found = analysis.against.get((row.label, column))
-            text = (
-                f"{figure_text(found[0].difference, True)}, p {p_text(found[1])}" if found else ""
-            )
-            cells.append(text)
-        body.append((column, control, *cells))
+        found = (analysis.against.get((row.label, column)) for row in shown)
+        body.append((column, control, *(_difference(*pair) if pair else "" for pair in found)))
     yield Table(
         "Difference to the best control",
         ("attack", "best control there", *(row.label for row in shown)),
         tuple(body),
         (
             "Points above the control with the highest figure in that column, on the same images, "
-            "with the paired 95 % interval. p: exact McNemar at one draw of independent images, "
-            "else a permutation of signs by image or block; Holm over this table.",
+            "with the paired 95 % interval. Choosing it on these images favours the control. "
+            "p: exact McNemar at one draw of independent images, else a permutation of signs by "
+            "image or block; Holm over this table.",
         ),
     )
 

@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from bench.data.subsets import load_subset
 from bench.defense import Network
 from bench.errors import BenchError
 from bench.evaluate import Outcome, evaluate
+from bench.registry import Context
 from bench.results import SHARD, Planned, Record
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
@@ -77,7 +78,7 @@ def measure(task: Task) -> Record | Failure:
 def _measure(task: Task) -> Record:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
-    context = build.context(cell.dataset, setup.device, dict(setup.weights))
+    context = _pinned(build.context(cell.dataset, setup.device, dict(setup.weights)))
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
     subset = load_subset(cell.dataset, cell.subset)
@@ -122,6 +123,15 @@ def _measure(task: Task) -> Record:
             "machine": platform.machine(),
         },
     )
+
+
+@cache
+def _pinned(context: Context) -> Context:
+    """`context` that looks every weight file up once, like the networks, which are kept too.
+
+    A file that is replaced during a run must not lend its sha256 to verdicts of the old one.
+    """
+    return replace(context, weights=cache(context.weights))
 
 
 def _verdicts(outcome: Outcome) -> dict[str, Any]:

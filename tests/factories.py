@@ -25,7 +25,7 @@ def cell(defense: str = "adp@natural", attack: str = "bpda", seed: int = 0, **mo
         "attack": attack,
         "threat": THREATS.get(attack, THREAT),
         "seed": seed,
-        "versions": "adp=1",
+        "versions": f"judge=1,{defense.partition('@')[0].partition(':')[0]}=1,{attack}=1",
     }
     return Cell(**{**given, **more})
 

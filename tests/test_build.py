@@ -30,7 +30,7 @@ def test_a_defense_from_its_name() -> None:
     (purifier,) = defense.purifiers
     assert isinstance(purifier, ADP)
     assert purifier.traits == Traits(random=False, exact=True, direction=True, runs=1)
-    assert set(defense.networks()) == {build.CLASSIFIER, "score"}
+    assert [net.name for net in defense.networks()] == [build.CLASSIFIER, "score"]
     x = build.dataset("digits").images("validation").x[:3]
     assert defense.predict(x).shape == (3,)
     assert defense.calls() == {build.CLASSIFIER: (3, 0), "score": (6, 0)}

@@ -58,6 +58,21 @@ def test_calls_count_images_forward_and_backward() -> None:
     assert d.calls() == {"classifier": (47, 40)}
 
 
+def test_parts_of_a_stack_that_share_a_network_name_are_both_counted() -> None:
+    class Scored(Noise):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Network(nn.Identity(), "score")
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.network(x)
+            return out
+
+    d = defense(Scored(), Scored())
+    d.logits(x())
+    assert d.calls() == {"classifier": (5, 0), "score": (10, 0)}
+
+
 def test_chunks_change_nothing() -> None:
     d = defense(Noise())
     results = []

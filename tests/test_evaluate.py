@@ -93,3 +93,16 @@ def test_variants_are_judged_one_by_one() -> None:
     assert outcome.correct.shape == (2, 1, 5)
     assert outcome.correct[0].all()
     assert torch.equal(outcome.correct[1, 0], d.predict(1 - x()) == y)
+
+
+def test_what_an_attack_writes_into_its_arguments_changes_no_check() -> None:
+    @dataclass(frozen=True)
+    class Careless:
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            y.fill_(0)
+            return Attacked(x.fill_(0.5))
+
+    images = x()
+    with pytest.raises(BenchError, match="broke its threat model"):
+        evaluate(defense(), Careless(), images, torch.ones(5, dtype=torch.long), LINF)
+    assert torch.equal(images, x())

@@ -32,6 +32,12 @@ def stack(*rows: str) -> NDArray[np.bool_]:
     return np.array([[c == "1" for c in row * (32 // len(row))] for row in rows])[None]
 
 
+def test_an_image_counts_once() -> None:
+    first, second = records(cell(), verdicts([0.5] * 64))
+    found = assemble(cell(), 2, [first, replace(second, index=first.index)])
+    assert found == Gap("an image occurs in two shards; run it again")
+
+
 def test_means_votes_and_worst_of_k_by_hand() -> None:
     found = measured(stack("1101", "1100", "1010", "1000"))
     assert accuracy(found)[:4] == pytest.approx([1, 0.5, 0.25, 0.25])

@@ -39,6 +39,20 @@ def test_controls_can_be_chosen_or_left_out() -> None:
     assert labels(make(replace(SMALL, controls=[]))[0]) == ["adp@natural", "none@natural"]
 
 
+def test_a_control_that_was_typed_stays_a_control() -> None:
+    plan, _ = make(replace(SMALL, defenses=["adp", "jpeg"], attacks=["clean"]))
+    controls = {p.defense for p in plan.cells if p.control}
+    assert controls == {"wiener@natural", "median@natural", "gaussian@natural", "jpeg@natural"}
+
+
+def test_one_attack_under_two_names_is_one_column() -> None:
+    plan, _ = make(replace(SMALL, attacks=["blind", "transfer", "bpda", "bpda:step=1/4"]))
+    assert list(dict.fromkeys(p.attack for p in plan.cells)) == [
+        *("clean", "classifier-pgd", "transfer:source=same", "transfer:source=other", "bpda")
+    ]
+    assert len({p.cell.digest for p in plan.cells}) == len(plan.cells)
+
+
 def test_every_pair_is_a_cell_or_a_skip_with_a_reason() -> None:
     plan, draft = make(replace(SMALL, defenses=["adp", "none@madry"]))
     pairs = {(p.defense, p.attack) for p in plan.cells}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -51,9 +51,19 @@ def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
     assert plan.shards == 2
 
 
+def test_a_cell_has_one_folder_whatever_it_was_called(tmp_path: Path) -> None:
+    Store(tmp_path).write(PLANNED, RECORD)
+    renamed = replace(PLANNED, defense="none", attack="clean-again")
+    for store in (Store(tmp_path), Store(tmp_path / "empty")):
+        found = store.read(renamed, 0)
+        assert (found == RECORD) is (store.root == tmp_path)
+    Store(tmp_path).write(renamed, RECORD)
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
 @pytest.mark.parametrize("field", ["dataset", "defense", "attack", "threat", "versions"])
 def test_every_part_of_the_identity_changes_the_digest(field: str) -> None:
-    assert replace(CELL, **{field: "other"}).digest != CELL.digest
+    assert Cell(**{**asdict(CELL), field: "other"}).digest != CELL.digest
     assert replace(CELL, seed=1).digest != CELL.digest
 
 

@@ -103,6 +103,18 @@ def test_a_record_made_with_other_weights_is_stale(whole: Store, tmp_path: Path)
     assert (planned, 0) in [(task.planned, task.shard) for task in tasks]
 
 
+def test_a_weight_file_replaced_during_a_run_lends_its_name_to_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(build.context("digits").weights("natural").path.read_bytes())
+    task = Task(PLAN.cells[0], 0, "quick", Setup(weights=(("natural", str(file)),)))
+    first = measure(task)
+    assert isinstance(first, Record)
+    file.write_bytes(build.context("digits").weights("madry").path.read_bytes())
+    again = measure(task)
+    assert isinstance(again, Record)
+    assert (again.correct, again.weights) == (first.correct, first.weights)
+
+
 def test_a_damaged_record_is_named_and_left_alone(whole: Store, tmp_path: Path) -> None:
     other = Store(tmp_path)
     path = other.path(PLAN.cells[0], 0)

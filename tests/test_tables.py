@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.metrics import accuracy
 from bench.results import Store
 from bench.tables import Document, Listing, Table, document
-from tests.factories import THREAT, cell, fill, plan, planned, records, verdicts
+from tests.factories import CONTROLS, THREAT, cell, fill, plan, planned, records, verdicts
 
 SPEC = BoardSpec("a board")
 
@@ -181,6 +181,50 @@ def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None
     assert board.blank(rows["gdmp@natural"], "square") == "no run asked for it"
 
 
+def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    easy = planned(cell("gdmp@natural", "bpda"))
+    for record in records(easy.cell, verdicts([1.0] * 64)):
+        store.write(easy, record)
+    store.write_plan(plan([easy]))
+    (board,) = boards(store, "patches")
+    analysis = analyse(board)
+    assert analysis.worst["gdmp@natural"].missing == ("clean", "square")
+    assert ranked(analysis)[-1].label == "gdmp@natural"
+    assert ("gdmp@natural", WORST) not in analysis.against
+    # A skip has its reason, and an attack that was asked under another label is not missing.
+    assert analysis.worst["none@natural"].missing == ()
+    other = replace(planned(cell("jpeg@natural", "square")), attack="square:queries=100")
+    store.write_plan(plan([other]))
+    (board,) = boards(store, "patches")
+    assert all(not analyse(board).worst[label].missing for label in CONTROLS)
+
+
+def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"))
+    for record in records(newer.cell, verdicts([0.5] * 64)):
+        store.write(newer, record)
+    store.write_plan(plan([newer]))
+    (board,) = boards(store, "patches")
+    rows = {row.label: row for row in board.rows}
+    assert not board.blank(rows["adp@natural"], "bpda")
+    why = "measured with an older version of bpda; run it again"
+    assert board.blank(rows["jpeg@natural"], "bpda") == why
+    assert analyse(board).worst["jpeg@natural"].missing == ("bpda",)
+
+
+def test_one_row_does_not_mix_versions_of_its_defense(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=2,bpda=1"))
+    for record in records(newer.cell, verdicts([0.5] * 64)):
+        store.write(newer, record)
+    store.write_plan(plan([newer]))
+    (board,) = boards(store, "patches")
+    row = next(row for row in board.rows if row.label == "adp@natural")
+    assert "older version of adp" in board.blank(row, "clean")
+
+
 def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
     store = fill(tmp_path)
     other = replace(planned(cell("adp:sigma=0.2@natural", "bpda")), defense="adp@natural")
@@ -188,6 +232,14 @@ def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
     (board,) = boards(store, "patches")
     labels = [row.label for row in board.rows if row.asked == "adp@natural"]
     assert labels == ["adp@natural [adp@natural]", "adp@natural [adp:sigma=0.2@natural]"]
+
+
+def test_one_setting_with_two_labels_is_one_row(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    store.write_plan(plan([replace(planned(cell("adp@natural", "bpda")), defense="adp:sigma=0.1")]))
+    (board,) = boards(store, "patches")
+    (row,) = [row for row in board.rows if row.settings == "adp@natural"]
+    assert (row.label, analyse(board).worst[row.label].missing) == ("adp@natural", ())
 
 
 def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:

@@ -2,72 +2,131 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import click
 
 PACKAGES = (
+    "purifybench",
     "torch",
     "torchvision",
+    "numpy",
     "robustbench",
     "pyautoattack",
     "torchattacks",
     "pandas",
-    "numpy",
+    "scikit-image",
+    "scikit-learn",
 )
 
 
 @click.command("doctor")
 @click.option("--dataset", default="", metavar="NAME", help="Only this data set.")
-def doctor_command(dataset: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def doctor_command(dataset: str, as_json: bool) -> int:
     """Print versions, device, plug-ins, data sets and weights; exit 2 when something is wrong."""
-    import torch
-
     from bench import registry
 
-    click.echo(f"python {sys.version.split()[0]} on {platform.system()} {platform.machine()}")
-    click.echo("  ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    click.echo(f"device {device}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
-    problems = [f"plug-in {b.where}: {b.reason}" for b in registry.broken()]
     names = [registry.find_dataset(dataset).name] if dataset else registry.names("dataset")
-    for name in names:
-        problems += _data_set(name)
-    for problem in problems:
-        click.echo(f"problem: {problem}")
-    click.echo("all well" if not problems else f"{len(problems)} problems")
+    problems = [f"plug-in {b.where}: {b.reason}" for b in registry.broken()]
+    found = {
+        **_machine(problems),
+        "plugins": {kind: len(registry.names(kind)) for kind in ("defense", "attack")},
+        "robustbench": _robustbench(problems),
+        "datasets": {name: _data_set(name, problems) for name in names},
+        "problems": problems,
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _print(found)
     return 2 if problems else 0
+
+
+def _machine(problems: list[str]) -> dict[str, Any]:
+    import torch
+
+    from bench.zoo.weights import home
+
+    versions = {name: _version(name) for name in PACKAGES}
+    problems += [f"{name} is missing; run: make setup" for name, v in versions.items() if not v]
+    return {
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "versions": versions,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cores": os.cpu_count(),
+        "home": str(home()),
+    }
 
 
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "missing"
+        return ""
 
 
-def _data_set(name: str) -> list[str]:
+def _robustbench(problems: list[str]) -> bool:
+    from bench.errors import BenchError
+    from bench.zoo import robustbench
+
+    try:
+        robustbench.load()
+    except BenchError as error:
+        problems.append(str(error))
+        return False
+    return True
+
+
+def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
+    """What is there of a data set; what is not is added to `problems`."""
     from bench import build
     from bench.data.subsets import load_subset
     from bench.errors import BenchError
     from bench.plan import find_info
-    from bench.zoo.weights import find
+    from bench.zoo.weights import find, packaged
 
     info = find_info(name)
+    found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}
     try:
-        images = len(build.dataset(name).images("test"))
-        subset = load_subset(name, info.subset)
+        found["test_images"] = len(build.dataset(name).images("test"))
+        found["subset"] = load_subset(name, info.subset).name
     except BenchError as error:
-        return [f"{name}: {error}"]
-    click.echo(f"{name}: {info.title}; {images} test images, subset {subset.name}")
-    problems = []
+        problems.append(f"{name}: {error}")
     for weight in build.known_weights():
         try:
-            found = find(name, weight)
-            click.echo(f"  {weight:<16} {found.sha256[:12]}  {found.metadata.get('command', '')}")
+            file = find(name, weight)
         except BenchError as error:
             problems.append(f"{name}: {error}")
-    return problems
+            continue
+        found["weights"][weight] = {
+            "sha256": file.sha256,
+            "from": "package" if file.path.parent == packaged(name) else str(file.path),
+            "command": file.metadata.get("command", ""),
+        }
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    versions = [f"{name} {v or 'missing'}" for name, v in found["versions"].items()]
+    click.echo(f"python {found['python']}")
+    for start in range(0, len(versions), 5):
+        click.echo("  ".join(versions[start : start + 5]))
+    click.echo(f"device {found['device']}, {found['cores']} cores")
+    kinds = ", ".join(f"{number} {kind}s" for kind, number in found["plugins"].items())
+    click.echo(f"plug-ins: {kinds}; robustbench imports: {'yes' if found['robustbench'] else 'no'}")
+    click.echo(f"own weights are looked for in {found['home']}")
+    for name, data in found["datasets"].items():
+        images = data.get("test_images", "no")
+        click.echo(f"{name}: {data['title']}; {images} test images, {data['threat']}")
+        for weight, file in data["weights"].items():
+            line = f"{weight:<14} {file['sha256'][:12]}  {file['from']:<8} {file['command']}"
+            click.echo(f"  {line.rstrip()}")
+    for problem in found["problems"]:
+        click.echo(f"problem: {problem}", err=True)
+    count = len(found["problems"])
+    click.echo("all well" if not count else f"{count} problem{'s' if count > 1 else ''}")

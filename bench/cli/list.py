@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from bench.registry import Plugin
 
 KINDS = {
     "defenses": "defense",
@@ -17,49 +20,75 @@ KINDS = {
 
 @click.command("list")
 @click.argument("kind", default="", metavar="[defenses|attacks|classifiers|datasets]")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--dataset", default="", metavar="NAME", help="Settings as resolved for it.")
+@click.option("--preset", default="", metavar="NAME", help="Settings as resolved for it.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
-def list_command(kind: str, as_json: bool, plugins: tuple[str, ...]) -> None:
-    """List everything that can be named, with its settings."""
+def list_command(
+    kind: str, dataset: str, preset: str, as_json: bool, plugins: tuple[str, ...]
+) -> None:
+    """List everything that can be named, with its settings.
+
+    Settings are the papers' defaults; with --dataset and --preset, what a run would use.
+    """
     from bench import registry
     from bench.errors import unknown
 
     if kind and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     registry.load(plugins)
+    if dataset:
+        registry.find_dataset(dataset)
+    if preset and preset not in registry.PRESETS:
+        raise unknown("preset", preset, registry.PRESETS)
     wanted = {kind: KINDS[kind]} if kind else KINDS
-    listing = {plural: _entries(singular) for plural, singular in wanted.items()}
+    listing = {
+        plural: [
+            _entry(registry.find(single, name), dataset, preset) for name in registry.names(single)
+        ]
+        for plural, single in wanted.items()
+    }
     broken = [{"where": b.where, "reason": b.reason} for b in registry.broken()]
     if as_json:
         click.echo(json.dumps({**listing, "broken": broken}, indent=1))
         return
     for plural, entries in listing.items():
-        click.echo(f"{plural}:")
-        width = max((len(entry["name"]) for entry in entries), default=0)
-        for entry in entries:
-            settings = ", ".join(f"{k}={v}" for k, v in entry["settings"].items())
-            click.echo(f"  {entry['name']:<{width}}  {entry['summary']}")
-            if settings:
-                click.echo(f"  {'':<{width}}  {settings}")
+        _print(plural, entries)
     for item in broken:
         click.echo(f"broken: {item['where']}: {item['reason']}", err=True)
 
 
-def _entries(kind: str) -> list[dict[str, Any]]:
-    from bench import registry
+def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
+    from bench.registry import AttackPlugin, DatasetPlugin
+    from bench.spec import Part
+
+    entry: dict[str, Any] = {
+        "name": plugin.name,
+        "summary": plugin.summary,
+        "source": plugin.source,
+        "version": plugin.version,
+        "settings": dict(plugin.resolve(Part(plugin.name), dataset, preset).settings),
+        "module": plugin.factory.__module__,
+    }
+    if isinstance(plugin, AttackPlugin):
+        entry["norms"] = list(plugin.norms)
+    if isinstance(plugin, DatasetPlugin) and plugin.info is not None:
+        info = plugin.info
+        facts = ("title", "shape", "classes", "threat", "threats", "draws", "controls", "subset")
+        entry |= {key: getattr(info, key) for key in facts}
+    return entry
+
+
+def _print(plural: str, entries: list[dict[str, Any]]) -> None:
     from bench.spec import show
 
-    entries = []
-    for name in registry.names(kind):
-        plugin = registry.find(kind, name)
-        settings = {key: show(value) for key, value in plugin.defaults.items()}
-        entries.append(
-            {
-                "name": name,
-                "summary": plugin.summary,
-                "source": plugin.source,
-                "version": plugin.version,
-                "settings": settings,
-            }
-        )
-    return entries
+    click.echo(f"{plural}:")
+    width = max((len(entry["name"]) for entry in entries), default=0)
+    for entry in entries:
+        source = f" ({entry['source']})" if entry["source"] else ""
+        click.echo(f"  {entry['name']:<{width}}  {entry.get('title', entry['summary'])}{source}")
+        settings = ", ".join(f"{key}={show(value)}" for key, value in entry["settings"].items())
+        if "threat" in entry:
+            settings = f"{entry['threat']}; controls {', '.join(entry['controls'])}"
+        if settings:
+            click.echo(f"  {'':<{width}}  {settings}")

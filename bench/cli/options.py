@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from bench import registry
 from bench.errors import BenchError
 from bench.plan import Request
-from bench.spec import split_list
+from bench.spec import parse_defense, split_list
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +76,8 @@ def request(
     if images is not None and images <= 0:
         raise BenchError("--images needs a positive number")
     chosen = [text for text in split_list(controls) if text != "off"] if controls else None
+    for text in chosen or ():
+        _control(text)
     return Request(
         defenses=defenses,
         attacks=attacks,
@@ -85,3 +88,16 @@ def request(
         preset=preset,
         controls=chosen,
     )
+
+
+def _control(text: str) -> None:
+    """Refuse a control that is none, also where no row would carry it."""
+    if "@" in text:
+        raise BenchError(f"--control '{text}': controls take the classifiers of the defenses")
+    for part in parse_defense(text).parts:
+        registry.find_defense(part.name)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 shard`, `2 shards`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

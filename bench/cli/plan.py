@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.cli.options import request, shared
+from bench.cli.options import count, request, shared
 
 
 @click.command("plan")
@@ -26,11 +26,11 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
     if as_json:
         cells = [
             {
+                **asdict(planned.cell),
                 "defense": planned.defense,
                 "attack": planned.attack,
                 "control": planned.control,
                 "digest": planned.cell.digest,
-                **asdict(planned.cell),
                 "resolved_defense": planned.cell.defense,
                 "resolved_attack": planned.cell.attack,
                 "network_calls": {
@@ -38,7 +38,6 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
                     "backward": round(cost.backward * made.images),
                 },
             }
-            | {"defense": planned.defense, "attack": planned.attack}
             for planned, cost in pairs
         ]
         facts = {
@@ -47,6 +46,7 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
             "threat": made.threat,
             "preset": made.preset,
             "images": made.images,
+            "notes": draft.notes,
         }
         skips = [asdict(skip) for skip in made.skips]
         click.echo(json.dumps({**facts, "cells": cells, "skips": skips}, indent=1))
@@ -69,6 +69,6 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
         click.echo(f"skip: {skip.attack} against {skip.defense}: {skip.reason}")
     total = sum(cost.total for _, cost in pairs) * made.images
     click.echo(
-        f"{made.dataset} {made.threat}, preset {made.preset}: {len(made.cells)} cells, "
+        f"{made.dataset} {made.threat}, preset {made.preset}: {count(len(made.cells), 'cell')}, "
         f"{len(made.skips)} skipped, {made.images} images, {total:,.0f} network calls"
     )

@@ -12,6 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bench.cli import interrupt
+from bench.cli.options import count
 from bench.plan import Draft
 from bench.results import Plan
 from bench.runner import Summary
@@ -42,8 +44,8 @@ class Reporter:
         stale = f", {self.summary.stale} stale (other weights)" if self.summary.stale else ""
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
-            f"{self.plan.preset}: {len(self.plan.cells)} cells, {len(self.plan.skips)} skipped; "
-            f"{self._tasks} shards to measure, {self.summary.kept} finished before{stale}"
+            f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
+            f"{len(self.plan.skips)} skipped; {count(self._tasks, 'shard')} to measure, {self.summary.kept} finished before{stale}"
         )
         if self._tasks and self._console.is_terminal:
             self._bar = Progress(
@@ -69,6 +71,7 @@ class Reporter:
 
     def advance(self, task: Task, seconds: float) -> None:
         """One shard is finished (or failed)."""
+        interrupt.check()
         self._done += self._weight(task)
         digest = task.planned.cell.digest
         self._left[digest] -= 1
@@ -91,8 +94,10 @@ class Reporter:
             (f.task.planned.defense, f.task.planned.attack, f.reason) for f in summary.failures
         )
         for (defense, attack, reason), shards in reasons.items():
-            self._say(f"failed: {defense} {attack}: {reason} ({shards} shards; no number)")
-        self._say(f"{summary.measured} shards measured in {time.monotonic() - self._began:.0f} s")
+            self._say(f"failed: {defense} {attack}: {reason} ({count(shards, 'shard')}; no number)")
+        self._say(
+            f"{count(summary.measured, 'shard')} measured in {time.monotonic() - self._began:.0f} s"
+        )
         click.echo(f"bench table --results {results} --dataset {self.plan.dataset}")
 
     def _weight(self, task: Task) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.cli.options import request, shared
-from bench.errors import BenchError
+from bench.errors import BenchError, nearest
 from bench.results import SHARD
 
 
@@ -38,6 +38,7 @@ def run_command(
     `bench table`.
     """
     from bench import build, plan, registry
+    from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.defense import chunk_size
     from bench.results import Store
@@ -56,13 +57,35 @@ def run_command(
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
-        return build.weights_used(defense, attack, made.dataset, dict(overrides))
+        found = build.weights_used(defense, attack, made.dataset, dict(overrides))
+        read.update(found)
+        return found
 
+    read: dict[str, str] = {}
     tasks = pending(made, store, today, summary, setup)
+    for name, _ in overrides:
+        if name not in read:
+            raise BenchError(
+                f"--weights {name}: nothing in this run reads it{nearest(name, read)} "
+                f"(read: {', '.join(sorted(read)) or 'none'})"
+            )
+    draft.notes += own_weights(made.dataset, sorted(read), overrides)
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
-    with reporter:
+    with interrupt.in_order(), reporter:
         run(longest_first(tasks, made, draft.costs), store, workers, summary, reporter.advance)
     reporter.finish(results, as_json)
     sys.stdout.flush()
     return 2 if summary.failures else 0
+
+
+def own_weights(
+    dataset: str, names: list[str], overrides: tuple[tuple[str, str], ...]
+) -> list[str]:
+    """A line for every weight file that is not the packaged one."""
+    from bench.zoo.weights import find, packaged
+
+    files = dict(overrides)
+    paths = {n: Path(files[n]) if n in files else find(dataset, n).path for n in names}
+    shipped = packaged(dataset)
+    return [f"weights '{n}': {path}" for n, path in paths.items() if path.parent != shipped]

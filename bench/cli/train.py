@@ -35,6 +35,7 @@ def train_command(
     import torch
 
     from bench import registry
+    from bench.cli import interrupt
     from bench.errors import BenchError
     from bench.training.needs import exists, needed
     from bench.training.train import train
@@ -50,7 +51,7 @@ def train_command(
         if not force and exists(name, dataset, folder):
             click.echo(f"{name}: there already (--force trains it again)")
             continue
-        with _progress(f"{dataset} {name}") as advance:
+        with interrupt.in_order(), _progress(f"{dataset} {name}") as advance:
             weights = train(name, found, seed=seed, into=folder, device=device, progress=advance)
         click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")
 

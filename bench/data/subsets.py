@@ -12,7 +12,6 @@ from functools import cache
 from importlib.resources import files
 
 from bench.errors import BenchError, unknown
-from bench.results import SHARD as SHARD
 
 
 @dataclass(frozen=True)

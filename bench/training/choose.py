@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from bench import build
-from bench.data.subsets import SHARD, load_subset
+from bench.data.subsets import load_subset
 from bench.evaluate import evaluate
 from bench.registry import Context
+from bench.results import SHARD
 from bench.threat import ThreatModel
 
 FLOOR = 12.0

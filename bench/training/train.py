@@ -12,7 +12,7 @@ from bench.nets import make
 from bench.nets.normalised import Normalised
 from bench.training.fit import Fit, Progress, fit
 from bench.training.recipes import Recipe, recipe
-from bench.zoo.weights import SUFFIX, Weights, home, own, packaged, save, write_manifest
+from bench.zoo.weights import SUFFIX, Weights, home, own, packaged, save, vouch, write_manifest
 
 
 def train(
@@ -72,6 +72,8 @@ def train(
     weights = save(folder / f"{name}{SUFFIX}", network.state_dict(), facts)
     if folder == packaged(info.name):
         write_manifest(info.name)
+    else:
+        vouch(weights)
     return weights
 
 

@@ -20,15 +20,16 @@ def rebuild(weights: Weights) -> nn.Module:
     """
     facts = weights.metadata
     try:
-        name, arguments = facts["network"], json.loads(facts["arguments"])
-        normalisation = json.loads(facts.get("normalisation", "null"))
-    except (KeyError, ValueError):
+        name, arguments = facts["network"], dict(json.loads(facts["arguments"]))
+        layer = json.loads(facts.get("normalisation", "null"))
+        normalisation = layer and [[float(v) for v in layer[key]] for key in ("mean", "std")]
+    except (KeyError, TypeError, ValueError):
         raise BenchError(
             f"weights {weights.path} do not say which network they are of "
             "(metadata 'network' and 'arguments'); files written by bench train do"
         ) from None
     network = make(name, arguments)
     load_into(network, weights)
-    if normalisation is not None:
-        network = Normalised(network, normalisation["mean"], normalisation["std"])
+    if normalisation:
+        network = Normalised(network, *normalisation)
     return network.eval().requires_grad_(False)

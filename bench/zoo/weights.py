@@ -1,7 +1,7 @@
 """Checkpoints by name: search, sha256, safe reading and writing of safetensors files.
 
 Order of search: a file that the user names, `$BENCH_HOME/weights/<dataset>/`, the files shipped
-in the package, which a manifest per data set vouches for.
+in the package. A manifest beside the files, written when they are trained, vouches for them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bench.errors import BenchError
 
 SUFFIX = ".safetensors"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -53,28 +54,43 @@ def own(dataset: str) -> Path:
 def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     """The first of `override`, the user's own and the packaged weights of that name.
 
-    Raises BenchError when there are none, or the file is no whole safetensors file, or it is a
-    packaged one whose sha256 is not the manifest's.
+    Raises BenchError when there are none, or the file is no whole safetensors file, or was trained
+    on another data set, or its sha256 is not that of the manifest (where there is one: always for
+    packaged files).
     """
     if override is not None:
         if not override.is_file():
             raise BenchError(f"weights file {override} does not exist")
-        return read(override, name)
+        return _for(dataset, read(override, name))
     mine = own(dataset) / f"{name}{SUFFIX}"
     if mine.is_file():
-        return read(mine, name)
+        weights = read(mine, name)
+        expected = _entries(mine.parent).get(name, {}).get("sha256", weights.sha256)
+        return _for(dataset, _vouched(weights, expected))
     shipped = packaged(dataset) / f"{name}{SUFFIX}"
     if not shipped.is_file():
         raise BenchError(
             f"no weights '{name}' for data set '{dataset}' in {mine.parent} or the package; "
             f"train them: bench train {name} --dataset {dataset}"
         )
-    weights = read(shipped, name)
     expected = manifest(dataset).get(name, {}).get("sha256")
+    return _for(dataset, _vouched(read(shipped, name), expected))
+
+
+def _vouched(weights: Weights, expected: str | int | None) -> Weights:
     if weights.sha256 != expected:
         raise BenchError(
-            f"weights {shipped} were changed: sha256 {weights.sha256[:12]}, "
-            f"the manifest says {str(expected)[:12]}; restore the file or train it again"
+            f"weights {weights.path} were changed: sha256 {weights.sha256[:12]}, the manifest "
+            f"beside them says {str(expected)[:12]}; restore the file or train it again"
+        )
+    return weights
+
+
+def _for(dataset: str, weights: Weights) -> Weights:
+    trained_on = weights.metadata.get("dataset", dataset)
+    if trained_on != dataset:
+        raise BenchError(
+            f"weights {weights.path} were trained on data set '{trained_on}', not on '{dataset}'"
         )
     return weights
 
@@ -167,27 +183,46 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def manifest(dataset: str) -> dict[str, dict[str, str | int]]:
     """What vouches for the packaged weights: name -> sha256, bytes, command, merit."""
-    path = packaged(dataset) / "manifest.json"
+    return _entries(packaged(dataset))
+
+
+def _entries(folder: Path) -> dict[str, dict[str, str | int]]:
+    path = folder / MANIFEST
     if not path.is_file():
         return {}
     try:
-        content: dict[str, dict[str, str | int]] = json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(entry, dict) for entry in content.values()):
+            raise ValueError("not an object of objects")
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, AttributeError) as error:
         raise BenchError(f"manifest {path} is not readable JSON: {error}") from None
-    return content
+    return dict(content)
 
 
 def write_manifest(dataset: str) -> None:
     """Write the manifest of the packaged weights from the files themselves."""
     folder = packaged(dataset)
-    entries = {}
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        weights = read(path)
-        entries[weights.name] = {
-            "sha256": weights.sha256,
-            "bytes": path.stat().st_size,
-            "command": weights.metadata.get("command", ""),
-            "merit": weights.metadata.get("merit", ""),
-        }
+    found = [read(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    _write_entries(folder, {weights.name: _entry(weights) for weights in found})
+
+
+def vouch(weights: Weights) -> None:
+    """Enter freshly written weights into the manifest beside them."""
+    folder = weights.path.parent
+    _write_entries(folder, {**_entries(folder), weights.name: _entry(weights)})
+
+
+def _entry(weights: Weights) -> dict[str, str | int]:
+    return {
+        "sha256": weights.sha256,
+        "bytes": weights.path.stat().st_size,
+        "command": weights.metadata.get("command", ""),
+        "merit": weights.metadata.get("merit", ""),
+    }
+
+
+def _write_entries(folder: Path, entries: Mapping[str, Mapping[str, str | int]]) -> None:
     text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / "manifest.json", text.encode())
+    write_atomically(folder / MANIFEST, text.encode())

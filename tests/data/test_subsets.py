@@ -9,8 +9,9 @@ import pytest
 from bench.data.digits import digits
 from bench.data.make_subsets import SOURCES, digest, make_subset, stratified_order
 from bench.data.patches import patches
-from bench.data.subsets import SHARD, load_subset, subset_names
+from bench.data.subsets import load_subset, subset_names
 from bench.errors import BenchError
+from bench.results import SHARD
 
 DATASETS = {"patches": patches(), "digits": digits()}
 ALL = [(dataset, name) for dataset in DATASETS for name in SOURCES]

@@ -12,7 +12,7 @@ from tests.factories import fill
 RUN = "import sys; from bench.cli import main; sys.argv[0] = 'bench'; main()"
 NO_TORCH = """
 import sys
-from bench.cli import cli
+from bench.cli.group import cli
 cli(sys.argv[1:], standalone_mode=False)
 heavy = {'torch', 'torchvision', 'robustbench', 'matplotlib'} & set(sys.modules)
 sys.exit(f'imported {heavy}' if heavy else 0)

@@ -1,0 +1,61 @@
+"""The commands of `bench`, each imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from bench.errors import BenchError, nearest
+
+COMMANDS = {
+    "run": "Measure defenses against attacks; resumes what is unfinished.",
+    "plan": "What a run would do: cells, skips with reasons, network calls.",
+    "table": "Leaderboards from stored results, as Markdown and CSV.",
+    "list": "Defenses, attacks, classifiers or data sets.",
+    "train": "Train every network that a defense needs.",
+    "check": "The contract that every plug-in must meet.",
+    "doctor": "Versions, device, data and weights found.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module only when that subcommand is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of a user's day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or a usage error with the nearest name."""
+        if cmd_name not in COMMANDS:
+            hint = nearest(cmd_name, COMMANDS) or f" (commands: {', '.join(COMMANDS)})"
+            raise BenchError(f"unknown command '{cmd_name}'{hint}")
+        command = getattr(importlib.import_module(f"bench.cli.{cmd_name}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help texts above, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="purifybench")
+def cli() -> None:
+    """PurifyBench: does an adversarial-purification defense really work?"""
+
+
+def invoke() -> int:
+    """Run the command line; the exit code.
+
+    A user's mistake is one line and 2.
+    """
+    try:
+        code = cli(standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        raise BenchError(error.format_message()) from None
+    return code if isinstance(code, int) else 0
