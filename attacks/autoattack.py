@@ -18,7 +18,7 @@ from attacks.select import Best
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.errors import BenchError, unknown
-from bench.registry import attack
+from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 
@@ -55,7 +55,7 @@ class AutoAttack:
                 if defense.random
                 else self._library(view, x, y, threat, (classes, seed))
             )
-        return Attacked(threat.project(found, x), notes={"runs_per_image": view.seen / len(x)})
+        return Attacked(threat.project(found, x))
 
     def _library(
         self, view: View, x: Tensor, y: Tensor, threat: ThreatModel, setup: tuple[int, int]
@@ -127,23 +127,31 @@ def quiet_logger() -> Any:
     return logging.getLogger(LOGGER)
 
 
-def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
-    """At most, for an image that stays alive to the end."""
-    steps, targets = int(settings["steps"]), int(settings["targets"])
-    parts = {
-        "apgd-ce": steps + 1,
-        "apgd-dlr": steps + 1,
-        "apgd-t": targets * (steps + 2),
-        "fab-t": targets * (2 * steps + 2),
-        "square": int(settings["queries"]),
-    }
-    runs = float(sum(parts[name] for name in names_of(str(settings["attacks"]))))
-    confirming = 0.0
+def _cost(settings: Settings, traits: Traits) -> Runs:
+    """At most, for an image that stays alive to the end; one more run counts the classes."""
     if traits.random:
-        runs = 2.0 * (int(settings["random_steps"]) + 1) * int(settings["eot"])
-        confirming = 5.0 * draws_of(int(settings["confirm"]), True) * traits.runs
-    exact = settings["gradient"] == "exact" and not traits.identity
-    return (confirming, runs) if exact else (runs + confirming, 0.0)
+        graded = 2 * (int(settings["random_steps"]) + 1) * int(settings["eot"])
+        # The images as they are, and two candidates of each loss.
+        plain = 1 + 5 * draws_of(int(settings["confirm"]), True) * traits.runs
+    else:
+        asked = [_asked(name, settings) for name in names_of(str(settings["attacks"]))]
+        # Before its attacks the library looks 5 + 1 + 1 times for signs of trouble, then scores.
+        plain = 1 + 8 + sum(plain for plain, _ in asked)
+        graded = sum(graded for _, graded in asked)
+    exact = settings["gradient"] == "exact"
+    return Runs(plain=plain, exact=graded) if exact else Runs(plain=plain, bpda=graded)
+
+
+def _asked(name: str, settings: Settings) -> tuple[int, int]:
+    """Runs (without, with) gradient of one of the library's attacks, first and last look too."""
+    steps, targets = int(settings["steps"]), int(settings["targets"])
+    if name == "square":
+        return 4 + int(settings["queries"]), 0
+    if name == "fab-t":
+        return 2 + targets * (steps + 3), targets * steps
+    if name == "apgd-t":
+        return 2 + targets, targets * (steps + 1)
+    return 2, steps + 1
 
 
 @attack(

@@ -5,8 +5,7 @@ Keyword defaults are the papers'; presets say how much of them is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from torch import Tensor
@@ -26,7 +25,7 @@ from attacks.losses import LossName
 from attacks.pgd import PGD, Keep
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
-from bench.registry import attack
+from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 
@@ -74,24 +73,37 @@ def not_exact(settings: Settings, traits: Traits) -> str | None:
     return no_purifier(settings, traits) or missing
 
 
-def purifications(settings: Settings, traits: Traits) -> float:
-    """Purified runs per image of a PGD: steps x EOT draws x restarts, then choosing a point."""
+def choosing(settings: Settings, traits: Traits) -> int:
+    """Runs per image of a PGD that tell which of its points is the best one."""
     steps, restarts = int(settings["steps"]), int(settings["restarts"])
-    draws = draws_of(int(settings.get("eot", 1)), traits.random)
     best = settings.get("keep") == "best"
     points = 1 + restarts * (steps if best else 1) if best or restarts > 1 else 0
-    choosing = points * draws_of(PGD.select, traits.random) * traits.runs
-    return float(steps * restarts * draws + choosing)
+    return points * draws_of(PGD.select, traits.random) * traits.runs
 
 
-def forward_only(settings: Settings, traits: Traits) -> tuple[float, float]:
-    """Every purification without a gradient through it."""
-    return purifications(settings, traits), 0.0
+def looks(settings: Settings) -> int:
+    """Gradients per image of a PGD, each the mean over its EOT draws."""
+    return int(settings["steps"]) * int(settings["restarts"])
 
 
-def classifier_only(settings: Settings, traits: Traits) -> tuple[float, float]:
-    """No purification; where there is no purifier, a run is a classifier call with gradient."""
-    return 0.0, purifications(settings, traits) if traits.identity else 0.0
+def drawn(settings: Settings, traits: Traits) -> int:
+    """Runs per image of a PGD for its gradients: looks x EOT draws."""
+    return looks(settings) * draws_of(int(settings.get("eot", 1)), traits.random)
+
+
+def bpda_runs(settings: Settings, traits: Traits) -> Runs:
+    """Every run without a gradient through the purifier."""
+    return Runs(plain=choosing(settings, traits), bpda=drawn(settings, traits))
+
+
+def exact_runs(settings: Settings, traits: Traits) -> Runs:
+    """Every run with its gradient."""
+    return Runs(plain=choosing(settings, traits), exact=drawn(settings, traits))
+
+
+def blind_runs(settings: Settings, traits: Traits) -> Runs:
+    """The bare classifier's gradients; the defense itself only chooses."""
+    return Runs(plain=choosing(settings, traits), blind=looks(settings))
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ def clean() -> Clean:
     return Clean()
 
 
-@attack("classifier-pgd", source="Yoon et al. 2021, Table 1", settings=SHORT, cost=classifier_only)
+@attack("classifier-pgd", source="Yoon et al. 2021, Table 1", settings=SHORT, cost=blind_runs)
 def classifier_pgd(
     *,
     steps: Count = 40,
@@ -122,7 +134,7 @@ def classifier_pgd(
     return PGD(Blind(loss), steps, step, random_start, restarts)
 
 
-@attack("bpda", source="Athalye et al. 2018", settings=SHORT, skip=no_purifier, cost=forward_only)
+@attack("bpda", source="Athalye et al. 2018", settings=SHORT, skip=no_purifier, cost=bpda_runs)
 def bpda(
     *,
     steps: Count = 40,
@@ -141,7 +153,7 @@ def bpda(
     source="Yoon et al. 2021, section 5.1.2: 40 steps, 15 draws",
     settings=SHORT_EOT,
     skip=deterministic,
-    cost=forward_only,
+    cost=bpda_runs,
 )
 def bpda_eot(
     *,
@@ -164,12 +176,17 @@ def _joint(at: At, loss: LossName, eot: int) -> Gradient:
     return Eot(Bpda(loss), eot) if at == "purified" else Blind(loss)
 
 
-def _joint_cost(full: bool) -> Callable[[Settings, Traits], tuple[float, float]]:
-    def cost(settings: Settings, traits: Traits) -> tuple[float, float]:
-        needed = full or settings["at"] == "purified"
-        return (purifications(settings, traits) if needed else 0.0), 0.0
+def _score_runs(settings: Settings, traits: Traits) -> Runs:
+    """The gradient's runs and one direction for each look."""
+    runs = bpda_runs if settings["at"] == "purified" else blind_runs
+    return replace(runs(settings, traits), direction=looks(settings))
 
-    return cost
+
+def _full_runs(settings: Settings, traits: Traits) -> Runs:
+    """The gradient's runs give the displacement too, unless they purify nothing."""
+    if settings["at"] == "purified":
+        return bpda_runs(settings, traits)
+    return replace(blind_runs(settings, traits), purified=drawn(settings, traits))
 
 
 @attack(
@@ -177,7 +194,7 @@ def _joint_cost(full: bool) -> Callable[[Settings, Traits], tuple[float, float]]
     source="Yoon et al. 2021, Table 1 and section 5.1.2",
     settings=SHORT_EOT,
     skip=no_direction,
-    cost=_joint_cost(full=False),
+    cost=_score_runs,
 )
 def joint_score(
     *,
@@ -205,7 +222,7 @@ def joint_score(
     source="Yoon et al. 2021, Table 1 and section 5.1.2",
     settings=SHORT_EOT,
     skip=no_direction,
-    cost=_joint_cost(full=True),
+    cost=_full_runs,
 )
 def joint_full(
     *,
@@ -229,7 +246,7 @@ def joint_full(
     source="Lee & Kim 2023: 200 steps, 20 draws; through the defense itself, not a surrogate",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 40, "eot": 10}},
     skip=not_exact,
-    cost=lambda settings, traits: (0.0, purifications(settings, traits)),
+    cost=exact_runs,
 )
 def pgd_exact(
     *,

@@ -36,16 +36,14 @@ class View(nn.Module):
     """One run of a defense as logits [B,K]; its gradient is BPDA's or the exact one.
 
     Through a sign or an argmax a library would see zeros, hence BPDA unless told otherwise.
-    `seen` counts images.
     """
 
     def __init__(self, defense: Defense, gradient: GradientMode = "bpda") -> None:
         super().__init__()
-        self.defense, self.gradient, self.seen = defense, gradient, 0
+        self.defense, self.gradient = defense, gradient
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images x [B,C,H,W] in [0,1]."""
-        self.seen += len(x)
         if self.gradient == "exact" or not (torch.is_grad_enabled() and x.requires_grad):
             return self.defense.logits(x)
         with torch.no_grad():

@@ -12,7 +12,7 @@ from attacks.gradients import Slope
 from attacks.losses import LOSSES, LossName
 from attacks.pgd import PGD
 from bench.defense import Defense, Traits, repeat
-from bench.registry import attack
+from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 
 # Pairs per image that go through the defense together; fixed, so that memory never moves a number.
@@ -50,9 +50,9 @@ class Spsa:
         return Slope(gradient, mean, queries=2 * self.samples)
 
 
-def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
+def _cost(settings: Settings, traits: Traits) -> Runs:
     runs = int(settings["runs"]) or traits.runs
-    return float(2 * int(settings["steps"]) * int(settings["samples"]) * runs), 0.0
+    return Runs(plain=2 * int(settings["steps"]) * int(settings["samples"]) * runs)
 
 
 @attack(

@@ -15,7 +15,7 @@ from attacks.losses import margin
 from attacks.select import Best, Selector
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
-from bench.registry import attack
+from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 
@@ -95,11 +95,14 @@ class _Judge:
         return margins, loss
 
 
-def _cost(settings: Settings, traits: Traits) -> tuple[float, float]:
-    """For an image that stands to the end; what luck costs to refute is not in it."""
+def _cost(settings: Settings, traits: Traits) -> Runs:
+    """At most: an image that stands to the end, and luck that is refuted on the last draw."""
     runs = int(settings["runs"]) or traits.runs
-    confirm = draws_of(int(settings["confirm"]), traits.random)
-    return float(int(settings["queries"]) * runs + 2 * confirm * traits.runs), 0.0
+    looks, confirm = int(settings["queries"]) + 1, int(settings["confirm"])
+    return Runs(
+        plain=looks * runs + 2 * draws_of(confirm, traits.random) * traits.runs,
+        luck=looks * confirm * (runs + traits.runs) if traits.random else 0,
+    )
 
 
 @attack(

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import product
 from typing import Any
 
 from bench.boards import (
@@ -52,13 +53,13 @@ class BoardSpec:
 class Analysis:
     """A board with what is derived from several of its cells.
 
-    worst: row label -> worst case. best: column -> row label of the best control there.
-    against: (row label, column) -> (difference to that control, p after Holm).
+    worst: row label -> worst case. best: (column, classifier) -> row label of the best control
+    there. against: (row label, column) -> (difference to that control, p after Holm).
     """
 
     board: Board
     worst: Mapping[str, Worst]
-    best: Mapping[str, str]
+    best: Mapping[tuple[str, str], str]
     against: Mapping[tuple[str, str], tuple[Comparison, float]]
 
     def item(self, row: Row, column: str) -> Entry | Worst | None:
@@ -104,19 +105,24 @@ def how_to_run(dataset: str) -> str:
 
 
 def analyse(board: Board) -> Analysis:
-    """Worst cases, the best control of each column, and every row's difference to it."""
+    """Worst cases, the best control of each column, and every row's difference to it.
+
+    Purifiers are compared on one classifier: a control on another says nothing of them.
+    """
     worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
     plain = Analysis(board, worst_cases, {}, {})
-    best: dict[str, str] = {}
+    best: dict[tuple[str, str], str] = {}
     pending: dict[tuple[str, str], Comparison] = {}
-    for column in (*board.columns, WORST):
-        items = [(row, _whole(plain.item(row, column))) for row in board.rows]
+    classifiers = dict.fromkeys(row.classifier for row in board.rows)
+    for column, classifier in product((*board.columns, WORST), classifiers):
+        rows = [row for row in board.rows if row.classifier == classifier]
+        items = [(row, _whole(plain.item(row, column))) for row in rows]
         controls = [(row, item) for row, item in items if row.control and item]
         if not controls:
             continue
         # Ties go to the row that stands first on the board.
         champion, base = max(controls, key=lambda pair: float(pair[1].values.mean()))
-        best[column] = champion.label
+        best[column, classifier] = champion.label
         for row, item in items:
             if row.control or item is None or not _same_weights(row, champion):
                 continue
@@ -185,7 +191,8 @@ def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]
                     yield base | {"metric": metric} | _numbers(found)
             if (row.label, column) in analysis.against:
                 comparison, p = analysis.against[row.label, column]
-                note = f"minus {analysis.best[column]}; {comparison.test}, p after Holm {p_text(p)}"
+                control = analysis.best[column, row.classifier]
+                note = f"minus {control}; {comparison.test}, p after Holm {p_text(p)}"
                 yield (
                     base
                     | {"metric": "difference to best control", "note": note}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -36,7 +36,6 @@ class Attacked:
     trace: Trace | None = None
     protocol: Tensor | None = None
     queries: Tensor | None = None
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 class Attack(Protocol):

@@ -81,6 +81,11 @@ class Row:
     control: bool
     entries: Mapping[str, Entry]
 
+    @property
+    def classifier(self) -> str:
+        """The classifier behind the purifiers, with its settings."""
+        return self.settings.partition("@")[2]
+
     def complete(self) -> dict[str, Entry]:
         """The columns that have a number."""
         return {name: entry for name, entry in self.entries.items() if entry.complete}

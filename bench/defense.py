@@ -6,7 +6,7 @@ refuses NaN. Randomness never depends on the chunk, because noise is drawn outsi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +32,23 @@ class Traits:
     surrogate: bool = False
     runs: int = 1
     identity: bool = False
+
+    @classmethod
+    def merge(cls, parts: Iterable[Traits]) -> Traits:
+        """The traits of a stack: random, or with a direction or surrogate, if any part is.
+
+        exact if any part that changes images is: the others pass gradients on. S is the largest.
+        """
+        parts = tuple(parts)
+        exact = [part.exact for part in parts if not part.identity]
+        return cls(
+            random=any(part.random for part in parts),
+            exact=any(exact) or not exact,
+            direction=any(part.direction for part in parts),
+            surrogate=any(part.surrogate for part in parts),
+            runs=max((part.runs for part in parts), default=1),
+            identity=all(part.identity for part in parts),
+        )
 
 
 class Network(nn.Module):
@@ -110,12 +127,11 @@ class Defense:
     """Purifiers in order, then a classifier; the deployed rule is the mean softmax of S runs."""
 
     def __init__(self, classifier: Network, purifiers: Sequence[Purifier] = ()) -> None:
-        """`runs` (S) is the largest of the parts'."""
+        """`runs` (S), `random` and `exact` are those of the stack (`Traits.merge`)."""
         self.classifier = classifier
         self.purifiers = tuple(purifiers)
-        self.runs = max((p.traits.runs for p in self.purifiers), default=1)
-        self.random = any(p.traits.random for p in self.purifiers)
-        self.exact = all(p.traits.exact for p in self.purifiers)
+        merged = Traits.merge(purifier.traits for purifier in self.purifiers)
+        self.runs, self.random, self.exact = merged.runs, merged.random, merged.exact
 
     def purify(self, x: Tensor) -> Tensor:
         """One run of every purifier, [B,C,H,W] in [0,1]; differentiable where each part is exact.
@@ -123,18 +139,13 @@ class Defense:
         A part without an exact gradient passes gradients on unchanged (BPDA identity).
         """
         for purifier in self.purifiers:
-            if purifier.traits.exact or not torch.is_grad_enabled():
-                x = purifier(x)
-            else:
-                with torch.no_grad():
-                    moved = purifier(x.detach()) - x.detach()
-                x = x + moved
+            x = _run(purifier, x)
         return x
 
     def surrogate(self, x: Tensor) -> Tensor:
         """`purify` with every part's differentiable stand-in, where it has one."""
         for purifier in self.purifiers:
-            x = purifier.surrogate(x) if purifier.traits.surrogate else purifier(x)
+            x = purifier.surrogate(x) if purifier.traits.surrogate else _run(purifier, x)
         return x
 
     def direction(self, x: Tensor) -> Tensor:
@@ -174,6 +185,15 @@ class Defense:
             forwards, backwards = calls.get(net.name, (0, 0))
             calls[net.name] = (forwards + net.forwards, backwards + net.backwards)
         return calls
+
+
+def _run(purifier: Purifier, x: Tensor) -> Tensor:
+    if purifier.traits.exact or not torch.is_grad_enabled():
+        purified: Tensor = purifier(x)
+        return purified
+    with torch.no_grad():
+        moved: Tensor = purifier(x.detach()) - x.detach()
+    return x + moved
 
 
 def repeat(x: Tensor, times: int) -> Tensor:

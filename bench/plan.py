@@ -110,13 +110,14 @@ def make(request: Request) -> tuple[Plan, Draft]:
 
 def command(request: Request) -> str:
     """The line that asks for this again, on any machine: only what decides the numbers."""
+    subset = request.subset if request.subset != find_info(request.dataset).subset else ""
     words = ["bench", "run"]
     for flag, values in (("--defense", request.defenses), ("--attacks", request.attacks)):
         words += [word for value in values for word in (flag, value)]
     words += ["--dataset", request.dataset, "--preset", request.preset]
     for value in ["off"] if request.controls == [] else request.controls or ():
         words += ["--control", value]
-    optional = {"--threat": request.threat, "--images": request.images or ""}
+    optional = {"--threat": request.threat, "--subset": subset, "--images": request.images or ""}
     words += [word for flag, value in optional.items() if value for word in (flag, str(value))]
     return shlex.join(words + (["--seeds", str(request.seeds)] if request.seeds > 1 else []))
 
@@ -177,7 +178,7 @@ def _row(
     )
     classifier = registry.find_classifier(spec.classifier.name).resolve(spec.classifier, info.name)
     traits = [registry.find_defense(p.name).traits(dict(p.settings)) for p in parts]
-    return Row(str(spec), DefenseSpec(parts, classifier), cost.merge(traits), named, control)
+    return Row(str(spec), DefenseSpec(parts, classifier), Traits.merge(traits), named, control)
 
 
 def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
@@ -232,4 +233,4 @@ def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, 
 def _add(draft: Draft, row: Row, column: Column, cell: Cell, info: DatasetInfo) -> None:
     draft.cells.append(Planned(cell, row.label, column.label, row.control))
     judged = draws(info, row.traits.random, cell.threat)
-    draft.costs.append(cost.estimate(list(row.spec.parts), row.traits, column.part, judged))
+    draft.costs.append(cost.estimate(row.spec.parts, row.traits, column.part, judged))

@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 PRESETS = ("quick", "standard", "paper")
 ENTRY_POINTS = "purifybench.plugins"
 F = TypeVar("F", bound=Callable[..., Any])
+Calls = Mapping[str, int]
+GradientCalls = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Context:
     """What a factory is handed: where its networks come from and what images look like.
 
-    shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train(split)`
-    returns images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
+    shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train()`
+    returns training images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
     """
 
     dataset: str
@@ -104,10 +106,42 @@ class Plugin:
 
 @dataclass(frozen=True)
 class DefensePlugin(Plugin):
-    """A purifier: its traits and the network calls of one run are functions of its settings."""
+    """A purifier: its traits and its network calls are functions of its settings.
+
+    calls: network -> forwards of one run. gradient_calls: network -> (forwards computed again,
+    backwards) of one exact gradient; without it, plain autograd. direction_calls: network ->
+    forwards of one `direction`. All per image, and at most, where a run may end early.
+    """
 
     traits: Callable[[Settings], Traits] = lambda settings: _plain_traits()
-    calls: Callable[[Settings], Mapping[str, int]] = lambda settings: {}
+    calls: Callable[[Settings], Calls] = lambda settings: {}
+    gradient_calls: Callable[[Settings], GradientCalls] | None = None
+    direction_calls: Callable[[Settings], Calls] = lambda settings: {}
+
+    def gradient(self, settings: Settings) -> GradientCalls:
+        """Network calls of one exact gradient, on top of those of the run."""
+        if self.gradient_calls is None:
+            return {name: (0, count) for name, count in self.calls(settings).items()}
+        return self.gradient_calls(settings)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What an attack asks of a defense, per image; at most, where it may end early.
+
+    plain: runs without gradient. bpda: runs with the classifier's gradient only. exact: runs with
+    the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
+    of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
+    lucky draws, at the very worst.
+    """
+
+    plain: float = 0
+    bpda: float = 0
+    exact: float = 0
+    blind: float = 0
+    purified: float = 0
+    direction: float = 0
+    luck: float = 0
 
 
 @dataclass(frozen=True)
@@ -115,13 +149,13 @@ class AttackPlugin(Plugin):
     """An attack: which balls it can attack, where it makes no sense, what it costs.
 
     skip(settings, traits): why it makes no sense against such a defense, or nothing.
-    cost(settings, traits): purified runs per image, (without, with) gradient.
+    cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
     """
 
     norms: tuple[str, ...] = ("linf", "l2")
     skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
-    cost: Callable[[Settings, Traits], tuple[float, float]] = lambda settings, traits: (0.0, 0.0)
+    cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
     variants: Callable[[Settings], int] = lambda settings: 1
     uses_dataset: bool = False
 
@@ -168,20 +202,32 @@ def defense(
     settings: Mapping[str, Settings] | None = None,
     traits: Callable[[Settings], Traits] | None = None,
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
-    calls: Callable[[Settings], Mapping[str, int]] = lambda settings: {},
+    calls: Callable[[Settings], Calls] = lambda settings: {},
+    gradient_calls: Callable[[Settings], GradientCalls] | None = None,
+    direction_calls: Callable[[Settings], Calls] = lambda settings: {},
 ) -> Callable[[F], F]:
     """Register `factory(context, *, key=default, ...) -> Purifier` under `name`.
 
     settings: per data set, what differs from the defaults (name its source beside it).
-    traits, weights, calls: functions of the resolved settings: what the purifier is (Traits), the
-    weight files it needs, and network calls by network in one run.
+    The rest are functions of the resolved settings: traits, what the purifier is; weights, the
+    files it needs; calls, gradient_calls and direction_calls as in `DefensePlugin`.
     """
 
     def decorate(factory: F) -> F:
         known = traits or (lambda settings: _plain_traits())
         _register(
             DefensePlugin(
-                "defense", name, factory, version, source, settings or {}, weights, known, calls
+                "defense",
+                name,
+                factory,
+                version,
+                source,
+                settings or {},
+                weights,
+                known,
+                calls,
+                gradient_calls,
+                direction_calls,
             )
         )
         return factory
@@ -197,7 +243,7 @@ def attack(
     settings: Mapping[str, Settings] | None = None,
     norms: tuple[str, ...] = ("linf", "l2"),
     skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None,
-    cost: Callable[[Settings, Traits], tuple[float, float]] = lambda settings, traits: (0.0, 0.0),
+    cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs(),
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
     variants: Callable[[Settings], int] = lambda settings: 1,
     uses_dataset: bool = False,

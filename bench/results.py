@@ -193,6 +193,16 @@ class Store:
         """Write a record whole: a temporary file beside it, then a rename."""
         _write(self.path(planned, record.shard), record.to_json())
 
+    def retire(self, planned: Planned, shard: int) -> None:
+        """Move the record of a shard aside, if there is one: nothing reads `<name>.json.stale`."""
+        path = self.path(planned, shard)
+        try:
+            path.replace(path.with_name(f"{path.name}.stale"))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BenchError(f"cannot move {path} aside: {error.strerror or error}") from None
+
     def write_plan(self, plan: Plan) -> None:
         """Keep what was asked; the same plan is the same file."""
         text = plan.to_json()

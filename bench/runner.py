@@ -57,9 +57,15 @@ def run(
     summary: Summary,
     progress: Progress = lambda task, seconds: None,
 ) -> Summary:
-    """Measure every task and write each record whole as soon as it is there."""
+    """Measure every task and write each record whole as soon as it is there.
+
+    A stale record in a task's place is moved aside first: a run that is interrupted leaves a gap
+    there, never the old number.
+    """
     if not tasks:
         return summary
+    for task in tasks:
+        store.retire(task.planned, task.shard)
     by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
     for result in _measured(tasks, workers):
         if isinstance(result, Failure):

@@ -183,16 +183,22 @@ def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
     if not shown:
         return
     body = []
-    for column, control in analysis.best.items():
-        found = (analysis.against.get((row.label, column)) for row in shown)
-        body.append((column, control, *(_difference(*pair) if pair else "" for pair in found)))
+    for (column, classifier), control in analysis.best.items():
+        found = [
+            analysis.against.get((row.label, column)) if row.classifier == classifier else None
+            for row in shown
+        ]
+        if any(found):
+            cells = (_difference(*pair) if pair else "" for pair in found)
+            body.append((column, control, *cells))
     yield Table(
         "Difference to the best control",
         ("attack", "best control there", *(row.label for row in shown)),
         tuple(body),
         (
-            "Points above the control with the highest figure in that column, on the same images, "
-            "with the paired 95 % interval. Choosing it on these images favours the control. "
+            "Points above the control with the highest figure in that column, on the same "
+            "classifier and images, with the paired 95 % interval. Choosing it on these images "
+            "favours the control. "
             "p: exact McNemar at one draw of independent images, else a permutation of signs by "
             "image or block; Holm over this table.",
         ),

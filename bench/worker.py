@@ -150,16 +150,17 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
 
 
 def resolved(defense: str, attack: str) -> Mapping[str, Any]:
-    """Every setting of a cell as data: parts, classifier and attack by name."""
-    spec, part = parse_defense(defense), parse_part(attack)
+    """Every setting of a cell as data: the defense's parts in order, its classifier, the attack."""
+    spec = parse_defense(defense)
 
-    def typed(kind: str, *parts: Part) -> dict[str, Any]:
-        return {p.name: dict(registry.find(kind, p.name).resolve(p, "").settings) for p in parts}
+    def typed(kind: str, part: Part) -> dict[str, Any]:
+        settings = registry.find(kind, part.name).resolve(part, "").settings
+        return {"name": part.name, "settings": dict(settings)}
 
     return {
-        "defense": typed("defense", *spec.parts),
+        "defense": [typed("defense", part) for part in spec.parts],
         "classifier": typed("classifier", spec.classifier),
-        "attack": typed("attack", part),
+        "attack": typed("attack", parse_part(attack)),
     }
 
 

@@ -235,12 +235,19 @@ def _calls(settings: Settings) -> dict[str, int]:
     return {"score": int(settings["steps"]) * per_step + detection}
 
 
+def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
+    steps = int(settings["steps"])
+    return {"score": (steps, steps)}
+
+
 @defense(
     "adp",
     source="Yoon et al. 2021, Adversarial Purification with Score-based Generative Models",
     settings=SETTINGS,
     traits=_traits,
     calls=_calls,
+    gradient_calls=_gradient_calls,
+    direction_calls=lambda settings: {"score": 1},
     weights=lambda settings: (WEIGHTS[str(settings["network"])],),
 )
 def adp(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,43 @@ def test_the_contract_catches(case: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
     failed = {result.name for result in contract.check("broken-toy") if not result.ok}
     assert check in failed
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ({}, "a run: 1 calls of 'toy'"),
+        ({"calls": lambda settings: {"toy": 1}}, "a direction: 1 calls of 'toy'"),
+        (
+            {
+                "calls": lambda settings: {"toy": 1},
+                "gradient_calls": lambda settings: {"toy": (0, 0)},
+            },
+            "an exact gradient: 1 backward calls of 'toy'",
+        ),
+    ],
+)
+def test_the_contract_catches_calls_that_were_not_declared(
+    declared: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.load()
+    monkeypatch.setitem(registry._PLUGINS, "defense", dict(registry._PLUGINS["defense"]))
+
+    class Asking(Toy):
+        def direction(self, x: Tensor) -> Tensor:
+            return self.function(x)
+
+    @registry.defense("broken-toy", traits=lambda settings: Traits(direction=True), **declared)
+    def toy(context: registry.Context) -> Purifier:
+        """A purifier that asks a network more often than it says."""
+        network = context.network(nn.Sigmoid(), "toy")
+        made = Asking(network)
+        made.network = network
+        return made
+
+    (calls,) = [result for result in contract.check("broken-toy") if result.name == "calls"]
+    assert not calls.ok
+    assert calls.detail.startswith(says)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,59 @@ def test_a_part_without_exact_gradient_passes_gradients_on() -> None:
     assert torch.equal(d.purify(images).detach(), Round()(x()))
 
 
+class Half(Purifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+class Nothing(Purifier):
+    traits = Traits(identity=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class StandIn(Purifier):
+    traits = Traits(exact=False, surrogate=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (2 * x).round() / 2
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        return 3 * x
+
+
+def gradient(d: Defense, output: Tensor, images: Tensor) -> Tensor:
+    (found,) = torch.autograd.grad(d.classifier(output)[:, 0].sum(), images)
+    weight: Tensor = next(d.classifier.parameters())[0]
+    return found.flatten(1) / weight
+
+
+def test_a_stack_is_exact_where_any_part_is() -> None:
+    assert defense(Round(), Half()).exact
+    assert defense(Half(), Round()).exact
+    assert not defense(Round(), Nothing()).exact
+    assert defense(Nothing()).exact
+    for d in (defense(Round(), Half()), defense(Half(), Round())):
+        images = x().requires_grad_()
+        torch.testing.assert_close(gradient(d, d.purify(images), images), torch.full((5, 12), 0.5))
+
+
+def test_a_stack_is_as_random_and_long_as_its_parts() -> None:
+    merged = Traits.merge([Noise.traits, StandIn.traits, Nothing.traits])
+    assert merged == Traits(random=True, exact=True, surrogate=True, runs=4)
+    assert Traits.merge([]) == Traits(identity=True)
+    d = defense(Noise(), Round())
+    assert (d.runs, d.random, d.exact) == (4, True, True)
+
+
+def test_the_surrogate_of_a_stack_passes_gradients_on_where_a_part_has_none() -> None:
+    d = defense(Round(), StandIn(), Half())
+    images = x().requires_grad_()
+    found = gradient(d, d.surrogate(images), images)
+    torch.testing.assert_close(found, torch.full((5, 12), 1.5))
+
+
 def test_nan_is_an_error_not_a_number() -> None:
     d = defense()
     with pytest.raises(BenchError, match="'classifier' gave NaN"):

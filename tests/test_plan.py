@@ -84,7 +84,14 @@ def test_network_calls_of_a_known_plan() -> None:
     spec = "adp:rule=fixed,steps=10,runs=10,sigma=0.1"
     attack = "bpda-eot:steps=3,eot=2"
     _, draft = make(replace(SMALL, defenses=[spec], attacks=[attack], controls=[]))
-    assert draft.costs[0] == Cost(forward=(3 * 2 + 4 * 10) * 11, backward=0)
+    assert draft.costs[0] == Cost(forward=(3 * 2 + 4 * 10) * 11, backward=3 * 2)
+
+
+def test_a_stack_with_an_exact_part_is_attacked_through_it() -> None:
+    plan, _ = make(replace(SMALL, defenses=["jpeg+adp"], attacks=["pgd-exact"], controls=[]))
+    assert "jpeg+adp@natural" in labels(plan)
+    plan, _ = make(replace(SMALL, defenses=["jpeg"], attacks=["adaptive"], controls=[]))
+    assert "pgd-exact" not in [planned.attack for planned in plan.cells]
 
 
 def test_settings_resolve_into_the_identity_and_labels_stay_as_typed() -> None:
@@ -125,6 +132,13 @@ def test_the_command_of_a_plan_plans_the_same_cells() -> None:
         "bench run --defense adp --attacks bpda --attacks clean --dataset digits --preset quick "
         "--control wiener --images 64 --seeds 2"
     )
+
+
+def test_the_command_names_a_subset_that_is_not_the_default() -> None:
+    asked = replace(SMALL, subset="validation")
+    assert "--subset validation" in command(asked)
+    assert make(asked)[0].subset == "validation"
+    assert "--subset" not in command(replace(SMALL, subset="512"))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,17 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
 
 
+def test_a_retired_record_is_kept_and_never_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.retire(PLANNED, 0)
+    store.write(PLANNED, RECORD)
+    store.retire(PLANNED, 0)
+    assert store.read(PLANNED, 0) is None
+    assert not list(store.records("digits"))
+    (aside,) = tmp_path.rglob("000.json.stale")
+    assert Record.from_json(aside.read_text(), "") == RECORD
+
+
 def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
     plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,), (Skip("a", "b", "why"),))
     store = Store(tmp_path)

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.plan import Request, make
 from bench.results import Plan, Record, Store
 from bench.runner import Summary, longest_first
-from bench.worker import Failure, Setup, Task, measure
+from bench.worker import Failure, Setup, Task, measure, resolved
 
 REQUEST = Request(
     defenses=["gaussian:runs=2"],
@@ -54,8 +54,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_records_hold_what_was_asked_and_what_it_resolved_to(whole: Store) -> None:
     record = next(r for r in whole.records("digits") if r.asked["attack"].startswith("bpda"))
     assert record.asked["defense"] == "gaussian:runs=2@natural"
-    assert record.resolved["attack"]["bpda-eot"]["eot"] == 2
-    assert record.resolved["defense"]["gaussian"]["runs"] == 2
+    attack, (defense,) = record.resolved["attack"], record.resolved["defense"]
+    assert (attack["name"], attack["settings"]["eot"]) == ("bpda-eot", 2)
+    assert (defense["name"], defense["settings"]["runs"]) == ("gaussian", 2)
     assert record.draws == 4
     assert record.calls["classifier"] == {"attack": (128, 128), "judge": (4 * 2 * 32, 0)}
     assert set(record.weights) == {"natural"}
@@ -101,6 +102,30 @@ def test_a_record_made_with_other_weights_is_stale(whole: Store, tmp_path: Path)
     tasks = runner.pending(PLAN, other, today, summary, Setup())
     assert summary.stale == 1
     assert (planned, 0) in [(task.planned, task.shard) for task in tasks]
+
+
+def test_an_interrupted_run_leaves_no_stale_number(
+    whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Store(tmp_path)
+    for planned in PLAN.cells:
+        record = whole.read(planned, 0)
+        assert record is not None
+        other.write(planned, replace(record, weights={"natural": "0" * 64}))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.executors.local.execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(other)
+    assert not list(other.records("digits"))
+    assert len(list(tmp_path.rglob("*.json.stale"))) == len(PLAN.cells)
+
+
+def test_parts_of_one_name_are_recorded_apart() -> None:
+    found = resolved("gaussian:sigma=0.1+gaussian:sigma=0.2@natural", "clean")["defense"]
+    assert [part["settings"]["sigma"] for part in found] == [0.1, 0.2]
 
 
 def test_a_weight_file_replaced_during_a_run_lends_its_name_to_nothing(tmp_path: Path) -> None:

@@ -250,14 +250,43 @@ def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:
 def test_differences_are_to_the_best_control_of_each_column(tmp_path: Path) -> None:
     (board,) = boards(fill(tmp_path, images=256), "patches")
     analysis = analyse(board)
-    assert analysis.best["bpda"] == "jpeg@natural"
-    assert analysis.best["square"] == "wiener@natural"
+    assert analysis.best["bpda", "natural"] == "jpeg@natural"
+    assert analysis.best["square", "natural"] == "wiener@natural"
     comparison, adjusted = analysis.against["adp@natural", "square"]
     rows = {row.label: row.entries["square"] for row in board.rows if "square" in row.entries}
     expected = rows["adp@natural"].values.mean() - rows["wiener@natural"].values.mean()
     assert comparison.difference.value == pytest.approx(expected)
     assert comparison.difference.low > 0
     assert comparison.p <= adjusted < 0.05
+
+
+def test_a_row_is_compared_with_controls_on_its_own_classifier(tmp_path: Path) -> None:
+    store, asked = fill(tmp_path), []
+    for defense, share in (("adp@madry", 0.9), ("median@madry", 0.1), ("adp@trades", 0.9)):
+        item = planned(cell(defense, "bpda"), control=defense.startswith("median"))
+        asked.append(item)
+        for record in records(item.cell, verdicts([share] * 64)):
+            store.write(item, record)
+    store.write_plan(plan(asked))
+    found = boards(store, "patches")
+    analysis = analyse(found[0])
+    assert analysis.best["bpda", "madry"] == "median@madry"
+    assert analysis.best["bpda", "natural"] == "jpeg@natural"
+    assert ("adp@trades", "bpda") not in analysis.against
+    table = next(
+        block
+        for block in document(found, SPEC, "patches").blocks
+        if isinstance(block, Table) and block.heading.startswith("Difference")
+    )
+    row, other = table.header.index("adp@madry"), table.header.index("adp@natural")
+    assert "adp@trades" not in table.header
+    shown = {(line[0], line[1]): (line[row] != "", line[other] != "") for line in table.rows}
+    assert shown["bpda", "median@madry"] == (True, False)
+    assert shown["bpda", "jpeg@natural"] == (False, True)
+    rows = tidy(found, SPEC, "patches")
+    notes = {r["defense"]: r["note"] for r in rows if r["metric"].startswith("difference")}
+    assert notes["adp@madry"].startswith("minus median@madry")
+    assert "adp@trades" not in notes
 
 
 def test_reported_numbers_get_a_verdict(tmp_path: Path) -> None:

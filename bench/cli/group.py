@@ -56,6 +56,9 @@ def invoke() -> int:
         code = cli(standalone_mode=False)
     except click.Abort:
         raise KeyboardInterrupt from None
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.ClickException as error:
         raise BenchError(error.format_message()) from None
     return code if isinstance(code, int) else 0

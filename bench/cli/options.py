@@ -34,6 +34,7 @@ OPTIONS = (
     ),
     click.option("--dataset", default="patches", show_default=True, metavar="NAME"),
     click.option("--threat", default="", metavar="NORM:EPS", help="Default: the data set's."),
+    click.option("--subset", default="", metavar="NAME", help="Default: the data set's."),
     click.option("--images", type=int, metavar="N", help="Default: the whole subset."),
     click.option("--seeds", default=1, show_default=True, metavar="N", help="Attack seeds 0..N-1."),
     click.option(
@@ -67,6 +68,7 @@ def request(
     attacks: tuple[str, ...],
     dataset: str,
     threat: str,
+    subset: str,
     images: int | None,
     seeds: int,
     preset: str,
@@ -83,6 +85,7 @@ def request(
         attacks=attacks,
         dataset=dataset,
         threat=threat,
+        subset=subset,
         images=images or 0,
         seeds=seeds,
         preset=preset,

@@ -35,6 +35,7 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
                 "resolved_attack": planned.cell.attack,
                 "network_calls": {
                     "forward": round(cost.forward * made.images),
+                    "luck": round(cost.luck * made.images),
                     "backward": round(cost.backward * made.images),
                 },
             }

@@ -45,7 +45,8 @@ class Reporter:
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
             f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
-            f"{len(self.plan.skips)} skipped; {count(self._tasks, 'shard')} to measure, {self.summary.kept} finished before{stale}"
+            f"{len(self.plan.skips)} skipped; {count(self._tasks, 'shard')} to measure, "
+            f"{self.summary.kept} finished before{stale}"
         )
         if self._tasks and self._console.is_terminal:
             self._bar = Progress(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -50,7 +50,7 @@ def check_defense(part: Part, context: registry.Context) -> list[Check]:
         "direction": lambda: _optional(purifier, "direction", x),
         "surrogate": lambda: _optional(purifier, "surrogate", x),
         "networks": lambda: _networks(purifier),
-        "calls": lambda: _calls(purifier, plugin.calls(settings), x),
+        "calls": lambda: _calls(purifier, plugin, settings, x),
     }.items():
         checks.append(run(name, action))
     return checks
@@ -151,17 +151,53 @@ def _networks(purifier: Purifier) -> str:
     return ", ".join(sorted(network.name for network in networks)) or "none"
 
 
-def _calls(purifier: Purifier, declared: Any, x: Tensor) -> str:
+def _calls(
+    purifier: Purifier, plugin: registry.DefensePlugin, settings: dict[str, Any], x: Tensor
+) -> str:
+    """A run, an exact gradient and a direction call networks as often as declared, at most."""
+    calls = plugin.calls(settings)
+    _spends(
+        "a run", purifier, x, lambda: _purify(purifier, x), {n: (c, 0) for n, c in calls.items()}
+    )
+    if purifier.traits.exact:
+        extra = plugin.gradient(settings)
+        whole = {n: (calls.get(n, 0) + again, back) for n, (again, back) in extra.items()}
+        _spends("an exact gradient", purifier, x, lambda: _differentiate(purifier, x), whole)
+    if purifier.traits.direction:
+        toward = {n: (c, 0) for n, c in plugin.direction_calls(settings).items()}
+        _spends("a direction", purifier, x, lambda: purifier.direction(x), toward)
+    return ", ".join(f"{count} of '{name}'" for name, count in calls.items()) or "none"
+
+
+def _spends(
+    what: str,
+    purifier: Purifier,
+    x: Tensor,
+    action: Callable[[], Any],
+    declared: Mapping[str, tuple[int, int]],
+) -> None:
     networks = {m.name: m for m in purifier.modules() if isinstance(m, Network)}
-    before = {name: network.forwards for name, network in networks.items()}
-    _purify(purifier, x)
-    for name, network in networks.items():
-        seen = (network.forwards - before[name]) / len(x)
-        require(
-            seen <= declared.get(name, 0),
-            f"{seen:g} calls of '{name}' per image, declared {declared.get(name, 0)}",
-        )
-    return ", ".join(f"{count} of '{name}'" for name, count in declared.items()) or "none"
+    before = {name: (net.forwards, net.backwards) for name, net in networks.items()}
+    action()
+    for name, net in networks.items():
+        allowed = declared.get(name, (0, 0))
+        for way, now, start, most in zip(
+            ("calls", "backward calls"),
+            (net.forwards, net.backwards),
+            before[name],
+            allowed,
+            strict=True,
+        ):
+            seen = (now - start) / len(x)
+            require(seen <= most, f"{what}: {seen:g} {way} of '{name}' per image, declared {most}")
+
+
+def _differentiate(purifier: Purifier, x: Tensor) -> None:
+    point = x.clone().requires_grad_()
+    with torch.enable_grad(), seeds(0):
+        out = purifier(point)
+    if out.requires_grad:
+        torch.autograd.grad(out.sum(), point, allow_unused=True)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from attacks.catalog import ALL, GROUPS
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
-from bench.registry import Context, Plugin
+from bench.registry import Context, Plugin, Runs
 from bench.spec import parse_part
 from bench.threat import MARKERS, ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
@@ -123,31 +123,9 @@ def test_declared_cost_of_gradient_attacks_is_what_they_ask(preset: str) -> None
     exact_steps = 200 if preset == "paper" else steps
     costs = {t: registry.find_attack(t).cost(resolved(t, preset), ADP) for t in GROUPS["adaptive"]}
     assert costs == {
-        "bpda": (steps, 0),
-        "bpda-eot": (steps * eot, 0),
-        "joint-score": (steps * eot, 0),
-        "joint-full": (steps * eot, 0),
-        "pgd-exact": (0, exact_steps * exact),
+        "bpda": Runs(bpda=steps),
+        "bpda-eot": Runs(bpda=steps * eot),
+        "joint-score": Runs(bpda=steps * eot, direction=steps),
+        "joint-full": Runs(bpda=steps * eot),
+        "pgd-exact": Runs(exact=exact_steps * exact),
     }
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "bpda:steps=3",
-        "bpda:steps=3,keep=best",
-        "bpda-eot:steps=2,eot=3,restarts=2",
-        "joint-full:steps=2,eot=3",
-        "spsa:steps=2,samples=20,runs=0",
-        "spsa:steps=2,samples=20,runs=1",
-    ],
-)
-def test_declared_cost_is_what_a_run_counts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = registry.find_attack(parse_part(text).name)
-    defense = Defense(smooth(5, SHAPE), [Noise(0.05)])
-    x = images(5, SHAPE)
-    attack: Attack = plugin.factory(**resolved(text))
-    attack(defense, x, labels(defense, x), ThreatModel("linf", 0.05))
-    declared = plugin.cost(resolved(text), Noise.traits)
-    # One call beside the attack's own: the labels of this test.
-    assert defense.classifier.forwards == (sum(declared) + 1) * len(x)

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import cli
+from bench.zoo.weights import packaged
+
 RUN = ["run", "--dataset", "digits", "--images", "32", "--preset", "quick", "--control", "off"]
+NATURAL = packaged("digits") / "natural.safetensors"
+FOREIGN = packaged("patches") / "natural.safetensors"
 
 
 def bench(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -68,13 +73,40 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "none", "--plugin", "nowhere.py"], "does not exist"),
         ([*RUN, "--defense", "none", "--weights", "natural"], "NAME=PATH"),
         ([*RUN, "--defense", "none", "--weights", "natural=nowhere"], "nowhere"),
+        ([*RUN, "--defense", "none", "--weights", f"natrual={NATURAL}"], "did you mean 'natural'"),
+        ([*RUN, "--defense", "none", "--weights", f"natural={FOREIGN}"], "trained on data set"),
+        ([*RUN, "--defense", "adp", "--control", "wienr"], "did you mean 'wiener'"),
+        ([*RUN, "--defense", "none", "--control", "nothing"], "unknown defense 'nothing'"),
+        ([*RUN, "--defense", "adp", "--control", "wiener@madry"], "classifiers of the defenses"),
+        ([*RUN, "--defense", "none", "--threat", "l3:1"], "did you mean 'l2'"),
+        ([*RUN, "--defense", "none", "--attacks", "square:quries=5"], "did you mean 'queries'"),
+        ([*RUN, "--defense", "none", "--atacks", "all"], "--attacks"),
+        (["list", "--dataset", "digit"], "did you mean 'digits'"),
+        (["list", "--preset", "qick"], "did you mean 'quick'"),
+        (["doctor", "--dataset", "digit"], "did you mean 'digits'"),
+        (["train", "scor", "--dataset", "digits"], "did you mean 'score'"),
         (["list", "defences"], "did you mean 'defenses'"),
         (["plan", "--defense", "none", "--dataset", "patchs"], "did you mean 'patches'"),
         (["check", "nothing-like-it"], "unknown"),
     ],
 )
-def test_bad_input_is_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
-    assert says in one_line(bench(*arguments, cwd=tmp_path))
+def test_bad_input_is_one_clear_line(
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    monkeypatch.setattr(cli.interrupt, "leave_at_once", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert said.startswith("bench: ")
+    assert said.count("\n") == 1
+    assert says in said
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -163,11 +195,13 @@ def test_killed_and_started_again_it_equals_an_undisturbed_run(
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     while process.poll() is None and not contents("cut"):
         time.sleep(0.01)  # the first record is the signal
-    process.send_signal(number)
+    # A terminal sends Ctrl-C to the workers too; SIGKILL meets the parent alone.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     _, said = process.communicate()
     assert process.returncode == code
     assert "Traceback" not in said
