@@ -34,11 +34,12 @@ def train_command(
     """
     import torch
 
-    from bench import registry
+    from bench import build, registry
     from bench.cli import interrupt
     from bench.errors import BenchError
     from bench.training.needs import exists, needed
     from bench.training.train import train
+    from bench.zoo.weights import check_writable, own
     from bench.zoo.weights import packaged as shipped
 
     if packaged and out:
@@ -46,11 +47,13 @@ def train_command(
     folder = shipped(dataset) if packaged else out
     registry.load(plugins)
     torch.set_num_threads(1)
-    found = registry.find_dataset(dataset).factory()
+    build.context(dataset, device)  # a wrong data set or device is an error at once
+    found = build.dataset(dataset)
     for name in needed(specs, dataset):
         if not force and exists(name, dataset, folder):
             click.echo(f"{name}: there already (--force trains it again)")
             continue
+        check_writable(folder or own(dataset))
         with interrupt.in_order(), _progress(f"{dataset} {name}") as advance:
             weights = train(name, found, seed=seed, into=folder, device=device, progress=advance)
         click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")

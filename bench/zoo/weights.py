@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -179,6 +180,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder`; BenchError when no file can be written there (before hours of training)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenchError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def manifest(dataset: str) -> dict[str, dict[str, str | int]]:

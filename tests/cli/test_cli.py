@@ -85,6 +85,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["list", "--preset", "qick"], "did you mean 'quick'"),
         (["doctor", "--dataset", "digit"], "did you mean 'digits'"),
         (["train", "scor", "--dataset", "digits"], "did you mean 'score'"),
+        (["train", "cnn", "--dataset", "digits", "--device", "warp"], "device 'warp'"),
+        (["train", "cnn", "--dataset", "digits", "--out", "/dev/null/x"], "cannot write to"),
         (["list", "defences"], "did you mean 'defenses'"),
         (["plan", "--defense", "none", "--dataset", "patchs"], "did you mean 'patches'"),
         (["check", "nothing-like-it"], "unknown"),
