@@ -128,7 +128,26 @@ def classifier(part: Part | str, context: Context) -> nn.Module:
     """
     plugin, settings = _classifier_settings(part, context)
     made: nn.Module = plugin.factory(context, **settings)
+    _probe(str(part), made, context)
     return made
+
+
+def _probe(name: str, network: nn.Module, context: Context) -> None:
+    """Refuse a network that does not answer an image with one logit per class."""
+    image = torch.zeros(1, *context.shape)
+    if (parameter := next(network.parameters(), None)) is not None:
+        image = image.to(parameter.device)
+    try:
+        with torch.no_grad():
+            shape = tuple(network.eval()(image).shape)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"classifier '{name}' does not take an image: {reason}") from None
+    if shape != (1, context.classes):
+        raise BenchError(
+            f"classifier '{name}' gives {shape} for an image of '{context.dataset}', not "
+            f"{(1, context.classes)}: are its weights those of another network?"
+        )
 
 
 def attack(part: Part | str, context: Context, preset: str = "") -> Attack:

@@ -18,7 +18,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> BenchError:
     """The error for a name that no one has registered: what was wrong, what is allowed."""
-    names = sorted(options)
+    names = sorted(set(options))
     return BenchError(
         f"unknown {kind} '{name}'{nearest(name, names)} (known: {', '.join(names) or 'none'})"
     )

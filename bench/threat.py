@@ -45,6 +45,11 @@ class ThreatModel:
             eps = 0.0
         if not 0 < eps < float("inf"):
             raise BenchError(f"threat '{text}' needs a positive eps, such as {norm}:8/255")
+        if norm == "linf" and eps > 1:
+            raise BenchError(
+                f"threat '{text}': pixels lie in [0,1], so eps is at most 1; "
+                f"did you mean '{norm}:{radius}/255'?"
+            )
         return cls(norm, eps)
 
     def __str__(self) -> str:

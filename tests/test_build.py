@@ -125,3 +125,9 @@ def test_missing_weights_name_the_command() -> None:
         build.defense(
             "none@madry", build.context("digits", "cpu", {"madry": Path("no.safetensors")})
         )
+
+
+def test_weights_of_another_network_are_no_classifier() -> None:
+    files = {"natural": packaged("digits") / "score.safetensors"}
+    with pytest.raises(BenchError, match=r"gives \(1, 1, 16, 16\) .* not \(1, 10\)"):
+        build.classifier("natural", build.context("digits", weights_override=files))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from bench.errors import BenchError
@@ -60,10 +61,11 @@ def _results(
 ) -> Iterator[R]:
     pending: set[Future[R]] = set()
     while True:
-        for task in tasks:
-            pending.add(pool.submit(measure, task))
-            if len(pending) >= 2 * workers:
-                break
+        with _interrupts_held():
+            for task in tasks:
+                pending.add(pool.submit(measure, task))
+                if len(pending) >= 2 * workers:
+                    break
         if not pending:
             return
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -71,9 +73,22 @@ def _results(
             yield future.result()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Workers start inside: they inherit the mask, so that Ctrl-C is the parent's alone.
+
+    A terminal sends it to all of them, and one that is still importing would print a traceback.
+    What arrives meanwhile reaches the parent afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _initialise(start: Callable[[], None]) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End when the parent is gone, however it went."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.join,), daemon=True).start()

@@ -85,6 +85,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["list", "--preset", "qick"], "did you mean 'quick'"),
         (["doctor", "--dataset", "digit"], "did you mean 'digits'"),
         (["train", "scor", "--dataset", "digits"], "did you mean 'score'"),
+        ([*RUN, "--defense", "none", "--threat", "linf:8"], "did you mean 'linf:8/255'"),
         (["train", "cnn", "--dataset", "digits", "--device", "warp"], "device 'warp'"),
         (["train", "cnn", "--dataset", "digits", "--out", "/dev/null/x"], "cannot write to"),
         (["list", "defences"], "did you mean 'defenses'"),
