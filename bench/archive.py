@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import BenchError
-from bench.results import FORMAT, Plan, Record, Store
+from bench.results import FORMAT, Plan, Record, Store, write_whole
 
 SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")
@@ -107,11 +107,7 @@ def pack(source: Source, dataset: str, path: Path) -> int:
     lines += [records[key].to_json().rstrip("\n") for key in sorted(records)]
     header = json.dumps({"format": FORMAT, "dataset": dataset, "lines": len(lines) + 1})
     packed = lzma.compress("\n".join([header, *lines]).encode(), preset=9 | lzma.PRESET_EXTREME)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(packed)
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+    write_whole(path, packed)
     return len(records)
 
 

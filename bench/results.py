@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ class Store:
 
     def write(self, planned: Planned, record: Record) -> None:
         """Write a record whole: a temporary file beside it, then a rename."""
-        _write(self.path(planned, record.shard), record.to_json())
+        write_whole(self.path(planned, record.shard), record.to_json())
 
     def retire(self, planned: Planned, shard: int) -> None:
         """Move the record of a shard aside, if there is one: nothing reads `<name>.json.stale`."""
@@ -209,7 +209,7 @@ class Store:
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
         path = self.root / plan.dataset / "plans" / f"{name}.json"
         if not path.exists():
-            _write(path, text)
+            write_whole(path, text)
 
     def datasets(self) -> list[str]:
         """The data sets that anything was planned on."""
@@ -249,21 +249,24 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9@+=.,-]", "_", label)[:80]
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = ""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, then a rename.
+
+    Raises:
+        BenchError: the folder or the disk does not let it; what was there before is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".", suffix=".part", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 

@@ -27,6 +27,9 @@ from bench.stats import Comparison, Figure
 PRESET_NOTES = {
     "quick": "quick: few steps, draws of noise and queries. It shows that everything works; "
     "the standard preset is what may be quoted.",
+    "standard": "standard: the papers' steps and draws for gradient attacks; spsa, square and "
+    "autoattack have the smaller budgets printed below. Where they say runs=1, a query asks one "
+    "purification, a cheaper proxy of the deployed prediction.",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.analysis import BoardSpec, tidy
 from bench.boards import Board
 from bench.errors import BenchError, nearest
+from bench.results import write_whole
 from bench.tables import document
 
 
@@ -53,11 +54,7 @@ def write(boards: list[Board], spec: BoardSpec, dataset: str, out: Path) -> list
     paths = [out, *(out.with_suffix(suffix) for suffix in COMPANIONS.get(out.suffix, ()))]
     texts = [RENDERERS[path.suffix](boards, spec, dataset) for path in paths]
     for path, text in zip(paths, texts, strict=True):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+        write_whole(path, text)
     return paths
 
 
