@@ -15,6 +15,7 @@ from bench import build, contract, registry
 from bench.attack import Attack, Attacked
 from bench.defense import Defense, Purifier, Traits
 from bench.errors import BenchError
+from bench.registry import declare
 from bench.threat import ThreatModel
 
 KINDS = ("defense", "attack", "classifier")
@@ -85,7 +86,7 @@ BROKEN: dict[str, tuple[Callable[[], Purifier], Traits, str]] = {
 def test_the_contract_catches(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     factory, traits, check = BROKEN[case]
     registry.load()
-    monkeypatch.setitem(registry._PLUGINS, "defense", dict(registry._PLUGINS["defense"]))
+    monkeypatch.setitem(declare.PLUGINS, "defense", dict(declare.PLUGINS["defense"]))
 
     @registry.defense("broken-toy", traits=lambda settings: traits)
     def toy(context: registry.Context) -> Purifier:
@@ -114,7 +115,7 @@ def test_the_contract_catches_calls_that_were_not_declared(
     declared: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.load()
-    monkeypatch.setitem(registry._PLUGINS, "defense", dict(registry._PLUGINS["defense"]))
+    monkeypatch.setitem(declare.PLUGINS, "defense", dict(declare.PLUGINS["defense"]))
 
     class Asking(Toy):
         def direction(self, x: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ def test_the_contract_catches_attacks(
     broken: Attack, check: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.load()
-    monkeypatch.setitem(registry._PLUGINS, "attack", dict(registry._PLUGINS["attack"]))
+    monkeypatch.setitem(declare.PLUGINS, "attack", dict(declare.PLUGINS["attack"]))
     build._attack.cache_clear()
 
     @registry.attack("broken-toy", norms=("linf",))

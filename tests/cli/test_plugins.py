@@ -8,6 +8,7 @@ import pytest
 
 from bench import registry
 from bench.errors import BenchError
+from bench.registry import declare, discover
 
 ATTACK = """
 from __future__ import annotations
@@ -36,7 +37,7 @@ def test_a_file_with_a_dataclass_and_postponed_annotations(tmp_path: Path) -> No
     file.write_text(ATTACK)
     registry.load([str(file)])
     assert registry.find_attack("shift-of-the-test").hints == {"weight": float}
-    registry._PLUGINS["attack"].pop("shift-of-the-test")
+    declare.PLUGINS["attack"].pop("shift-of-the-test")
 
 
 @pytest.mark.parametrize("text", ["import sys; sys.exit(3)", "raise ValueError('a\\nb')", "def ("])
@@ -53,8 +54,8 @@ def test_a_broken_module_of_a_folder_is_listed_and_the_rest_works(
 ) -> None:
     (tmp_path / "sick_of_the_test.py").write_text("import sys; sys.exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_BROKEN", [])
-    registry._import("sick_of_the_test")
+    monkeypatch.setattr(discover, "BROKEN", [])
+    discover._import("sick_of_the_test")
     assert registry.broken() == (registry.Broken("sick_of_the_test", "SystemExit: 3"),)
     with pytest.raises(BenchError, match="'sick-of-the-test' is broken: SystemExit"):
         registry.find_defense("sick-of-the-test")

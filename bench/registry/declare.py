@@ -1,0 +1,150 @@
+"""The decorators by which plug-ins register, and the one table that they register in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.errors import BenchError
+from bench.registry.plugin import (
+    AttackPlugin,
+    Calls,
+    DatasetPlugin,
+    DefensePlugin,
+    GradientCalls,
+    Plugin,
+    Runs,
+    plain_traits,
+)
+from bench.spec import Settings
+
+if TYPE_CHECKING:
+    from bench.data.base import DatasetInfo
+    from bench.defense import Traits
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PLUGINS: dict[str, dict[str, Plugin]] = {
+    k: {} for k in ("defense", "attack", "classifier", "dataset")
+}
+"""By kind and name."""
+
+
+def _register(plugin: Plugin) -> None:
+    known = PLUGINS[plugin.kind].get(plugin.name)
+    same = known and (known.factory.__module__, known.factory.__qualname__) == (
+        plugin.factory.__module__,
+        plugin.factory.__qualname__,
+    )
+    if known and not same:
+        where = known.factory.__module__
+        raise BenchError(f"{plugin.kind} '{plugin.name}' is already registered by {where}")
+    PLUGINS[plugin.kind][plugin.name] = plugin
+
+
+def defense(
+    name: str,
+    *,
+    version: int = 1,
+    source: str = "",
+    settings: Mapping[str, Settings] | None = None,
+    traits: Callable[[Settings], Traits] | None = None,
+    weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
+    calls: Callable[[Settings], Calls] = lambda settings: {},
+    gradient_calls: Callable[[Settings], GradientCalls] | None = None,
+    direction_calls: Callable[[Settings], Calls] = lambda settings: {},
+) -> Callable[[F], F]:
+    """Register `factory(context, *, key=default, ...) -> Purifier` under `name`.
+
+    settings: per data set, what differs from the defaults (name its source beside it).
+    The rest are functions of the resolved settings: traits, what the purifier is; weights, the
+    files it needs; calls, gradient_calls and direction_calls as in `DefensePlugin`.
+    """
+
+    def decorate(factory: F) -> F:
+        known = traits or (lambda settings: plain_traits())
+        _register(
+            DefensePlugin(
+                "defense",
+                name,
+                factory,
+                version,
+                source,
+                settings or {},
+                weights,
+                known,
+                calls,
+                gradient_calls,
+                direction_calls,
+            )
+        )
+        return factory
+
+    return decorate
+
+
+def attack(
+    name: str,
+    *,
+    version: int = 1,
+    source: str = "",
+    settings: Mapping[str, Settings] | None = None,
+    norms: tuple[str, ...] = ("linf", "l2"),
+    skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None,
+    cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs(),
+    weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
+    variants: Callable[[Settings], int] = lambda settings: 1,
+    uses_dataset: bool = False,
+) -> Callable[[F], F]:
+    """Register `factory(*, key=default, ...) -> Attack` under `name`.
+
+    settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
+    defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
+    """
+
+    def decorate(factory: F) -> F:
+        _register(
+            AttackPlugin(
+                "attack",
+                name,
+                factory,
+                version,
+                source,
+                settings or {},
+                weights,
+                norms,
+                skip,
+                cost,
+                variants,
+                uses_dataset,
+            )
+        )
+        return factory
+
+    return decorate
+
+
+def classifier(
+    name: str,
+    *,
+    version: int = 1,
+    source: str = "",
+    weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
+) -> Callable[[F], F]:
+    """Register `factory(context, *, key=default, ...) -> nn.Module` ([0,1] images to logits)."""
+
+    def decorate(factory: F) -> F:
+        _register(Plugin("classifier", name, factory, version, source, {}, weights))
+        return factory
+
+    return decorate
+
+
+def dataset(name: str, *, info: DatasetInfo, version: int = 1) -> Callable[[F], F]:
+    """Register `factory() -> Dataset` under `name`."""
+
+    def decorate(factory: F) -> F:
+        _register(DatasetPlugin("dataset", name, factory, version, info=info))
+        return factory
+
+    return decorate

@@ -1,0 +1,138 @@
+"""How plug-ins are found.
+
+Every module in `defenses/` and `attacks/`, every entry point of the group `purifybench.plugins`
+and every `--plugin FILE` is imported once. One that fails to import is listed as broken with its
+reason; the rest works.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from bench.errors import BenchError, unknown
+from bench.registry.declare import PLUGINS
+from bench.registry.plugin import AttackPlugin, DatasetPlugin, DefensePlugin, Plugin
+
+ENTRY_POINTS = "purifybench.plugins"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plug-in that could not be imported, and why, in one line."""
+
+    where: str
+    reason: str
+
+
+BROKEN: list[Broken] = []
+_LOADED: set[str] = set()
+
+
+def load(files: Iterable[str] = ()) -> None:
+    """Import every plug-in once: the project's folders, entry points, then `files`.
+
+    Raises:
+        BenchError: a file of `files` does not exist or fails to import (it was named).
+    """
+    _load_house()
+    for file in files:
+        _import_file(Path(file))
+
+
+@cache
+def _load_house() -> None:
+    for package in ("bench.data", "defenses", "attacks"):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            _import(f"{package}.{module.name}")
+    _import("bench.classifiers")
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        _import(point.module)
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        BROKEN.append(Broken(name, _one_line(error)))
+
+
+def _import_file(path: Path) -> None:
+    where = str(path.resolve())
+    if where in _LOADED:
+        return
+    if not path.is_file():
+        raise BenchError(f"plug-in file '{path}' does not exist")
+    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise BenchError(f"plug-in '{path}' fails to import: {_one_line(error)}") from None
+    _LOADED.add(where)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def broken() -> tuple[Broken, ...]:
+    """The plug-ins that failed to import."""
+    load()
+    return tuple(BROKEN)
+
+
+def names(kind: str) -> list[str]:
+    """Registered names of a kind, sorted."""
+    load()
+    return sorted(PLUGINS[kind])
+
+
+def find(kind: str, name: str) -> Plugin:
+    """The plug-in `name` of a kind, or a BenchError with the nearest name."""
+    return _find(kind, name, Plugin)
+
+
+def find_defense(name: str) -> DefensePlugin:
+    """The purifier `name`, or a BenchError with the nearest name."""
+    return _find("defense", name, DefensePlugin)
+
+
+def find_attack(name: str) -> AttackPlugin:
+    """The attack `name`, or a BenchError with the nearest name."""
+    return _find("attack", name, AttackPlugin)
+
+
+def find_classifier(name: str) -> Plugin:
+    """The classifier `name`, or a BenchError with the nearest name."""
+    return _find("classifier", name, Plugin)
+
+
+def find_dataset(name: str) -> DatasetPlugin:
+    """The data set `name`, or a BenchError with the nearest name."""
+    return _find("dataset", name, DatasetPlugin)
+
+
+P = TypeVar("P", bound=Plugin)
+
+
+def _find(kind: str, name: str, expected: type[P]) -> P:
+    load()
+    plugin = PLUGINS[kind].get(name)
+    if isinstance(plugin, expected):
+        return plugin
+    failed = [b for b in BROKEN if b.where.rpartition(".")[2] == name.replace("-", "_")]
+    if failed:
+        raise BenchError(f"{kind} '{name}' is broken: {failed[0].reason}")
+    raise unknown(kind, name, PLUGINS[kind])

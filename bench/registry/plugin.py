@@ -1,0 +1,160 @@
+"""What a plug-in is: its factory, its settings, and all that planning knows without weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from bench.spec import Part, Settings, Value, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.data.base import DatasetInfo
+    from bench.defense import Network, Traits
+    from bench.zoo.weights import Weights
+
+PRESETS = ("quick", "standard", "paper")
+Calls = Mapping[str, int]
+GradientCalls = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a factory is handed: where its networks come from and what images look like.
+
+    shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train()`
+    returns training images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
+    """
+
+    dataset: str
+    shape: tuple[int, int, int]
+    classes: int
+    device: torch.device
+    weights: Callable[[str], Weights]
+    train: Callable[[], torch.Tensor]
+
+    def network(
+        self, module: nn.Module, name: str, call: Callable[..., torch.Tensor] | None = None
+    ) -> Network:
+        """`module` on the device, frozen, chunked and counted under `name`."""
+        from bench.defense import Network
+
+        return Network(module.to(self.device), name, call)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered factory. Its keyword defaults are its configuration.
+
+    `tables` maps a data set (or a preset, or `preset@data set`) to the settings it changes.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    version: int = 1
+    source: str = ""
+    tables: Mapping[str, Settings] = field(default_factory=dict)
+    weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """Declared type of every setting, in the order of the signature."""
+        hints = get_type_hints(self.factory, include_extras=True)
+        return {key: hints.get(key, str) for key in self.defaults}
+
+    @cached_property
+    def defaults(self) -> dict[str, Value]:
+        """The factory's keyword-only defaults."""
+        parameters = inspect.signature(self.factory).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def resolve(self, part: Part, dataset: str, preset: str = "") -> Part:
+        """Every setting of this plug-in: keyword < data set < preset < typed (docs/semantics.md).
+
+        Raises:
+            BenchError: an unknown key or a value of the wrong type or range.
+        """
+        tables = (self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}"))
+        settings = resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
+        return Part(self.name, tuple(settings.items()))
+
+
+@dataclass(frozen=True)
+class DefensePlugin(Plugin):
+    """A purifier: its traits and its network calls are functions of its settings.
+
+    calls: network -> forwards of one run. gradient_calls: network -> (forwards computed again,
+    backwards) of one exact gradient; without it, plain autograd. direction_calls: network ->
+    forwards of one `direction`. All per image, and at most, where a run may end early.
+    """
+
+    traits: Callable[[Settings], Traits] = lambda settings: plain_traits()
+    calls: Callable[[Settings], Calls] = lambda settings: {}
+    gradient_calls: Callable[[Settings], GradientCalls] | None = None
+    direction_calls: Callable[[Settings], Calls] = lambda settings: {}
+
+    def gradient(self, settings: Settings) -> GradientCalls:
+        """Network calls of one exact gradient, on top of those of the run."""
+        if self.gradient_calls is None:
+            return {name: (0, count) for name, count in self.calls(settings).items()}
+        return self.gradient_calls(settings)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What an attack asks of a defense, per image; at most, where it may end early.
+
+    plain: runs without gradient. bpda: runs with the classifier's gradient only. exact: runs with
+    the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
+    of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
+    lucky draws, at the very worst.
+    """
+
+    plain: float = 0
+    bpda: float = 0
+    exact: float = 0
+    blind: float = 0
+    purified: float = 0
+    direction: float = 0
+    luck: float = 0
+
+
+@dataclass(frozen=True)
+class AttackPlugin(Plugin):
+    """An attack: which balls it can attack, where it makes no sense, what it costs.
+
+    skip(settings, traits): why it makes no sense against such a defense, or nothing.
+    cost(settings, traits): the runs that it asks of such a defense.
+    variants(settings): attacked versions of each image that the judge scores (corruptions).
+    """
+
+    norms: tuple[str, ...] = ("linf", "l2")
+    skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
+    cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
+    variants: Callable[[Settings], int] = lambda settings: 1
+    uses_dataset: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetPlugin(Plugin):
+    """A data set with its torch-free facts."""
+
+    info: DatasetInfo | None = None
+
+
+def plain_traits() -> Traits:
+    """Those of a deterministic purifier with a gradient."""
+    from bench.defense import Traits
+
+    return Traits()

@@ -1,0 +1,63 @@
+"""Classifiers: natural and adversarial training (Zagoruyko & Komodakis 2016; Madry et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.data.base import DatasetInfo
+from bench.training import losses, merit
+from bench.training.fit import Fit
+from bench.training.recipes.recipe import Recipe, Sizes, flip
+
+
+def wideresnet(info: DatasetInfo) -> dict[str, Any]:
+    """Arguments of the embedded data's small WideResNet."""
+    return {
+        "depth": 10,
+        "widen": 1,
+        "classes": len(info.classes),
+        "channels": info.shape[0],
+        "stem_stride": 2,
+    }
+
+
+def natural(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """WideResNet (Zagoruyko & Komodakis 2016) trained on clean images."""
+    return Recipe(
+        "wideresnet",
+        wideresnet(info),
+        losses.natural,
+        Fit(sizes.natural_steps, lr=5e-3, optimizer="adamw", weight_decay=1e-2),
+        merit.accuracy(sizes.eps_merit),
+        flip if sizes.flips else None,
+    )
+
+
+def twin(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """`natural` from another seed: the source of transfer attacks of the same architecture."""
+    recipe = natural(info, sizes)
+    return Recipe(**(vars(recipe) | {"seed_offset": 1}))
+
+
+def cnn(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """A small CNN trained on clean images: the source of transfer attacks from elsewhere."""
+    recipe = natural(info, sizes)
+    arguments = {"width": 32, "classes": len(info.classes), "channels": info.shape[0]}
+    return Recipe(**(vars(recipe) | {"network": "cnn", "arguments": arguments}))
+
+
+def madry(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """Adversarial training against linf PGD (Madry et al. 2018)."""
+    return Recipe(
+        "wideresnet",
+        wideresnet(info),
+        losses.madry(sizes.eps),
+        Fit(sizes.adversarial_steps, lr=5e-3, optimizer="adamw", weight_decay=1e-2, ema=0.99),
+        merit.accuracy(sizes.eps_merit),
+        flip if sizes.flips else None,
+    )
+
+
+def trades(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """TRADES with beta 6 (Zhang et al. 2019)."""
+    return Recipe(**(vars(madry(info, sizes)) | {"loss": losses.trades(sizes.eps, beta=6.0)}))
