@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import BenchError
-from bench.results import FORMAT, Plan, Record, Store, write_whole
+from bench.results import FORMAT, Plan, Planned, Record, Store, write_whole
 
 SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")
@@ -109,6 +109,25 @@ def pack(source: Source, dataset: str, path: Path) -> int:
     packed = lzma.compress("\n".join([header, *lines]).encode(), preset=9 | lzma.PRESET_EXTREME)
     write_whole(path, packed)
     return len(records)
+
+
+def unpack(source: Source, dataset: str, store: Store) -> int:
+    """Write plans and records of `dataset` to a folder that `bench run` continues; how many.
+
+    Records that are there already stay as they are.
+    """
+    cells: dict[str, Planned] = {}
+    for plan in source.plans(dataset):
+        store.write_plan(plan)
+        for planned in plan.cells:
+            cells.setdefault(planned.cell.digest, planned)
+    count = 0
+    for record in source.records(dataset):
+        planned = cells.get(record.cell.digest)
+        if planned is not None and not store.path(planned, record.shard).exists():
+            store.write(planned, record)
+            count += 1
+    return count
 
 
 def _flat(text: str) -> str:

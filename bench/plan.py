@@ -33,6 +33,8 @@ class Request:
     seeds: int = 1
     preset: str = "standard"
     controls: Sequence[str] | None = None
+    plugins: Sequence[str] = ()
+    weights: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def command(request: Request) -> str:
     words += ["--dataset", request.dataset, "--preset", request.preset]
     for value in ["off"] if request.controls == [] else request.controls or ():
         words += ["--control", value]
+    for flag, values in (("--plugin", request.plugins), ("--weights", request.weights)):
+        words += [word for value in values for word in (flag, value)]
     optional = {"--threat": request.threat, "--subset": subset, "--images": request.images or ""}
     words += [word for flag, value in optional.items() if value for word in (flag, str(value))]
     return shlex.join(words + (["--seeds", str(request.seeds)] if request.seeds > 1 else []))

@@ -218,7 +218,11 @@ class Store:
     def plans(self, dataset: str) -> list[Plan]:
         """Every plan of a data set, in a fixed order."""
         found = sorted((self.root / dataset / "plans").glob("*.json"))
-        return [Plan.from_json(_read(p), str(p)) for p in found]
+        plans = [Plan.from_json(_read(path), str(path)) for path in found]
+        for path, plan in zip(found, plans, strict=True):
+            if plan.dataset != dataset:
+                raise BenchError(f"{path}: a plan of data set '{plan.dataset}'; move it there")
+        return plans
 
     def records(self, dataset: str) -> Iterator[Record]:
         """Every record of a data set, in a fixed order.
@@ -299,5 +303,7 @@ def _check(record: Record) -> None:
     for phases in record.calls.values():
         if any(min(forward, backward) < 0 for forward, backward in phases.values()):
             raise ValueError("calls")
+    if not isinstance(record.timing, Mapping):
+        raise TypeError("timing")
     if not all(isinstance(text, str) for text in (*record.weights, *record.weights.values())):
         raise TypeError("weights")

@@ -133,6 +133,8 @@ def test_the_command_of_a_plan_plans_the_same_cells() -> None:
         "bench run --defense adp --attacks bpda --attacks clean --dataset digits --preset quick "
         "--control wiener --images 64 --seeds 2"
     )
+    own = replace(SMALL, plugins=["mine.py"], weights=["score=my.safetensors"])
+    assert "--plugin mine.py --weights score=my.safetensors" in command(own)
 
 
 def test_the_command_names_a_subset_that_is_not_the_default() -> None:

@@ -62,6 +62,14 @@ def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
     assert plan.shards == 2
 
 
+def test_a_plan_in_the_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    Store(tmp_path).write_plan(plan)
+    (tmp_path / "digits").rename(tmp_path / "patches")
+    with pytest.raises(BenchError, match="a plan of data set 'digits'"):
+        Store(tmp_path).plans("patches")
+
+
 def test_a_cell_has_one_folder_whatever_it_was_called(tmp_path: Path) -> None:
     Store(tmp_path).write(PLANNED, RECORD)
     renamed = replace(PLANNED, defense="none", attack="clean-again")
@@ -89,6 +97,7 @@ def test_every_part_of_the_identity_changes_the_digest(field: str) -> None:
         lambda text: json.dumps({**json.loads(text), "format": 99}),
         lambda text: json.dumps({**json.loads(text), "draws": 3}),
         lambda text: json.dumps([1]),
+        lambda text: json.dumps({**json.loads(text), "timing": 3}),
     ],
 )
 def test_damaged_records_are_named_and_refused(tmp_path: Path, damage: object) -> None:

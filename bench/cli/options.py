@@ -73,6 +73,8 @@ def request(
     seeds: int,
     preset: str,
     controls: tuple[str, ...],
+    plugins: tuple[str, ...] = (),
+    weights: tuple[str, ...] = (),
 ) -> Request:
     """The Request of the shared options."""
     if images is not None and images <= 0:
@@ -90,6 +92,8 @@ def request(
         seeds=seeds,
         preset=preset,
         controls=chosen,
+        plugins=plugins,
+        weights=weights,
     )
 
 

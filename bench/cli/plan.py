@@ -21,7 +21,7 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
     from bench import plan, registry
 
     registry.load(plugins)
-    made, draft = plan.make(request(**asked))
+    made, draft = plan.make(request(**asked, plugins=plugins))
     pairs = list(zip(made.cells, draft.costs, strict=True))
     if as_json:
         cells = [

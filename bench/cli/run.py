@@ -50,7 +50,7 @@ def run_command(
     if workers < 1:
         raise BenchError("--workers needs at least 1")
     registry.load(plugins)
-    made, draft = plan.make(request(**asked))
+    made, draft = plan.make(request(**asked, plugins=plugins, weights=weights))
     overrides = weights_option(made.dataset, weights)
     build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
     setup = Setup(device, chunk, 1, plugins, overrides)

@@ -27,18 +27,32 @@ import click
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="Write plans and records to one archive."
 )
+@click.option(
+    "--unpack",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write them to a folder that bench run --results continues.",
+)
 def table_command(
-    *, results: Path, dataset: str, out: Path | None, preset: str, as_json: bool, pack: Path | None
+    *,
+    results: Path,
+    dataset: str,
+    out: Path | None,
+    preset: str,
+    as_json: bool,
+    pack: Path | None,
+    unpack: Path | None,
 ) -> None:
     """Make the leaderboard of a data set from stored results."""
     from bench import archive, render
     from bench.analysis import how_to_run, load_spec, spec_names, tidy
     from bench.boards import boards
     from bench.errors import unknown
+    from bench.results import Store
 
     if out:
         render.check_suffix(out)
-    dataset = dataset or _dataset_of(out, pack)
+    dataset = dataset or _dataset_of(out, pack, results)
     source = archive.open_results(results)
     known = {*source.datasets(), *spec_names()}
     if dataset not in known:
@@ -51,6 +65,11 @@ def table_command(
         click.echo(f"{pack}: {count} records", err=True)
         # What is rendered beside an archive is rendered from it.
         source = archive.open_results(pack)
+        if not out:
+            return
+    if unpack:
+        count = archive.unpack(source, dataset, Store(unpack))
+        click.echo(f"{unpack}: {count} records", err=True)
         if not out:
             return
     found = boards(source, dataset, preset)
@@ -67,6 +86,6 @@ def table_command(
 
 
 def _dataset_of(*paths: Path | None) -> str:
-    """`leaderboards/patches.md` is about `patches`."""
-    named = next((path for path in paths if path), None)
+    """`leaderboards/patches.md` is about `patches`, as is `records/patches.jsonl.xz`."""
+    named = next((path for path in paths if path and path.suffix), None)
     return named.name.partition(".")[0] if named else "patches"

@@ -53,6 +53,20 @@ def test_json_and_archives(tmp_path: Path) -> None:
     assert bench("--results", packed, "--json", "--preset", "quick").stdout == loose.stdout
 
 
+def test_an_archive_unpacks_to_a_folder_that_tells_the_same(tmp_path: Path) -> None:
+    fill(tmp_path / "results")
+    packed, folder = tmp_path / "patches.jsonl.xz", tmp_path / "again"
+    assert bench("--results", tmp_path / "results", "--pack", packed).returncode == 0
+    done = bench("--results", packed, "--unpack", folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert len(list(folder.rglob("records/**/*.json"))) > 0
+    assert (
+        bench("--results", folder, "--json").stdout == bench("--results", packed, "--json").stdout
+    )
+    again = bench("--results", packed, "--unpack", folder)
+    assert f"{folder}: 0 records" in again.stderr
+
+
 def test_without_results_the_board_is_blank(tmp_path: Path) -> None:
     done = bench("--results", tmp_path / "nowhere")
     assert done.returncode == 0
