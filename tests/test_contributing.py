@@ -30,30 +30,30 @@ def test_a_new_file_in_defenses_is_all_it_takes(example: str, tmp_path: Path) ->
     for package in ("bench", "defenses", "attacks"):
         ignored = shutil.ignore_patterns("__pycache__", "patches")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    (tmp_path / "defenses" / "bits.py").write_text(example)
+    (tmp_path / "defenses" / "shift.py").write_text(example)
 
     def in_copy(*arguments: str) -> subprocess.CompletedProcess[str]:
         return bench(*arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
 
     listed = json.loads(in_copy("list", "defenses", "--json").stdout)
     assert listed["broken"] == []
-    entry = next(entry for entry in listed["defenses"] if entry["name"] == "bits")
-    assert entry["settings"] == {"levels": 8}
-    checked = in_copy("check", "bits")
+    entry = next(entry for entry in listed["defenses"] if entry["name"] == "shift")
+    assert entry["settings"] == {"pixels": 1}
+    checked = in_copy("check", "shift")
     assert checked.returncode == 0, checked.stdout
-    run = in_copy(*RUN, "--defense", "bits:levels=4@madry", "--attacks", "clean,bpda")
+    run = in_copy(*RUN, "--defense", "shift:pixels=2@madry", "--attacks", "clean,bpda")
     assert run.returncode == 0, run.stderr
     records = tmp_path / "results" / "digits" / "records"
     assert {p.name for p in records.iterdir()} >= {"none@madry"}
-    assert len(list(records.glob("bits*/*/*/000.json"))) == 2
+    assert len(list(records.glob("shift*/*/*/000.json"))) == 2
 
 
 def test_the_same_file_elsewhere_is_a_plugin(example: str, tmp_path: Path) -> None:
-    file = tmp_path / "bits.py"
+    file = tmp_path / "shift.py"
     file.write_text(example)
     listed = bench("list", "defenses", "--plugin", str(file)).stdout
-    assert "bits" in listed
-    arguments = ["--defense", "bits", "--attacks", "clean", "--plugin", "bits.py"]
+    assert "shift" in listed
+    arguments = ["--defense", "shift", "--attacks", "clean", "--plugin", "shift.py"]
     run = bench(*RUN, *arguments, "--json", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["failures"] == []
