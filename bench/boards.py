@@ -119,7 +119,7 @@ class Board:
 
 
 def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
-    """Every board of a data set, the fullest first.
+    """Every board of a data set, the one of most measured images first.
 
     Raises:
         BenchError: a damaged or foreign file, named.
@@ -135,7 +135,7 @@ def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
     for plan in plans:
         groups.setdefault((plan.subset, plan.threat, plan.preset, plan.images), []).append(plan)
     made = [_board(group, found) for _, group in sorted(groups.items())]
-    return sorted(made, key=lambda board: (-board.measured, -board.images))
+    return sorted(made, key=lambda board: -board.measured * board.images)
 
 
 def worst(board: Board, row: Row) -> Worst | None:
