@@ -20,6 +20,7 @@ from attacks.gradients import (
     Gradient,
     Score,
     draws_of,
+    surrogate,
 )
 from attacks.losses import LossName
 from attacks.pgd import PGD, Keep
@@ -35,12 +36,15 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
+EXTENDED = ("pgd-surrogate",)
+"""Beside `all`, whose members are fixed."""
 GROUPS = {
     "all": ALL,
     "blind": (*BLIND, *TRANSFER),
     "adaptive": ADAPTIVE,
     "blackbox": BLACKBOX,
     "corruption": CORRUPTION,
+    "extended": EXTENDED,
 }
 
 Count = Annotated[int, Range(1)]
@@ -73,6 +77,12 @@ def not_exact(settings: Settings, traits: Traits) -> str | None:
     return no_purifier(settings, traits) or missing
 
 
+def no_surrogate(settings: Settings, traits: Traits) -> str | None:
+    """Only a purifier with a differentiable stand-in can be attacked through one."""
+    missing = None if traits.surrogate else "no surrogate: bpda and pgd-exact attack it"
+    return no_purifier(settings, traits) or missing
+
+
 def choosing(settings: Settings, traits: Traits) -> int:
     """Runs per image of a PGD that tell which of its points is the best one."""
     steps, restarts = int(settings["steps"]), int(settings["restarts"])
@@ -99,6 +109,11 @@ def bpda_runs(settings: Settings, traits: Traits) -> Runs:
 def exact_runs(settings: Settings, traits: Traits) -> Runs:
     """Every run with its gradient."""
     return Runs(plain=choosing(settings, traits), exact=drawn(settings, traits))
+
+
+def surrogate_runs(settings: Settings, traits: Traits) -> Runs:
+    """Every gradient through the stand-in; the defense itself only chooses."""
+    return Runs(plain=choosing(settings, traits), surrogate=drawn(settings, traits))
 
 
 def blind_runs(settings: Settings, traits: Traits) -> Runs:
@@ -260,3 +275,24 @@ def pgd_exact(
 ) -> PGD:
     """PGD with the gradient through the whole purification, averaged over its randomness."""
     return PGD(Eot(Exact(loss), eot), steps, step, random_start, restarts, keep)
+
+
+@attack(
+    "pgd-surrogate",
+    source="Zhang et al. 2023, section 4.2.2 and C.3: 20 steps, 20 draws; after Lee & Kim 2023",
+    settings={"quick": {"steps": 10, "eot": 5}, "standard": {"eot": 10}},
+    skip=no_surrogate,
+    cost=surrogate_runs,
+)
+def pgd_surrogate(
+    *,
+    steps: Count = 20,
+    eot: Count = 20,
+    step: Step = 0.25,
+    random_start: bool = False,
+    restarts: Count = 1,
+    keep: Keep = "last",
+    loss: LossName = "ce",
+) -> PGD:
+    """PGD with the gradient of a stand-in that the defense names, such as one-shot denoising."""
+    return PGD(Eot(surrogate(loss), eot), steps, step, random_start, restarts, keep)

@@ -123,9 +123,9 @@ def unpack(source: Source, dataset: str, store: Store) -> int:
             cells.setdefault(planned.cell.digest, planned)
     count = 0
     for record in source.records(dataset):
-        planned = cells.get(record.cell.digest)
-        if planned is not None and not store.path(planned, record.shard).exists():
-            store.write(planned, record)
+        cell = cells.get(record.cell.digest)
+        if cell is not None and not store.path(cell, record.shard).exists():
+            store.write(cell, record)
             count += 1
     return count
 

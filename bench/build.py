@@ -5,7 +5,10 @@ What was built is kept for the life of the process, so that a worker loads each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -14,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.attack import Attack
-from bench.data.base import Dataset
+from bench.data.base import Dataset, DatasetInfo
 from bench.defense import Defense, Purifier, Traits
 from bench.errors import BenchError
+from bench.nets.normalised import HasFeatures, Normalised
 from bench.registry import (
+    OWNER,
+    Base,
     Context,
     DefensePlugin,
     Plugin,
@@ -26,8 +32,9 @@ from bench.registry import (
     find_dataset,
     find_defense,
     names,
+    owned,
 )
-from bench.spec import DefenseSpec, Part, parse_defense, parse_part
+from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 from bench.zoo import weights as zoo
 
 CLASSIFIER = "classifier"
@@ -67,12 +74,88 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
     files = dict(override)
 
     def weights(wanted: str) -> zoo.Weights:
-        return zoo.find(name, wanted, files.get(wanted))
+        found = zoo.find(name, wanted, files.get(wanted))
+        _require_images_of(info, found)
+        return found
 
     def train() -> Tensor:
         return dataset(name).images("train").x
 
     return Context(name, info.shape, len(info.classes), _device(device), weights, train)
+
+
+def _require_images_of(info: DatasetInfo, weights: zoo.Weights) -> None:
+    """Refuse, by its own words, a network of other images, before it is built."""
+    try:
+        arguments = dict(json.loads(weights.metadata.get("arguments", "{}")))
+    except (ValueError, TypeError):
+        return  # whoever builds the network says what is wrong with the file
+    expected = {"channels": info.shape[0], "image_size": info.shape[1]}
+    for key, value in expected.items():
+        if arguments.get(key, value) != value:
+            raise BenchError(
+                f"weights {weights.path} are of a network with {key}={arguments[key]}; images of "
+                f"'{info.name}' have {key}={value}"
+            )
+
+
+def behind(part: Part | str, context: Context, network: nn.Module | None = None) -> Context:
+    """`context` for add-ons to the classifier `part`; `network` is that classifier, if built.
+
+    Names of weights may hold `{classifier}` there: they are of the classifier that is named, and
+    a file that was trained on another one is refused.
+    """
+    plugin, settings = _classifier_settings(part, context)
+    resolved = Part(plugin.name, tuple(settings.items()))
+
+    @cache
+    def module() -> nn.Module:
+        built = classifier(resolved, context) if network is None else network
+        return built.to(context.device).eval().requires_grad_(False)
+
+    def sha256() -> str:
+        found = [context.weights(name).sha256 for name in plugin.weights(settings)]
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+    def taps() -> tuple[str, ...]:
+        return _taps(module(), context) if plugin.pattern else plugin.taps
+
+    base = Base(resolved, taps, module, sha256)
+    return replace(context, base=base, weights=_of(base, context.weights))
+
+
+def _of(base: Base, find: Callable[[str], zoo.Weights]) -> Callable[[str], zoo.Weights]:
+    """`find` that fills `{classifier}` in and refuses weights of another classifier."""
+
+    def weights(name: str) -> zoo.Weights:
+        if OWNER not in name:
+            return find(name)
+        filled = owned(name, base.part)
+        how = f"bench train {name.removesuffix(f'-{OWNER}')}@{base.part}"
+        try:
+            found = find(filled)
+        except BenchError as error:  # the name of such a file may not lead back to a classifier
+            raise BenchError(str(error).replace(f"bench train {filled}", how)) from None
+        of = found.metadata.get("classifier_sha256")
+        if (of is None and "network" in found.metadata) or of not in (None, base.sha256()):
+            raise BenchError(
+                f"weights {found.path} belong to another classifier than '{base.part}' "
+                f"(sha256 {str(of)[:12]}, this one has {base.sha256()[:12]}); train them again: "
+                f"{how}"
+            )
+        return found
+
+    return weights
+
+
+@torch.no_grad()
+def _taps(network: nn.Module, context: Context) -> tuple[str, ...]:
+    """Of a network that no entry describes: its first map and the last one of every group."""
+    inside = network.network if isinstance(network, Normalised) else network
+    if not isinstance(network, HasFeatures) or not isinstance(inside, HasFeatures):
+        return ()
+    maps = network.features(torch.zeros(1, *context.shape, device=context.device))
+    return tuple({name.partition(".")[0]: name for name in maps}.values())
 
 
 def _device(name: str) -> torch.device:
@@ -97,16 +180,20 @@ def defense(spec: DefenseSpec | str, context: Context) -> Defense:
 def _defense(text: str, context: Context) -> Defense:
     spec = parse_defense(text)
     network = context.network(classifier(spec.classifier, context), CLASSIFIER)
+    context = behind(spec.classifier, context, network.module)
     return Defense(network, [purifier(part, context) for part in spec.parts])
 
 
 def purifier(part: Part | str, context: Context) -> Purifier:
     """One purifier with its traits, such as `adp:runs=1`; not kept.
 
+    An add-on without a classifier behind it (`behind`) stands on the default one.
+
     Raises:
         BenchError: as `defense`, or a plug-in whose factory gives something else.
     """
     plugin, settings = _defense_settings(part, context)
+    context = context if context.base else behind(DEFAULT_CLASSIFIER, context)
     made = plugin.factory(context, **settings)
     if not isinstance(made, Purifier):
         raise BenchError(f"defense '{plugin.name}' gave {type(made).__name__}, not a Purifier")
@@ -184,6 +271,7 @@ def weights_used(
     if isinstance(where, str):
         where = context(where, weights_override=overrides)
     spec = parse_defense(defense) if isinstance(defense, str) else defense
+    where = behind(spec.classifier, where)
     tried: list[tuple[Plugin, dict[str, Any]]] = [
         *(_defense_settings(part, where) for part in spec.parts),
         _classifier_settings(spec.classifier, where),
@@ -193,15 +281,22 @@ def weights_used(
         plugin = find_attack(part.name)
         tried.append((plugin, dict(plugin.resolve(part, where.dataset).settings)))
     needed = {name for plugin, settings in tried for name in plugin.weights(settings)}
-    return {name: where.weights(name).sha256 for name in sorted(needed)}
+    found = (where.weights(name) for name in needed)
+    return {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
 
 
 def known_weights() -> list[str]:
-    """Every weight name that some choice of a defense, attack or classifier needs, sorted."""
+    """Every weight name that some choice of a defense, attack or classifier needs, sorted.
+
+    Add-ons need those of their default settings for every classifier that offers taps; of other
+    settings they are trained when they are wanted.
+    """
     plugins: list[Plugin] = [find_defense(name) for name in names("defense")]
     plugins += [find_attack(name) for name in names("attack")]
     plugins += [find_classifier(name) for name in names("classifier")]
-    return sorted({name for plugin in plugins for name in _any_weights(plugin)})
+    found = {name for plugin in plugins for name in _any_weights(plugin)}
+    owners = [Part(name) for name in names("classifier") if find_classifier(name).taps]
+    return sorted({owned(name, of) for name in found for of in owners})
 
 
 def _any_weights(plugin: Plugin) -> Iterator[str]:
@@ -209,7 +304,8 @@ def _any_weights(plugin: Plugin) -> Iterator[str]:
     for key, hint in plugin.hints.items():
         if get_origin(hint) is Literal:
             for choice in get_args(hint):
-                yield from plugin.weights({**plugin.defaults, key: choice})
+                chosen = plugin.weights({**plugin.defaults, key: choice})
+                yield from (name for name in chosen if OWNER not in name)
 
 
 def _defense_settings(part: Part | str, context: Context) -> tuple[DefensePlugin, dict[str, Any]]:

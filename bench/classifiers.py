@@ -4,26 +4,44 @@ from __future__ import annotations
 
 from torch import nn
 
+from bench.errors import BenchError
 from bench.registry import Context, classifier
+from bench.spec import Settings
+from bench.zoo import layouts, robustbench
 from bench.zoo.networks import rebuild
+from bench.zoo.weights import FILE, ROBUSTBENCH
+
+# Where add-ons may look: the stem and the end of every group, as in the code of AID-Purifier.
+TAPS = ("conv1", "block1.0", "block2.0", "block3.0")
 
 
-@classifier("natural", source="Zagoruyko & Komodakis 2016", weights=lambda settings: ("natural",))
+@classifier(
+    "natural",
+    source="Zagoruyko & Komodakis 2016",
+    weights=lambda settings: ("natural",),
+    taps=TAPS,
+)
 def natural(context: Context) -> nn.Module:
     """WideResNet trained on clean images: the classifier behind a defense that names no other."""
     return rebuild(context.weights("natural"))
 
 
-@classifier("madry", source="Madry et al. 2018", weights=lambda settings: ("madry",))
+@classifier("madry", source="Madry et al. 2018", weights=lambda settings: ("madry",), taps=TAPS)
 def madry(context: Context) -> nn.Module:
     """The same WideResNet trained adversarially, against linf PGD."""
     return rebuild(context.weights("madry"))
 
 
-@classifier("trades", source="Zhang et al. 2019", weights=lambda settings: ("trades",))
+@classifier("trades", source="Zhang et al. 2019", weights=lambda settings: ("trades",), taps=TAPS)
 def trades(context: Context) -> nn.Module:
     """The same WideResNet trained by TRADES with beta 6."""
     return rebuild(context.weights("trades"))
+
+
+@classifier("lee", source="Lee et al. 2020", weights=lambda settings: ("lee",), taps=TAPS)
+def lee(context: Context) -> nn.Module:
+    """The same WideResNet trained adversarially with AVmixup."""
+    return rebuild(context.weights("lee"))
 
 
 @classifier("twin", source="Zagoruyko & Komodakis 2016", weights=lambda settings: ("twin",))
@@ -36,3 +54,55 @@ def twin(context: Context) -> nn.Module:
 def cnn(context: Context) -> nn.Module:
     """A small CNN trained on clean images: where transfer attacks from elsewhere come from."""
     return rebuild(context.weights("cnn"))
+
+
+@classifier("noisy", source="Cohen et al. 2019", weights=lambda settings: ("noisy",))
+def noisy(context: Context) -> nn.Module:
+    """The same WideResNet trained on images with Gaussian noise: the base of `smoothing`."""
+    return rebuild(context.weights("noisy"))
+
+
+def _path(settings: Settings) -> tuple[str, str]:
+    """`PATH#NAME` as path and normalisation; a name holds neither dot nor slash."""
+    text = str(settings["path"])
+    path, mark, name = text.rpartition("#")
+    return (path, name) if mark and not {".", "/"} & set(name) else (text, "")
+
+
+def _file_fits(settings: Settings, dataset: str) -> None:
+    normalisation = _path(settings)[1]
+    if normalisation and normalisation not in layouts.NORMALISATIONS:
+        raise BenchError(
+            f"file: '#{normalisation}' is no normalisation "
+            f"(one of: {', '.join(layouts.NORMALISATIONS)})"
+        )
+
+
+@classifier(
+    "file",
+    pattern="file:PATH[#NORMALISATION]",
+    fits=_file_fits,
+    weights=lambda settings: (FILE + _path(settings)[0],),
+)
+def file(context: Context, *, path: str = "") -> nn.Module:
+    """Any file: written by `bench train`, or the state dict of a published layout.
+
+    Files of `bench train` say how they are normalised. Another may be followed by `#` and a name
+    (`file:wrn.pt#cifar10`, `#none`); without it, it is what the layout's publisher uses.
+    """
+    path, normalisation = _path({"path": path})
+    weights = context.weights(FILE + path)
+    return layouts.classifier(weights, context.dataset, normalisation)
+
+
+@classifier(
+    "robustbench",
+    source="Croce et al. 2021, RobustBench",
+    pattern="robustbench/NAME",
+    fits=lambda settings, dataset: robustbench.check(str(settings["model"]), dataset),
+    weights=lambda settings: (f"{ROBUSTBENCH}{settings['model']}",),
+)
+def of_robustbench(context: Context, *, model: str = "") -> nn.Module:
+    """Any linf model of RobustBench, through its package; its file has to lie here."""
+    weights = context.weights(f"{ROBUSTBENCH}{model}")
+    return robustbench.classifier(model, context.dataset, weights)

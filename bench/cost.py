@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import registry
 from bench.defense import Traits
-from bench.registry import DefensePlugin
+from bench.registry import DefensePlugin, both_ways
 from bench.spec import Part
 
 
@@ -32,12 +32,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Network calls of one run of a stack, of one exact gradient on top, of one direction."""
+    """Network calls of one run of a stack, of one exact gradient on top, of one direction.
+
+    inside and turning: backward calls that a run and a direction make of their own. stand_in and
+    through: forward and backward calls of one surrogate with its gradient.
+    """
 
     run: int
     again: int
     backward: int
     direction: int
+    inside: int
+    turning: int
+    stand_in: int
+    through: int
 
 
 def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) -> Cost:
@@ -47,14 +55,23 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
     judged = draws * traits.runs * max(1, plugin.variants(dict(attack.settings)))
     unit = _unit(parts)
     luck = runs.luck * (unit.run + 1)
+    whole = runs.plain + runs.bpda + runs.exact + judged
     forward = (
-        (runs.plain + runs.bpda + runs.exact + judged) * (unit.run + 1)
+        whole * (unit.run + 1)
         + runs.exact * unit.again
         + runs.purified * unit.run
         + runs.direction * unit.direction
+        + runs.surrogate * (unit.stand_in + 1)
         + runs.blind
     )
-    backward = runs.bpda + runs.blind + runs.exact * (1 + unit.backward)
+    backward = (
+        runs.bpda
+        + runs.blind
+        + runs.exact * (1 + unit.backward)
+        + (whole + runs.purified) * unit.inside
+        + runs.direction * unit.turning
+        + runs.surrogate * (unit.through + 1)
+    )
     return Cost(forward, backward, luck)
 
 
@@ -68,10 +85,26 @@ def _unit(parts: Sequence[Part]) -> _Unit:
         if plugin.traits(settings).exact
         for calls in plugin.gradient(settings).values()
     ]
-    directions = [p.direction_calls(s) for p, s in found if p.traits(s).direction]
+    calls = [n for plugin, s in found for n in both_ways(plugin.calls(s)).values()]
+    directions = [both_ways(p.direction_calls(s)) for p, s in found if p.traits(s).direction]
+    turns = list(directions[0].values()) if directions else []
+    stand_ins = [calls for plugin, settings in found for calls in _stand_in(plugin, settings)]
     return _Unit(
-        run=sum(sum(plugin.calls(settings).values()) for plugin, settings in found),
+        run=sum(forward for forward, _ in calls),
         again=sum(again for again, _ in gradients),
         backward=sum(backward for _, backward in gradients),
-        direction=sum(directions[0].values()) if directions else 0,
+        direction=sum(forward for forward, _ in turns),
+        inside=sum(backward for _, backward in calls),
+        turning=sum(backward for _, backward in turns),
+        stand_in=sum(forward for forward, _ in stand_ins),
+        through=sum(backward for _, backward in stand_ins),
     )
+
+
+def _stand_in(plugin: DefensePlugin, settings: dict[str, Any]) -> list[tuple[int, int]]:
+    """Calls of a part's surrogate with its gradient; a part that has none is run itself."""
+    traits = plugin.traits(settings)
+    if traits.surrogate:
+        return list(both_ways(plugin.surrogate_calls(settings)).values())
+    gradient = plugin.gradient(settings).values() if traits.exact else []
+    return [*both_ways(plugin.calls(settings)).values(), *gradient]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.errors import BenchError
 
@@ -23,7 +25,8 @@ class Traits:
     random: two calls may differ. exact: autograd through `forward` is the gradient of what it
     computes (a method's own detached quantities excepted). direction / surrogate: the method of
     that name exists. runs: S, the purifications inside one prediction. identity: it leaves images
-    as they are (the bare classifier).
+    as they are (the bare classifier). vote: how those S are decided, by the mean of their softmax
+    or by the majority of their classes.
     """
 
     random: bool = False
@@ -32,12 +35,14 @@ class Traits:
     surrogate: bool = False
     runs: int = 1
     identity: bool = False
+    vote: Literal["softmax", "majority"] = "softmax"
 
     @classmethod
     def merge(cls, parts: Iterable[Traits]) -> Traits:
         """The traits of a stack: random, or with a direction or surrogate, if any part is.
 
         exact if any part that changes images is: the others pass gradients on. S is the largest.
+        A majority is taken if any part asks for it.
         """
         parts = tuple(parts)
         exact = [part.exact for part in parts if not part.identity]
@@ -48,6 +53,7 @@ class Traits:
             surrogate=any(part.surrogate for part in parts),
             runs=max((part.runs for part in parts), default=1),
             identity=all(part.identity for part in parts),
+            vote="majority" if any(part.vote == "majority" for part in parts) else "softmax",
         )
 
 
@@ -124,14 +130,15 @@ class Purifier(nn.Module):
 
 
 class Defense:
-    """Purifiers in order, then a classifier; the deployed rule is the mean softmax of S runs."""
+    """Purifiers in order, then a classifier; the deployed rule is a vote of S runs."""
 
     def __init__(self, classifier: Network, purifiers: Sequence[Purifier] = ()) -> None:
-        """`runs` (S), `random` and `exact` are those of the stack (`Traits.merge`)."""
+        """`runs` (S), `random`, `exact` and `vote` are those of the stack (`Traits.merge`)."""
         self.classifier = classifier
         self.purifiers = tuple(purifiers)
         merged = Traits.merge(purifier.traits for purifier in self.purifiers)
         self.runs, self.random, self.exact = merged.runs, merged.random, merged.exact
+        self.vote = merged.vote
 
     def purify(self, x: Tensor) -> Tensor:
         """One run of every purifier, [B,C,H,W] in [0,1]; differentiable where each part is exact.
@@ -161,7 +168,7 @@ class Defense:
         return logits
 
     def scores(self, x: Tensor, runs: int | None = None) -> Tensor:
-        """Log of the mean softmax over S fresh runs, [B,K]: the deployed prediction's scores."""
+        """Log of the mean softmax over S fresh runs, [B,K], whatever the vote is."""
         runs = runs or self.runs
         logits = self.logits(repeat(x, runs))
         log_p = logits.log_softmax(1).view(runs, len(x), -1)
@@ -170,7 +177,11 @@ class Defense:
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """The deployed decision, int64 [B]; a tie goes to the lowest class index."""
-        return self.scores(x).argmax(1)
+        if self.vote == "softmax":
+            return self.scores(x).argmax(1)
+        logits = self.logits(repeat(x, self.runs))
+        votes = F.one_hot(logits.argmax(1), logits.shape[1])
+        return votes.view(self.runs, len(x), -1).sum(0).argmax(1)
 
     def networks(self) -> list[Network]:
         """Every network once, the classifier first; parts of a stack may share a name."""

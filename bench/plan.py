@@ -180,8 +180,13 @@ def _row(
     parts = tuple(
         registry.find_defense(part.name).resolve(part, info.name, preset) for part in spec.parts
     )
-    classifier = registry.find_classifier(spec.classifier.name).resolve(spec.classifier, info.name)
-    traits = [registry.find_defense(p.name).traits(dict(p.settings)) for p in parts]
+    behind = registry.find_classifier(spec.classifier.name)
+    classifier = behind.resolve(spec.classifier, info.name)
+    plugins = [(registry.find_defense(part.name), dict(part.settings)) for part in parts]
+    for plugin, settings in plugins:
+        if reason := plugin.misfit(settings, behind, info):
+            raise BenchError(f"{spec}: {reason}")
+    traits = [plugin.traits(settings) for plugin, settings in plugins]
     return Row(str(spec), DefenseSpec(parts, classifier), Traits.merge(traits), named, control)
 
 

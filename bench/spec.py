@@ -17,6 +17,8 @@ Value = str | int | float | bool
 Settings = Mapping[str, Value]
 
 DEFAULT_CLASSIFIER = "natural"
+ROBUSTBENCH = "robustbench"
+"""The classifier that is written with the name of its model: `robustbench/NAME`."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+)?", re.IGNORECASE)
 
 
@@ -38,8 +40,12 @@ class Part:
     def __str__(self) -> str:
         if self.name == "file":
             return f"file:{dict(self.settings)['path']}"
-        pairs = ",".join(f"{key}={show(value)}" for key, value in self.settings)
-        return f"{self.name}:{pairs}" if pairs else self.name
+        settings = dict(self.settings)
+        name = self.name
+        if name == ROBUSTBENCH and "model" in settings:
+            name += f"/{settings.pop('model')}"
+        pairs = ",".join(f"{key}={show(value)}" for key, value in settings.items())
+        return f"{name}:{pairs}" if pairs else name
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ def parse_part(text: str) -> Part:
     if not _NAME.fullmatch(name):
         raise BenchError(f"'{text}' is not a name; write name or name:key=value,key=value")
     pairs: dict[str, Value] = {}
+    if name.startswith(f"{ROBUSTBENCH}/"):
+        name, _, pairs["model"] = name.partition("/")
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals or not key.strip() or not value.strip():

@@ -13,162 +13,62 @@ What differs from the print, each under its own setting:
 - `clip`: the text clips to [0,1] after the noise and the code after every step as well; `false` is
   Algorithm 1 as printed, where only the result is clipped.
 - `rule=fixed` is the single tuned step of footnote 1, which the paper uses without noise.
+
+Its relatives, under settings of their own:
+- `rule=decay`: step sizes fall from alpha to alpha/100 by one factor per step (supplement C: .08
+  to 8e-4), whatever tau is.
+- `rule=langevin`: Eq. 6, from which the paper departs: no noise before the walk, some in each step.
+  With the score s(x)/sigma at the level sigma and a step of 2 alpha sigma it reads
+  x_t = x_(t-1) + alpha s(x_(t-1)) + sqrt(2 alpha sigma) n, so that alpha means what it means
+  elsewhere; Eq. 6 as printed, with s in the place of -dE/dx, is sigma 1 and half its alpha.
+- `network=dct`, `augmix`, `rotation`: score networks trained on augmented images (supplement C),
+  and both in turn, one per step, beginning with DCT. The print does not say whether its "10 times
+  in rotation" counts the steps of both or of each; here `steps` counts both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from bench.defense import Network, Purifier, Traits
+from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild
+from defenses.adp_walk import Rotation, Rule, dot, grid, purify
 
-Score = Callable[[Tensor], Tensor]
+LAST = 0.01
+"""The last step of `rule=decay` as a share of the first (supplement C: 8e-4 of .08)."""
 # Chosen on validation images by bench/training/choose.py (leaderboards/choices-<data set>.txt); the
 # paper takes sigma from the data's median pair distance.
 SETTINGS: Mapping[str, Settings] = {
     "patches": {"rule": "fixed", "sigma": 0.09, "alpha": 0.03},
     "digits": {"sigma": 0.15},
 }
-WEIGHTS = {"unet": "score", "ncsnv2": "score-ncsnv2"}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How x_0 moves to x_T: everything of the algorithm except its noise.
-
-    inverse_grid: the authors' code undoes, after every step, a map x * 255/256 + 1/512 that it
-    applied only once. It does so for stopped images too, until the whole batch has stopped.
-    """
-
-    steps: int = 10
-    adaptive: bool = True
-    alpha: float = 0.02
-    lam: float = 0.05
-    delta: float = 1e-3
-    alpha_min: float = 1e-5
-    alpha_max: float = 0.1
-    negative: str = "max"
-    stop: str = "alpha"
-    tau: float = 1e-3
-    clip: bool = True
-    inverse_grid: bool = False
-
-    def step_size(self, score: Score, x: Tensor, s: Tensor) -> Tensor:
-        """alpha [B,1,1,1] at `x` with score `s` (Eq. 18), bounded; one more call of the network."""
-        if not self.adaptive:
-            return torch.full((len(x), 1, 1, 1), self.alpha, dtype=x.dtype, device=x.device)
-        ahead = score(x + self.delta * s)
-        # 1 - <s,s'>/<s,s> as <s,s-s'>/<s,s>: the same number with fewer digits lost.
-        bend = _dot(s, s - ahead) / _dot(s, s).clamp_min(torch.finfo(x.dtype).tiny)
-        alpha = self.lam * self.delta / bend
-        if self.negative == "paper":
-            return alpha.clamp(-self.alpha_max, self.alpha_max)
-        if self.negative == "max":
-            alpha = alpha.masked_fill(bend < 0, self.alpha_max)
-        return alpha.clamp(self.alpha_min, self.alpha_max)
-
-    def goes_on(self, alpha: Tensor, s: Tensor, step: int) -> Tensor:
-        """Which images [B,1,1,1] have not reached the stopping rule before this step."""
-        if self.stop == "alpha":
-            return alpha > self.tau
-        if self.stop == "norm" and step:
-            return _dot(s, s) >= self.tau**2
-        return torch.ones_like(alpha, dtype=torch.bool)
-
-    def update(self, x: Tensor, s: Tensor, alpha: Tensor) -> Tensor:
-        """One step from `x`; differentiable."""
-        x = x + alpha * s
-        if self.inverse_grid:
-            x = x * (256 / 255) - 1 / 510
-        return x.clamp(0, 1) if self.clip else x
-
-
-Trail = list[tuple[Tensor, Tensor]]
-"""(x_t before the step, alpha [B,1,1,1]) of every step that was taken."""
-
-
-def walk(score: Score, x: Tensor, rule: Rule, trail: Trail, held: list[Tensor]) -> Tensor:
-    """x_0 to x_T without a graph, appending to `trail`; step sizes already in `held` are reused.
-
-    A stopped image has alpha 0. The loop ends when every image has stopped.
-    """
-    active = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
-    for step in range(rule.steps):
-        s = score(x)
-        if step == len(held):
-            alpha = rule.step_size(score, x, s)
-            active = active & rule.goes_on(alpha, s, step)
-            held.append(alpha * active)
-        if not held[step].any():
-            break
-        trail.append((x, held[step]))
-        x = rule.update(x, s, held[step])
-    return x
-
-
-class _Purify(torch.autograd.Function):
-    """The chain with its gradient by a reverse walk: one network call recomputed per step.
-
-    Only images and step sizes are stored, so memory does not grow with activations times steps.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, score: Score, rule: Rule, held: list[Tensor]) -> Tensor:
-        trail: Trail = []
-        end = walk(score, x, rule, trail, held)
-        ctx.score, ctx.rule = score, rule
-        ctx.save_for_backward(*(tensor for pair in trail for tensor in pair))
-        return end.clone() if not trail else end
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        saved = ctx.saved_tensors
-        parts = []
-        for start in range(0, len(gradient), Network.chunk):
-            part = slice(start, start + Network.chunk)
-            g = gradient[part]
-            for x, alpha in zip(saved[-2::-2], saved[::-2], strict=True):
-                with torch.enable_grad():
-                    x_t = x[part].detach().requires_grad_()
-                    moved = ctx.rule.update(x_t, ctx.score(x_t), alpha[part])
-                (g,) = torch.autograd.grad(moved, x_t, g)
-            parts.append(g)
-        return torch.cat(parts), None, None, None
-
-
-def purify(score: Score, x: Tensor, rule: Rule, held: list[Tensor] | None = None) -> Tensor:
-    """x_0 [B,C,H,W] to x_T; differentiable in x_0 with step sizes and stops as constants.
-
-    `held` receives the step sizes [B,1,1,1] of every step; if it has them already, they are used.
-    """
-    held = [] if held is None else held
-    if torch.is_grad_enabled() and x.requires_grad:
-        end: Tensor = _Purify.apply(x, score, rule, held)
-        return end
-    with torch.no_grad():
-        trail: Trail = []
-        return walk(score, x, rule, trail, held)
-
-
-def grid(x: Tensor) -> Tensor:
-    """The map of the authors' code into its dequantised space."""
-    return x * (255 / 256) + 1 / 512
+WEIGHTS = {
+    "unet": ("score",),
+    "ncsnv2": ("score-ncsnv2",),
+    "dct": ("score-dct",),
+    "augmix": ("score-augmix",),
+    "rotation": ("score-dct", "score-augmix"),
+}
 
 
 class ADP(Purifier):
     """Noise, then the walk; `variant=code` in `adp` lists what the authors' code does besides."""
 
     def __init__(
-        self, score: Network, rule: Rule, sigma: float, detect: float = 0.0, low: float = 0.2
+        self,
+        score: Network | Rotation,
+        rule: Rule,
+        sigma: float,
+        detect: float = 0.0,
+        low: float = 0.2,
     ) -> None:
         """detect: images with a score norm below it get `low` times the noise; 0 for none."""
         super().__init__()
@@ -179,7 +79,10 @@ class ADP(Purifier):
     def forward(self, x: Tensor) -> Tensor:
         """One purification with fresh noise, [B,C,H,W] in [0,1] to the same."""
         x_0 = self.start(x, torch.randn_like(x)) if self.sigma else self.start(x)
-        return purify(self.score, x_0, self.rule, self._held).clamp(0, 1)
+        noise = None
+        if self.rule.heat:
+            noise = torch.randn(self.rule.steps, *x.shape, dtype=x.dtype, device=x.device)
+        return purify(self.score, x_0, self.rule, self._held, noise).clamp(0, 1)
 
     def start(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_0 from images and standard normal noise like x; less noise for undetected images."""
@@ -196,7 +99,7 @@ class ADP(Purifier):
     def score_norm(self, x: Tensor) -> Tensor:
         """The norm of the score, [B,1,1,1] (supplement F)."""
         s = self.score(x)
-        return _dot(s, s).sqrt()
+        return dot(s, s).sqrt()
 
     @torch.no_grad()
     def direction(self, x: Tensor) -> Tensor:
@@ -214,12 +117,12 @@ class ADP(Purifier):
             self._held = None
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1).view(-1, 1, 1, 1)
-
-
 def _traits(settings: Settings) -> Traits:
     noisy = float(settings["sigma"]) > 0
+    if settings["rule"] == "langevin" and float(settings["detect"]) > 0:
+        raise BenchError(
+            "adp: detect lowers the noise before the walk, which rule=langevin does not add"
+        )
     runs = int(settings["runs"]) if noisy else 1
     return Traits(random=noisy, exact=True, direction=True, runs=runs)
 
@@ -228,16 +131,29 @@ _CODE = {"code": "adaptive"}
 """The step rule of the authors' code, whatever `rule` a data set's table chose."""
 
 
+def _names(settings: Settings) -> tuple[str, ...]:
+    """Under which names the networks count their calls, in the order of their turns."""
+    weights = WEIGHTS[str(settings["network"])]
+    return weights if len(weights) > 1 else ("score",)
+
+
+def _turns(settings: Settings) -> dict[str, int]:
+    """How many of the steps are each network's."""
+    names, steps = _names(settings), int(settings["steps"])
+    return {name: len(range(i, steps, len(names))) for i, name in enumerate(names)}
+
+
 def _calls(settings: Settings) -> dict[str, int]:
     adaptive = "adaptive" in (settings["rule"], _CODE.get(str(settings["variant"])))
     per_step = 2 if adaptive else 1
     detection = float(settings["detect"]) > 0 and float(settings["sigma"]) > 0
-    return {"score": int(settings["steps"]) * per_step + detection}
+    calls = {name: steps * per_step for name, steps in _turns(settings).items()}
+    calls[_names(settings)[0]] += detection
+    return calls
 
 
 def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
-    steps = int(settings["steps"])
-    return {"score": (steps, steps)}
+    return {name: (steps, steps) for name, steps in _turns(settings).items()}
 
 
 @defense(
@@ -247,8 +163,8 @@ def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
     traits=_traits,
     calls=_calls,
     gradient_calls=_gradient_calls,
-    direction_calls=lambda settings: {"score": 1},
-    weights=lambda settings: (WEIGHTS[str(settings["network"])],),
+    direction_calls=lambda settings: {_names(settings)[0]: 1},
+    weights=lambda settings: WEIGHTS[str(settings["network"])],
 )
 def adp(
     context: Context,
@@ -256,7 +172,7 @@ def adp(
     sigma: Annotated[float, Range(0, 1)] = 0.25,
     steps: Annotated[int, Range(1, 1000)] = 10,
     runs: Annotated[int, Range(1, 1000)] = 10,
-    rule: Literal["adaptive", "fixed"] = "adaptive",
+    rule: Literal["adaptive", "fixed", "decay", "langevin"] = "adaptive",
     alpha: Annotated[float, Range(0, 1)] = 0.02,
     lam: Annotated[float, Range(0, 1)] = 0.05,
     delta: Annotated[float, Range(1e-12, 1)] = 1e-3,
@@ -269,15 +185,17 @@ def adp(
     detect: Annotated[float, Range(0)] = 0.0,
     dec_level: Annotated[float, Range(0, 1)] = 0.2,
     variant: Literal["paper", "code"] = "paper",
-    network: Literal["unet", "ncsnv2"] = "unet",
+    network: Literal["unet", "ncsnv2", "dct", "augmix", "rotation"] = "unet",
 ) -> ADP:
     """Steps along a denoising score network after added noise, with adaptive step sizes.
 
     `sigma=0` is deterministic (one run). `detect` is the threshold on the score norm below which
     an image gets `dec_level` times the noise (supplement F). `variant=code` is the authors'
     repository: `negative=min`, and a contrast map whose inverse is repeated after every step.
+    `rule=langevin` adds `sigma` inside the walk instead of before it.
     """
     code = variant in _CODE
+    heat = sigma if rule == "langevin" and not code else 0.0
     walk_rule = Rule(
         steps=steps,
         adaptive=rule == "adaptive" or code,
@@ -291,6 +209,12 @@ def adp(
         tau=tau,
         clip=clip,
         inverse_grid=code,
+        decay=LAST if rule == "decay" else 1.0,
+        heat=heat,
     )
-    score = context.network(rebuild(context.weights(WEIGHTS[network])), "score")
-    return ADP(score, walk_rule, sigma, detect, dec_level)
+    scores = [
+        context.network(rebuild(context.weights(weights)), name)
+        for weights, name in zip(WEIGHTS[network], _names({"network": network}), strict=True)
+    ]
+    score = scores[0] if len(scores) == 1 else Rotation(scores)
+    return ADP(score, walk_rule, 0.0 if heat else sigma, detect, dec_level)

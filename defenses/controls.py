@@ -14,8 +14,8 @@ from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range
 
-# Every `settings` table here was chosen on validation images by bench/training/choose.py, whose
-# output is leaderboards/choices-<data set>.txt.
+# Every `settings` table here but that of `bits` was chosen on validation images by
+# bench/training/choose.py, whose output is leaderboards/choices-<data set>.txt.
 
 
 class Wiener(Purifier):
@@ -106,6 +106,31 @@ def gaussian(
 ) -> Gaussian:
     """Noise and the mean softmax of several runs."""
     return Gaussian(sigma)
+
+
+class Bits(Purifier):
+    """Rounds every pixel to the nearest of a few grey levels; no gradient passes."""
+
+    def __init__(self, depth: int) -> None:
+        """`depth` in bits, 1 to 8."""
+        super().__init__()
+        self.steps = 2**depth - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] in [0,1] to the same on the grid k/(2^depth - 1)."""
+        rounded: Tensor = torch.round(x * self.steps) / self.steps
+        return rounded
+
+
+@defense(
+    "bits",
+    source="Xu et al. 2018, Feature Squeezing (colour depth)",
+    settings={"patches": {"depth": 3}, "digits": {"depth": 2}},
+    traits=lambda settings: Traits(exact=False),
+)
+def bits(context: Context, *, depth: Annotated[int, Range(1, 8)] = 5) -> Bits:
+    """Fewer bits per pixel and channel."""
+    return Bits(depth)
 
 
 class Jpeg(Purifier):

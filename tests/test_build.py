@@ -96,10 +96,10 @@ def test_known_weights_include_every_choice() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adq", "did you mean 'adp'"),
+        ("adpp", "did you mean 'adp'"),
         ("adp@natral", "did you mean 'natural'"),
-        ("adp@file:net.pt", "unknown classifier 'file'.*natural"),
-        ("none@robustbench/Standard", "unknown classifier 'robustbench/Standard'"),
+        ("adp@file:net.pt", r"cannot read weights net\.pt: No such file"),
+        ("none@robustbench/Standard", "models for cifar10, cifar100, imagenet, not for 'digits'"),
         ("adp:sigm=1", "did you mean 'sigma'"),
         ("adp:sigma=-1", "out of range"),
         ("adp:rule=adaptve", "did you mean 'adaptive'"),

@@ -44,7 +44,8 @@ def list_command(
     wanted = {kind: KINDS[kind]} if kind else KINDS
     listing = {
         plural: [
-            _entry(registry.find(single, name), dataset, preset) for name in registry.names(single)
+            _entry(registry.find(single, name), dataset, preset)
+            for name in registry.names(single, patterns=True)
         ]
         for plural, single in wanted.items()
     }
@@ -63,11 +64,13 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
     from bench.spec import Part
 
     entry: dict[str, Any] = {
-        "name": plugin.name,
+        "name": plugin.pattern or plugin.name,
         "summary": plugin.summary,
         "source": plugin.source,
         "version": plugin.version,
-        "settings": dict(plugin.resolve(Part(plugin.name), dataset, preset).settings),
+        "settings": {}
+        if plugin.pattern
+        else dict(plugin.resolve(Part(plugin.name), dataset, preset).settings),
         "module": plugin.factory.__module__,
     }
     if isinstance(plugin, AttackPlugin):

@@ -30,7 +30,8 @@ def train_command(
     plugins: tuple[str, ...],
 ) -> None:
     """Train what SPEC needs: a defense (adp, none@madry, adp:network=ncsnv2@trades) or the name
-    of weights (score, natural). What is there already is kept; a killed run continues.
+    of weights (score, natural). Those of an add-on belong to a classifier: aid@madry. What is
+    there already is kept; a killed run continues.
     """
     import torch
 
@@ -49,13 +50,14 @@ def train_command(
     torch.set_num_threads(1)
     build.context(dataset, device)  # a wrong data set or device is an error at once
     found = build.dataset(dataset)
-    for name in needed(specs, dataset):
-        if not force and exists(name, dataset, folder):
+    for need in needed(specs, dataset):
+        name = need.name
+        if not force and exists(need, dataset, folder):
             click.echo(f"{name}: there already (--force trains it again)")
             continue
         check_writable(folder or own(dataset))
         with interrupt.in_order(), _progress(f"{dataset} {name}") as advance:
-            weights = train(name, found, seed=seed, into=folder, device=device, progress=advance)
+            weights = train(need, found, seed=seed, into=folder, device=device, progress=advance)
         click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")
 
 

@@ -27,7 +27,7 @@ def check(name: str, dataset: str = "digits") -> list[Check]:
         "attack": check_attack,
         "classifier": check_classifier,
     }
-    found = [kind for kind in kinds if part.name in registry.names(kind)]
+    found = [kind for kind in kinds if part.name in registry.names(kind, patterns=True)]
     if not found:
         everything = [known for kind in kinds for known in registry.names(kind)]
         raise unknown("defense, attack or classifier", part.name, everything)

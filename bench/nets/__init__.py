@@ -13,9 +13,20 @@ from bench.errors import BenchError, unknown
 NETWORKS: Mapping[str, str] = {
     "wideresnet": "bench.nets.wideresnet:WideResNet",
     "wideresnet-meliketoy": "bench.nets.wideresnet_meliketoy:WideResNet",
+    "wideresnet-dm": "bench.nets.dm_wideresnet:DMWideResNet",
+    "vgg": "bench.nets.vgg:VGG",
+    "adp-simple-conv": "bench.nets.adp_simple:SimpleConv",
+    "adp-simple-mlp": "bench.nets.adp_simple:SimpleMLP",
     "cnn": "bench.nets.cnn:CNN",
+    "aid": "bench.nets.aid:Discriminator",
+    "aid-code": "bench.nets.aid:CodeDiscriminator",
     "unet": "bench.nets.unet:ScoreUNet",
     "ncsnv2": "bench.nets.ncsnv2:NCSNv2",
+    "edm": "bench.nets.edm:compact",
+    "edm-ddpmpp": "bench.nets.edm:ddpmpp",
+    "edm-vp": "bench.nets.edm:baseline_vp",
+    "ebm": "bench.nets.ebm:EBM",
+    "pixelcnnpp": "bench.nets.pixelcnnpp:PixelCNNpp",
 }
 
 

@@ -13,18 +13,24 @@ from bench.registry.discover import (
     names,
 )
 from bench.registry.plugin import (
+    OWNER,
     PRESETS,
     AttackPlugin,
+    Base,
     Context,
     DatasetPlugin,
     DefensePlugin,
     Plugin,
     Runs,
+    both_ways,
+    owned,
 )
 
 __all__ = [
+    "OWNER",
     "PRESETS",
     "AttackPlugin",
+    "Base",
     "Broken",
     "Context",
     "DatasetPlugin",
@@ -32,6 +38,7 @@ __all__ = [
     "Plugin",
     "Runs",
     "attack",
+    "both_ways",
     "broken",
     "classifier",
     "dataset",
@@ -43,4 +50,5 @@ __all__ = [
     "find_defense",
     "load",
     "names",
+    "owned",
 ]

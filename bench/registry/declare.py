@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import BenchError
@@ -53,12 +54,18 @@ def defense(
     calls: Callable[[Settings], Calls] = lambda settings: {},
     gradient_calls: Callable[[Settings], GradientCalls] | None = None,
     direction_calls: Callable[[Settings], Calls] = lambda settings: {},
+    surrogate_calls: Callable[[Settings], Calls] = lambda settings: {},
+    fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
+    misfit: Callable[[Settings, Plugin, DatasetInfo], str | None] = lambda s, classifier, info: (
+        None
+    ),
 ) -> Callable[[F], F]:
     """Register `factory(context, *, key=default, ...) -> Purifier` under `name`.
 
     settings: per data set, what differs from the defaults (name its source beside it).
     The rest are functions of the resolved settings: traits, what the purifier is; weights, the
-    files it needs; calls, gradient_calls and direction_calls as in `DefensePlugin`.
+    files it needs, `{classifier}` in a name for those that belong to one; calls, gradient_calls,
+    direction_calls, surrogate_calls and misfit as in `DefensePlugin`; fits as in `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -76,6 +83,9 @@ def defense(
                 calls,
                 gradient_calls,
                 direction_calls,
+                surrogate_calls=surrogate_calls,
+                misfit=misfit,
+                fits=fits,
             )
         )
         return factory
@@ -130,11 +140,18 @@ def classifier(
     version: int = 1,
     source: str = "",
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
+    pattern: str = "",
+    fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
+    taps: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
-    """Register `factory(context, *, key=default, ...) -> nn.Module` ([0,1] images to logits)."""
+    """Register `factory(context, *, key=default, ...) -> nn.Module` ([0,1] images to logits).
+
+    pattern, fits and taps: as in `Plugin`.
+    """
 
     def decorate(factory: F) -> F:
-        _register(Plugin("classifier", name, factory, version, source, {}, weights))
+        plugin = Plugin("classifier", name, factory, version, source, {}, weights)
+        _register(replace(plugin, pattern=pattern, fits=fits, taps=taps))
         return factory
 
     return decorate

@@ -93,10 +93,10 @@ def broken() -> tuple[Broken, ...]:
     return tuple(BROKEN)
 
 
-def names(kind: str) -> list[str]:
-    """Registered names of a kind, sorted."""
+def names(kind: str, patterns: bool = False) -> list[str]:
+    """Registered names of a kind, sorted; with `patterns` also those that need more than a name."""
     load()
-    return sorted(PLUGINS[kind])
+    return sorted(name for name, plugin in PLUGINS[kind].items() if patterns or not plugin.pattern)
 
 
 def find(kind: str, name: str) -> Plugin:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from bench.errors import BenchError
 from bench.spec import Part, Settings, Value, resolve
 
 if TYPE_CHECKING:
@@ -19,8 +22,43 @@ if TYPE_CHECKING:
     from bench.zoo.weights import Weights
 
 PRESETS = ("quick", "standard", "paper")
-Calls = Mapping[str, int]
+Calls = Mapping[str, int | tuple[int, int]]
+"""Network -> forwards, or (forwards, backwards) where a run follows gradients itself."""
 GradientCalls = Mapping[str, tuple[int, int]]
+OWNER = "{classifier}"
+"""Stands, in the name of weights, for the classifier that they belong to."""
+
+
+def both_ways(calls: Calls) -> GradientCalls:
+    """Declared calls as (forwards, backwards)."""
+    return {name: (n, 0) if isinstance(n, int) else n for name, n in calls.items()}
+
+
+def owned(name: str, classifier: Part) -> str:
+    """The name of weights with the resolved classifier filled in, fit to name a file.
+
+    What a plain name has not (settings, a path) is told apart by a digest.
+    """
+    text = str(classifier)
+    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
+    if safe != text:
+        safe = f"{safe[-40:].strip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name.replace(OWNER, safe)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The classifier behind a defense, for purifiers that are add-ons to it.
+
+    part: its name and resolved settings. taps(): names of the maps that it offers, from input to
+    output, of `module().features`. module(): the frozen network on the device, the defense's own.
+    sha256(): of its weights.
+    """
+
+    part: Part
+    taps: Callable[[], tuple[str, ...]]
+    module: Callable[[], nn.Module]
+    sha256: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +67,8 @@ class Context:
 
     shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train()`
     returns training images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
+    `base` is the classifier behind; names of weights may hold `{classifier}` in its place, and
+    such weights are refused where they belong to another classifier.
     """
 
     dataset: str
@@ -37,6 +77,18 @@ class Context:
     device: torch.device
     weights: Callable[[str], Weights]
     train: Callable[[], torch.Tensor]
+    base: Base | None = None
+
+    @property
+    def behind(self) -> Base:
+        """The classifier behind the purifier that is built.
+
+        Raises:
+            BenchError: there is none in this context (`bench.build` always gives one).
+        """
+        if self.base is None:
+            raise BenchError("this purifier needs the classifier behind it: use bench.build")
+        return self.base
 
     def network(
         self, module: nn.Module, name: str, call: Callable[..., torch.Tensor] | None = None
@@ -61,6 +113,12 @@ class Plugin:
     source: str = ""
     tables: Mapping[str, Settings] = field(default_factory=dict)
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
+    pattern: str = field(default="", kw_only=True)
+    """How it is written, where a name alone says too little; it is then no name of its own."""
+    fits: Callable[[Settings, str], None] = field(default=lambda s, dataset: None, kw_only=True)
+    """Called with resolved settings and the data set: raises BenchError where they do not fit."""
+    taps: tuple[str, ...] = field(default=(), kw_only=True)
+    """Of a classifier: the maps that add-ons may read, from input to output."""
 
     @property
     def summary(self) -> str:
@@ -83,10 +141,12 @@ class Plugin:
         """Every setting of this plug-in: keyword < data set < preset < typed (docs/semantics.md).
 
         Raises:
-            BenchError: an unknown key or a value of the wrong type or range.
+            BenchError: an unknown key, a value of the wrong type or range, or what does not fit
+                the data set.
         """
         tables = (self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}"))
         settings = resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
+        self.fits(settings, dataset)
         return Part(self.name, tuple(settings.items()))
 
 
@@ -96,18 +156,25 @@ class DefensePlugin(Plugin):
 
     calls: network -> forwards of one run. gradient_calls: network -> (forwards computed again,
     backwards) of one exact gradient; without it, plain autograd. direction_calls: network ->
-    forwards of one `direction`. All per image, and at most, where a run may end early.
+    forwards of one `direction`. surrogate_calls: of one `surrogate` with its gradient, as for a
+    run. All per image, and at most, where a run may end early.
+    misfit(settings, classifier, data set): why it cannot stand on such a classifier, or nothing;
+    asked before any weight is read.
     """
 
     traits: Callable[[Settings], Traits] = lambda settings: plain_traits()
     calls: Callable[[Settings], Calls] = lambda settings: {}
     gradient_calls: Callable[[Settings], GradientCalls] | None = None
     direction_calls: Callable[[Settings], Calls] = lambda settings: {}
+    surrogate_calls: Callable[[Settings], Calls] = field(default=lambda settings: {}, kw_only=True)
+    misfit: Callable[[Settings, Plugin, DatasetInfo], str | None] = field(
+        default=lambda settings, classifier, info: None, kw_only=True
+    )
 
     def gradient(self, settings: Settings) -> GradientCalls:
         """Network calls of one exact gradient, on top of those of the run."""
         if self.gradient_calls is None:
-            return {name: (0, count) for name, count in self.calls(settings).items()}
+            return {name: (0, n) for name, (n, _) in both_ways(self.calls(settings)).items()}
         return self.gradient_calls(settings)
 
 
@@ -118,7 +185,7 @@ class Runs:
     plain: runs without gradient. bpda: runs with the classifier's gradient only. exact: runs with
     the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
     of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
-    lucky draws, at the very worst.
+    lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient.
     """
 
     plain: float = 0
@@ -128,6 +195,7 @@ class Runs:
     purified: float = 0
     direction: float = 0
     luck: float = 0
+    surrogate: float = 0
 
 
 @dataclass(frozen=True)

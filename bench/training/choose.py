@@ -1,4 +1,4 @@
-"""Chooses the settings of adp and of the cheap controls, on validation images only.
+"""Chooses the settings of purifiers and of the cheap controls, on validation images only.
 
     python -m bench.training.choose --dataset patches
 
@@ -22,6 +22,7 @@ from bench.evaluate import evaluate
 from bench.registry import Context
 from bench.results import SHARD
 from bench.threat import ThreatModel
+from bench.training.candidates import FILTERS, PURIFIERS
 
 FLOOR = 12.0
 RULE = f"""\
@@ -37,33 +38,6 @@ ATTACKS = {
 """Short forms of the board's attacks."""
 QUIET = {**ATTACKS, "bpda": "bpda:steps=12", "exact": "pgd-exact:steps=10,eot=1"}
 """The same without draws, for defenses without noise."""
-
-CANDIDATES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "patches": {
-        "wiener": tuple(f"wiener:sigma={sigma}" for sigma in (0.03, 0.06, 0.09, 0.12, 0.15)),
-        "median": ("median:size=3", "median:size=5"),
-        "gaussian": tuple(f"gaussian:sigma={sigma}" for sigma in (0.02, 0.04, 0.06, 0.09)),
-        "jpeg": tuple(f"jpeg:quality={quality}" for quality in (10, 25, 50, 75)),
-        "adp": (
-            "adp:rule=fixed,sigma=0.06,alpha=0.02",
-            "adp:rule=fixed,sigma=0.09,alpha=0.03",
-            "adp:rule=fixed,sigma=0.12,alpha=0.04",
-            "adp:rule=adaptive,sigma=0.09,lam=0.1,alpha_max=0.05",
-        ),
-    },
-    "digits": {
-        "wiener": tuple(f"wiener:sigma={sigma}" for sigma in (0.15, 0.2, 0.25, 0.3, 0.4)),
-        "median": ("median:size=3", "median:size=5"),
-        "gaussian": tuple(f"gaussian:sigma={sigma}" for sigma in (0.05, 0.1, 0.15, 0.25)),
-        "jpeg": tuple(f"jpeg:quality={quality}" for quality in (5, 10, 25, 50)),
-        "adp": (
-            "adp:rule=adaptive,sigma=0.15,lam=0.05,alpha_max=0.1",
-            "adp:rule=adaptive,sigma=0.25,lam=0.05,alpha_max=0.1",
-            "adp:rule=fixed,sigma=0.15,alpha=0.05",
-            "adp:rule=fixed,sigma=0.25,alpha=0.08",
-        ),
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -115,9 +89,9 @@ def measure(spec: str, x: Tensor, y: Tensor, threat: ThreatModel, context: Conte
 def main(arguments: list[str]) -> None:
     """Print the candidates of every defense and the chosen ones."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", choices=sorted(CANDIDATES), default="patches")
-    parser.add_argument("--images", type=int, default=128, help="adp, far dearer, looks at half")
-    parser.add_argument("--only", choices=("adp", "wiener", "median", "gaussian", "jpeg"))
+    parser.add_argument("--dataset", choices=sorted(FILTERS), default="patches")
+    parser.add_argument("--images", type=int, default=128, help="purifiers look at half")
+    parser.add_argument("--only", nargs="+", default=(), metavar="DEFENSE")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     context = build.context(asked.dataset)
@@ -126,15 +100,15 @@ def main(arguments: list[str]) -> None:
     images = build.dataset(asked.dataset).images(subset.split)
     threat = ThreatModel.parse(build.dataset(asked.dataset).info.threat)
     print(f"{asked.dataset}: the first {len(index)} images of the subset `validation`, {threat};")
-    print(f"adp: the first {len(index) // 2}")
+    print(f"purifiers: the first {len(index) // 2}")
     print(f"attacks: {', '.join(ATTACKS.values())}")
     print(f"on defenses without noise: {', '.join(QUIET.values())}")
     print(f"{RULE}\n")
     print(f"{'':<54}{'clean':>8}{''.join(f'{name:>8}' for name in ATTACKS)}{'mean':>8}")
-    for name, specs in CANDIDATES[asked.dataset].items():
-        if asked.only in (None, name):
+    for name, specs in {**FILTERS[asked.dataset], **PURIFIERS[asked.dataset]}.items():
+        if not asked.only or name in asked.only:
             rows = []
-            chosen = index[: len(index) // 2] if name == "adp" else index
+            chosen = index[: len(index) // 2] if name in PURIFIERS[asked.dataset] else index
             for spec in specs:
                 rows.append(measure(spec, images.x[chosen], images.y[chosen], threat, context))
                 print(rows[-1], flush=True)

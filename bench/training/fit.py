@@ -118,6 +118,7 @@ def _start(module: nn.Module, settings: Fit) -> _State:
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "sgd": lambda p, **kw: torch.optim.SGD(p, momentum=0.9, nesterov=True, **kw),
+        "momentum": lambda p, **kw: torch.optim.SGD(p, momentum=0.9, **kw),
     }
     optimizer = optimizers[settings.optimizer](
         module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay

@@ -37,6 +37,39 @@ def accuracy(eps: float, steps: int = 40) -> Merit:
     return measure
 
 
+def detection(
+    classifier: nn.Module, clean: Callable[[nn.Module, Tensor], Tensor], eps: float, steps: int = 40
+) -> Merit:
+    """How well a detector ranks images above linf-PGD examples of a classifier: AUROC in percent.
+
+    `clean(module, images)` gives [B], higher for what it takes for clean.
+    """
+
+    def measure(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+        with seeded("merit"):
+            start = eps * (2 * torch.rand_like(x) - 1)
+            attacked = ascend(
+                classifier,
+                x,
+                start,
+                lambda logits: F.cross_entropy(logits, y, reduction="sum"),
+                eps=eps,
+                steps=steps,
+                size=eps / 4,
+            )
+        with torch.no_grad():
+            area = auroc(clean(module, x), clean(module, attacked))
+        return {f"auroc pgd{steps}@{eps:.4g}": round(100 * area, 1)}
+
+    return measure
+
+
+def auroc(high: Tensor, low: Tensor) -> float:
+    """The share of pairs of which `high` [N] is above `low` [M], ties counted by half."""
+    gap = high[:, None] - low[None]
+    return ((gap > 0).double() + 0.5 * (gap == 0).double()).mean().item()
+
+
 def denoising(sigmas: tuple[float, ...]) -> Merit:
     """Denoising loss per dimension at each noise level: 1 for a network that says nothing."""
 

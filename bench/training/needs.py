@@ -2,54 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import registry
+from bench import build, registry
 from bench.errors import BenchError, unknown
-from bench.spec import parse_defense, split_list
-from bench.training.recipes import RECIPES
+from bench.registry import OWNER, Context, Plugin, owned
+from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense, split_list
+from bench.training.recipes import ADD_ONS, RECIPES
 from bench.zoo.weights import SUFFIX, find
 
 
-def needed(specs: Iterable[str], dataset: str) -> list[str]:
-    """Names of the weights behind `specs` on a data set, each once, in the order of need.
+@dataclass(frozen=True)
+class Need:
+    """Weights to train: the name of their recipe and, where that asks for one, a classifier."""
 
-    A spec is the name of weights (`score`), `all`, or a defense (`adp`, `none@madry`), for which
-    its plug-ins and its classifier say what they need. Raises BenchError for anything else.
+    recipe: str
+    classifier: Part | None = None
+    """With its settings resolved."""
+
+    @property
+    def name(self) -> str:
+        """The name of the weights."""
+        return owned(self.recipe, self.classifier) if self.classifier else self.recipe
+
+    @property
+    def spec(self) -> str:
+        """What `bench train` calls them: a name, or `aid@madry`."""
+        family = self.recipe.removesuffix(f"-{OWNER}")
+        return f"{family}@{self.classifier}" if self.classifier else family
+
+
+def needed(specs: Iterable[str], dataset: str) -> list[Need]:
+    """The weights behind `specs` on a data set, each once, in the order of need.
+
+    A spec is the name of weights (`score`, `aid-madry`, or `aid@madry` for any classifier), `all`,
+    or a defense (`adp`, `none@madry`), for which its plug-ins and its classifier say what they
+    need. Raises BenchError for anything else.
     """
-    found: list[str] = []
+    found: list[Need] = []
     for text in split_list(specs):
         if text == "all":
-            found += RECIPES
+            found += [Need(name) for name in RECIPES]
+            found += _add_ons().values()
         elif text in RECIPES:
-            found.append(text)
+            found.append(Need(text))
+        elif (need := _add_ons().get(text) or _add_on(text, dataset)) is not None:
+            found += _with_classifier(need, dataset)
         else:
             found += _of_defense(text, dataset)
     return list(dict.fromkeys(found))
 
 
-def _of_defense(text: str, dataset: str) -> list[str]:
+def _add_ons() -> dict[str, Need]:
+    """By name, those of every recipe for every named classifier that offers taps."""
+    names = registry.names("classifier")
+    owners = [Part(name) for name in names if registry.find_classifier(name).taps]
+    needs = [Need(recipe, owner) for recipe in ADD_ONS for owner in owners]
+    return {need.name: need for need in needs}
+
+
+def _add_on(text: str, dataset: str) -> Need | None:
+    """`aid-code@madry`, where `aid-code` is no defense."""
+    family, at, classifier = text.partition("@")
+    recipe = f"{family}-{OWNER}"
+    if recipe not in ADD_ONS or family in registry.names("defense"):
+        return None
+    part = parse_defense(f"none@{classifier if at else DEFAULT_CLASSIFIER}").classifier
+    return Need(recipe, _classifier(part, dataset)[1])
+
+
+def _classifier(part: Part, dataset: str) -> tuple[Plugin, Part]:
+    plugin = registry.find_classifier(part.name)
+    return plugin, plugin.resolve(part, dataset)
+
+
+def _with_classifier(need: Need, dataset: str) -> Iterator[Need]:
+    if need.classifier is not None:
+        yield from _of_classifier(need.classifier, dataset)
+    yield need
+
+
+def _of_classifier(part: Part, dataset: str) -> Iterator[Need]:
+    plugin, resolved = _classifier(part, dataset)
+    if plugin.pattern:
+        return  # a file from elsewhere, nothing to train
+    yield from (Need(name) for name in plugin.weights(dict(resolved.settings)))
+
+
+def _of_defense(text: str, dataset: str) -> Iterator[Need]:
     spec = parse_defense(text)
     first = spec.parts[0].name
     if first not in registry.names("defense"):
         raise unknown("defense or weights", first, [*registry.names("defense"), *RECIPES])
-    pairs = [(registry.find_defense(part.name), part) for part in spec.parts]
-    chosen = (registry.find_classifier(spec.classifier.name), spec.classifier)
-    return [
-        name
-        for plugin, part in (*pairs, chosen)
-        for name in plugin.weights(dict(plugin.resolve(part, dataset).settings))
-    ]
+    classifier = _classifier(spec.classifier, dataset)[1]
+    for part in spec.parts:
+        plugin = registry.find_defense(part.name)
+        for name in plugin.weights(dict(plugin.resolve(part, dataset).settings)):
+            if OWNER in name:
+                yield from _with_classifier(Need(name, classifier), dataset)
+            else:
+                yield Need(name)
+    yield from _of_classifier(spec.classifier, dataset)
 
 
-def exists(name: str, dataset: str, folder: Path | None) -> bool:
-    """Whether those weights are whole in `folder`, or wherever `find` looks without one."""
+def context(need: Need, dataset: str, folder: Path | None, device: str = "cpu") -> Context:
+    """What an add-on is trained in: its classifier is that of `folder`, where it lies there."""
+    assert need.classifier is not None
+    plugin = registry.find_classifier(need.classifier.name)
+    names = plugin.weights(dict(need.classifier.settings))
+    files = {name: folder / f"{name}{SUFFIX}" for name in names} if folder else {}
+    there = {name: file for name, file in files.items() if file.is_file()}
+    return build.behind(need.classifier, build.context(dataset, device, there))
+
+
+def exists(need: Need, dataset: str, folder: Path | None) -> bool:
+    """Whether those weights are whole in `folder`, or wherever `find` looks without one.
+
+    Those of another classifier than the one that is there do not count.
+    """
     try:
-        if folder is not None:
-            find(dataset, name, folder / f"{name}{SUFFIX}")
-        else:
-            find(dataset, name)
+        path = None if folder is None else folder / f"{need.name}{SUFFIX}"
+        weights = find(dataset, need.name, path)
+        if need.classifier is None:
+            return True
+        base = context(need, dataset, folder).behind
+        return weights.metadata.get("classifier_sha256") == base.sha256()
     except BenchError:
         return False
-    return True

@@ -10,13 +10,16 @@ import torch
 from bench.data.base import Dataset
 from bench.nets import make
 from bench.nets.normalised import Normalised
+from bench.registry import Base
+from bench.training import needs
 from bench.training.fit import Fit, Progress, fit
-from bench.training.recipes import Recipe, recipe
+from bench.training.needs import Need
+from bench.training.recipes import Recipe, add_on, recipe
 from bench.zoo.weights import SUFFIX, Weights, home, own, packaged, save, vouch, write_manifest
 
 
 def train(
-    name: str,
+    need: Need | str,
     dataset: Dataset,
     *,
     seed: int = 0,
@@ -25,7 +28,7 @@ def train(
     progress: Progress | None = None,
     plan: Recipe | None = None,
 ) -> Weights:
-    """Train the weights `name` on a data set and write them to the folder `into`.
+    """Train weights (a Need, or the name of a recipe) and write them to the folder `into`.
 
     Without `into` they go where `find` looks first, `$BENCH_HOME/weights/<dataset>/`; into the
     folder of the packaged weights, with their manifest renewed. A run that was killed continues
@@ -33,8 +36,9 @@ def train(
     file records what was done. Raises BenchError for an unknown name or data set, a diverging
     loss or an unwritable folder.
     """
-    info = dataset.info
-    plan = plan or recipe(name, info)
+    info, need = dataset.info, Need(need) if isinstance(need, str) else need
+    name, base = need.name, _base(need, info.name, into, device)
+    plan = plan or (add_on(need.recipe, info, base) if base else recipe(name, info))
     images = dataset.images("train")
     x, y = images.x.to(device), images.y.to(device)
     mean, std = _statistics(x)
@@ -51,7 +55,7 @@ def train(
         plan.fit,
         seed=seed + plan.seed_offset,
         augment=plan.augment,
-        checkpoint=home() / "training" / f"{info.name}-{name}-{seed}.pt",
+        checkpoint=_checkpoint(info.name, name, seed, base),
         progress=progress,
     )
     held_out = dataset.images("validation")
@@ -63,9 +67,11 @@ def train(
         "arguments": json.dumps(dict(plan.arguments), sort_keys=True),
         "recipe": name,
         "seed": str(seed),
-        "command": f"bench train {name} --dataset {info.name} --seed {seed}",
+        "command": f"bench train {need.spec} --dataset {info.name} --seed {seed}",
         "merit": json.dumps(merit),
     } | _lengths(plan.fit)
+    if base is not None:
+        facts |= {"classifier": str(base.part), "classifier_sha256": base.sha256()}
     if plan.normalised:
         facts["normalisation"] = json.dumps({"mean": mean, "std": std})
     folder = into or own(info.name)
@@ -75,6 +81,19 @@ def train(
     else:
         vouch(weights)
     return weights
+
+
+def _base(need: Need, dataset: str, into: Path | None, device: torch.device | str) -> Base | None:
+    """The classifier that the weights will belong to."""
+    if need.classifier is None:
+        return None
+    return needs.context(need, dataset, into, str(device)).behind
+
+
+def _checkpoint(dataset: str, name: str, seed: int, base: Base | None) -> Path:
+    """Of one run; training on another classifier never continues it."""
+    classifier = f"-{base.sha256()[:12]}" if base else ""
+    return home() / "training" / f"{dataset}-{name}-{seed}{classifier}.pt"
 
 
 def _statistics(x: torch.Tensor) -> tuple[list[float], list[float]]:

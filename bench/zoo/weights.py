@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,6 +24,10 @@ from bench.errors import BenchError
 
 SUFFIX = ".safetensors"
 MANIFEST = "manifest.json"
+FILE = "file:"
+"""What the name of weights begins with that are any file: the rest is its path."""
+ROBUSTBENCH = "robustbench/"
+"""What the name of weights begins with that belong to a model of RobustBench."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def own(dataset: str) -> Path:
 def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     """The first of `override`, the user's own and the packaged weights of that name.
 
+    `file:PATH` and `robustbench/NAME` name files from elsewhere, which may be torch checkpoints.
     Raises BenchError when there are none, or the file is no whole safetensors file, or was trained
     on another data set, or its sha256 is not that of the manifest (where there is one: always for
     packaged files).
@@ -62,7 +67,11 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     if override is not None:
         if not override.is_file():
             raise BenchError(f"weights file {override} does not exist")
-        return _for(dataset, read(override, name))
+        return _for(dataset, _foreign(name, [override]))
+    if name.startswith(FILE):
+        return _for(dataset, _foreign(name, [Path(name.removeprefix(FILE)).expanduser()]))
+    if name.startswith(ROBUSTBENCH):
+        return _foreign(name, _of_robustbench(dataset, name.removeprefix(ROBUSTBENCH)))
     mine = own(dataset) / f"{name}{SUFFIX}"
     if mine.is_file():
         weights = read(mine, name)
@@ -94,6 +103,38 @@ def _for(dataset: str, weights: Weights) -> Weights:
             f"weights {weights.path} were trained on data set '{trained_on}', not on '{dataset}'"
         )
     return weights
+
+
+def _foreign(name: str, paths: Sequence[Path]) -> Weights:
+    """Files of another origin under the first one's path; several have the sha256 of their own."""
+    if len(paths) == 1 and paths[0].suffix == SUFFIX:
+        return read(paths[0], name)
+    digests = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
+    joined = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return Weights(name, paths[0], digests[0] if len(digests) == 1 else joined, {})
+
+
+def _of_robustbench(dataset: str, model: str) -> list[Path]:
+    """A model's file, or the files of an ensemble: in ./models (its default) or `$BENCH_HOME`."""
+    places = (Path("models"), home() / "robustbench")
+    for place in places:
+        folder = place / dataset / "Linf"
+        found = [folder / f"{model}.pt"]
+        if not found[0].is_file():
+            found = sorted(folder.glob(f"{model}.pt_m*.pt"))
+        if found:
+            return found
+    folders = " or ".join(str(place / dataset / "Linf") for place in places)
+    raise BenchError(
+        f"no file of robustbench/{model} in {folders}; put its checkpoint there as {model}.pt "
+        "(robustbench.utils.load_model downloads it)"
+    )
 
 
 def read(path: Path, name: str | None = None) -> Weights:
@@ -137,7 +178,12 @@ def load_into(module: nn.Module, weights: Weights) -> None:
 
     Raises BenchError that names the first key that is missing, superfluous or of another shape.
     """
-    state, wanted = load_state(weights), module.state_dict()
+    fit_into(module, load_state(weights), str(weights.path))
+
+
+def fit_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Copy tensors into `module` as `load_into` does; `where` is what they are called."""
+    wanted = module.state_dict()
     for key in [*wanted, *state]:
         if key not in state:
             problem = f"'{key}' is missing"
@@ -149,7 +195,7 @@ def load_into(module: nn.Module, weights: Weights) -> None:
             )
         else:
             continue
-        raise BenchError(f"weights {weights.path} do not fit {type(module).__name__}: {problem}")
+        raise BenchError(f"weights {where} do not fit {type(module).__name__}: {problem}")
     module.load_state_dict(state)
 
 

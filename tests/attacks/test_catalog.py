@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, GROUPS
+from attacks.catalog import ALL, EXTENDED, GROUPS
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -62,7 +62,7 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("text", [*ALL, *EXTENDED])
 def test_contract(text: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, threat = build(text, monkeypatch), threat_of(text, norm)
     assert threat is not None
@@ -89,11 +89,14 @@ def test_contract(text: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_groups_name_registered_attacks_in_one_order() -> None:
-    for members in GROUPS.values():
+    for name, members in GROUPS.items():
+        if name == "extended":
+            assert not set(members) & set(ALL)
+            continue
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
-    assert {parse_part(text).name for text in ALL} == set(known)
+    assert {parse_part(text).name for text in (*ALL, *GROUPS["extended"])} == set(known)
 
 
 def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
@@ -114,6 +117,8 @@ def test_what_makes_no_sense_is_skipped_with_its_reason() -> None:
     assert skip("pgd-exact", Traits()) is None
     assert "bpda and square attack it" in str(skip("pgd-exact", Traits(exact=False)))
     assert "direction" in str(skip("joint-full", Traits(random=True)))
+    assert "no surrogate" in str(skip("pgd-surrogate", ADP))
+    assert skip("pgd-surrogate", Traits(random=True, surrogate=True)) is None
 
 
 @pytest.mark.parametrize("preset", ["quick", "standard", "paper"])

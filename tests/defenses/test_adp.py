@@ -16,7 +16,8 @@ from bench.defense import Network, Traits, chunk_size
 from bench.nets.ncsnv2 import NCSNv2
 from bench.registry import find_defense
 from bench.spec import parse_part
-from defenses.adp import ADP, Rule, grid, purify, walk
+from defenses.adp import ADP
+from defenses.adp_walk import Rule, grid, purify, walk
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CODE = Rule(negative="min", inverse_grid=True)

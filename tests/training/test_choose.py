@@ -9,9 +9,11 @@ import pytest
 import leaderboards
 from bench.data.subsets import load_subset
 from bench.registry import find_defense
-from bench.spec import Part, parse_part
-from bench.training.choose import CANDIDATES, Row, choose
+from bench.spec import Part, parse_defense
+from bench.training.candidates import FILTERS, PURIFIERS
+from bench.training.choose import Row, choose
 
+CANDIDATES = {name: {**FILTERS[name], **PURIFIERS[name]} for name in FILTERS}
 LIST = [(data, spec) for data, groups in CANDIDATES.items() for s in groups.values() for spec in s]
 
 
@@ -31,7 +33,7 @@ def test_a_tie_goes_to_the_first_and_missing_attacks_do_not_count() -> None:
 
 @pytest.mark.parametrize(("dataset", "spec"), LIST)
 def test_candidates_resolve(dataset: str, spec: str) -> None:
-    part = parse_part(spec)
+    (part,) = parse_defense(spec).parts
     resolved = find_defense(part.name).resolve(part, dataset)
     assert dict(part.settings).keys() <= dict(resolved.settings).keys()
 
@@ -42,7 +44,7 @@ def test_the_tables_of_the_defenses_hold_what_was_chosen(dataset: str) -> None:
     chosen = [line.removeprefix("chosen: ") for line in printed.splitlines() if "chosen: " in line]
     assert len(chosen) == len(CANDIDATES[dataset])
     for text in chosen:
-        part = parse_part(text)
+        (part,) = parse_defense(text).parts
         plugin = find_defense(part.name)
         assert plugin.resolve(part, dataset) == plugin.resolve(Part(part.name), dataset)
 

@@ -15,9 +15,10 @@ from bench.data.base import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
 from bench.training import train as training
 from bench.training.fit import Fit
-from bench.training.needs import exists, needed
+from bench.training.needs import Need, exists, needed
 from bench.training.recipes import RECIPES, Recipe, recipe
 from bench.zoo.networks import rebuild
+from tests.networks import answer, expected
 
 TOY = DatasetInfo("digits", "toy", (1, 16, 16), ("a", "b"), "linf:0.1")
 
@@ -53,7 +54,7 @@ def test_every_recipe_makes_a_file_from_which_the_network_comes_back(name: str, 
     assert all(isinstance(v, float) for v in json.loads(facts["merit"]).values())
     network = rebuild(weights)
     x = toy().images("test").x[:2]
-    assert network(x).shape == (x.shape if name.startswith("score") else (2, 2))
+    assert answer(network, x).shape == expected(network, x, classes=2)
 
 
 def test_an_easy_task_is_learned_and_equal_seeds_give_equal_files(tmp_path: Path) -> None:
@@ -95,18 +96,22 @@ def test_unknown_names_and_data_sets() -> None:
 
 
 def test_a_spec_names_the_weights_behind_it() -> None:
-    assert needed(["none@madry"], "digits") == ["madry"]
-    assert needed(["adp"], "digits") == ["score", "natural"]
-    assert needed(["adp:network=ncsnv2@trades"], "digits") == ["score-ncsnv2", "trades"]
-    assert needed(["score", "adp,none@madry"], "digits") == ["score", "natural", "madry"]
-    assert needed(["all"], "digits") == list(RECIPES)
+    def names(*specs: str) -> list[str]:
+        return [need.name for need in needed(specs, "digits")]
+
+    assert names("none@madry") == ["madry"]
+    assert names("adp") == ["score", "natural"]
+    assert names("adp:network=ncsnv2@trades") == ["score-ncsnv2", "trades"]
+    assert names("score", "adp,none@madry") == ["score", "natural", "madry"]
+    assert names("all")[: len(RECIPES)] == list(RECIPES)
 
 
 def test_what_exists_is_whole(tmp_path: Path) -> None:
-    assert exists("natural", "digits", None)
-    assert not exists("natural", "digits", tmp_path)
+    natural = Need("natural")
+    assert exists(natural, "digits", None)
+    assert not exists(natural, "digits", tmp_path)
     (tmp_path / "natural.safetensors").write_bytes(b"half")
-    assert not exists("natural", "digits", tmp_path)
+    assert not exists(natural, "digits", tmp_path)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

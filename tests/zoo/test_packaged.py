@@ -12,6 +12,7 @@ import torch
 from bench.registry import find_dataset
 from bench.zoo import weights as zoo
 from bench.zoo.networks import rebuild
+from tests.networks import answer, expected
 
 FOLDERS = sorted(p for p in zoo.packaged("patches").parent.iterdir() if p.is_dir())
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))]
@@ -27,7 +28,7 @@ def test_both_embedded_data_sets_have_all_their_weights() -> None:
     assert {p.name for p in FOLDERS} == {"patches", "digits"}
     for folder in FOLDERS:
         assert {p.stem for p in folder.glob("*.safetensors")} >= set(RECIPES)
-    assert sum(path.stat().st_size for path in FILES) < 8 * 2**20
+    assert sum(path.stat().st_size for path in FILES) < 20 * 2**20
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
@@ -51,8 +52,8 @@ def test_every_committed_network_works(
     assert weights.path == path
     info = find_dataset(path.parent.name).factory().info
     x = torch.rand(2, *info.shape, generator=torch.Generator().manual_seed(0))
+    network = rebuild(weights)
     with torch.no_grad():
-        out = rebuild(weights)(x)
-    score = path.stem.startswith("score")
-    assert out.shape == (x.shape if score else (2, len(info.classes)))
+        out = answer(network, x)
+    assert out.shape == expected(network, x, len(info.classes))
     assert out.isfinite().all()

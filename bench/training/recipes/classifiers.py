@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.data.base import DatasetInfo
-from bench.training import losses, merit
+from bench.training import avmixup, losses, merit
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip
 
@@ -61,3 +61,9 @@ def madry(info: DatasetInfo, sizes: Sizes) -> Recipe:
 def trades(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """TRADES with beta 6 (Zhang et al. 2019)."""
     return Recipe(**(vars(madry(info, sizes)) | {"loss": losses.trades(sizes.eps, beta=6.0)}))
+
+
+def lee(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """AVmixup (Lee et al. 2020); 5 longer steps of PGD instead of 10, like `madry` here."""
+    loss = avmixup.lee(sizes.eps, steps=5, size=0.35)
+    return Recipe(**(vars(madry(info, sizes)) | {"loss": loss}))

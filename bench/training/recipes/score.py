@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.data.base import DatasetInfo
-from bench.training import losses, merit
+from bench.training import augment, losses, merit
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip
 
@@ -35,3 +35,26 @@ def score_ncsnv2(info: DatasetInfo, sizes: Sizes) -> Recipe:
     recipe = score(info, sizes)
     length = Fit(sizes.ncsnv2_steps, batch=64, lr=2e-3, ema=0.99, clip=1.0)
     return Recipe(**(vars(recipe) | {"network": "ncsnv2", "arguments": arguments, "fit": length}))
+
+
+# The smallest noise level of the augmented forms is a third of the noise that ADP adds, as in the
+# paper (.08454 of .25, supplement A.3): smaller ones would mostly see what F changed.
+SMALLEST = {"patches": 0.03, "digits": 0.05}
+
+
+def _around(info: DatasetInfo, sizes: Sizes, how: augment.Augment, way: float) -> Recipe:
+    """`score` around augmented images, at half its length."""
+    recipe = score(info, sizes)
+    loss = augment.denoising(how, way=way, end=SMALLEST[info.name])
+    length = Fit(sizes.score_steps // 2, lr=4e-3, ema=0.999, clip=1.0)
+    return Recipe(**(vars(recipe) | {"loss": loss, "fit": length}))
+
+
+def score_dct(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """`score` around images without their smallest DCT coefficients (supplement C)."""
+    return _around(info, sizes, augment.dct, way=1.0)
+
+
+def score_augmix(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """`score` around AugMix images, towards the middle between them and the originals."""
+    return _around(info, sizes, augment.augmix, way=0.5)

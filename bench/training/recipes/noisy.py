@@ -1,0 +1,52 @@
+"""A classifier trained on noisy images, the base of randomized smoothing (Cohen et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data.base import DatasetInfo
+from bench.rng import seeded
+from bench.training.fit import Loss
+from bench.training.merit import Merit, accuracy
+from bench.training.recipes import classifiers
+from bench.training.recipes.recipe import Recipe, Sizes
+
+# Standard deviation of the noise, which `smoothing` then adds too (defenses/smoothing.py).
+SIGMAS: Mapping[str, float] = {"patches": 0.1, "digits": 0.25}
+
+
+def _with_noise(x: Tensor, sigma: float) -> Tensor:
+    """Clipped to [0,1] like all images that a classifier of the benchmark sees."""
+    return (x + sigma * torch.randn_like(x)).clamp(0, 1)
+
+
+def augmented(sigma: float) -> Loss:
+    """Cross-entropy on images with Gaussian noise (Cohen et al. 2019, 3.3)."""
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(module(_with_noise(x, sigma)), y)
+
+    return loss
+
+
+def both_accuracies(sigma: float, eps: float) -> Merit:
+    """Those of `accuracy`, and the percentage that is right under one draw of the noise."""
+    plain = accuracy(eps)
+
+    def measure(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+        with seeded("merit", sigma), torch.no_grad():
+            right = (network(_with_noise(x, sigma)).argmax(1) == y).float().mean().item()
+        return {f"noise@{sigma:g}": round(100 * right, 1), **plain(network, x, y)}
+
+    return measure
+
+
+def noisy(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """`natural` on images with Gaussian noise (Cohen et al. 2019)."""
+    recipe, sigma = classifiers.natural(info, sizes), SIGMAS[info.name]
+    merit = both_accuracies(sigma, sizes.eps_merit)
+    return Recipe(**(vars(recipe) | {"loss": augmented(sigma), "merit": merit}))

@@ -1,0 +1,80 @@
+"""One-shot denoising (Lee 2021; Carlini et al. 2023): noise, then one call of a denoiser.
+
+The purifier that every diffusion defense has to beat, and the differentiable stand-in for ScoreOpt.
+Carlini et al. vote over up to 100,000 draws of a noisy image for a certificate; here the mean
+softmax over `runs` draws decides, as for other random purifiers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from bench.chain import Step
+from bench.defense import Network, Purifier, Traits
+from bench.diffusion import run
+from bench.registry import Context, defense
+from bench.spec import Range, Settings
+from bench.zoo.networks import rebuild
+
+Class = Literal["compact", "ddpmpp"]
+WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp"}
+"""The compact denoiser of the embedded data, and the papers' class."""
+# Chosen on validation images (leaderboards/choices-<data set>.txt).
+SETTINGS = {"patches": {"sigma": 0.15}, "digits": {"sigma": 0.2}}
+
+
+def load(context: Context, network: Class) -> Network:
+    """The denoiser (x + sigma n, sigma) -> x in [-1,1], under the name `denoiser`."""
+    return context.network(rebuild(context.weights(WEIGHTS[network])), "denoiser")
+
+
+def weights(settings: Settings) -> tuple[str, ...]:
+    """The file behind the setting `network`."""
+    return (WEIGHTS[str(settings["network"])],)
+
+
+def shot(denoiser: Network, t: Tensor, noise: Tensor) -> Step:
+    """x -> D(x + t noise, t) as a step of a chain; t [B,1,1,1] and noise are of the whole batch."""
+
+    def step(x: Tensor, rows: slice) -> Tensor:
+        denoised: Tensor = denoiser(x + t[rows] * noise[rows], t[rows])
+        return denoised
+
+    return step
+
+
+class Denoise(Purifier):
+    """x -> D(x + sigma n), with the memory of one chunk when it is differentiated."""
+
+    def __init__(self, denoiser: Network, sigma: float) -> None:
+        """`sigma` in [0,1] pixel units."""
+        super().__init__()
+        self.denoiser, self.sigma = denoiser, sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One purification with fresh noise, [B,C,H,W] in [0,1] to the same."""
+        t = torch.full((len(x), 1, 1, 1), 2 * self.sigma, dtype=x.dtype, device=x.device)
+        return run([shot(self.denoiser, t, torch.randn_like(x))], x)
+
+
+@defense(
+    "denoise",
+    source="Lee 2021; Carlini et al. 2023, (Certified!!) Adversarial Robustness for Free!",
+    settings=SETTINGS,
+    traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
+    calls=lambda settings: {"denoiser": 1},
+    gradient_calls=lambda settings: {"denoiser": (1, 1)},
+    weights=weights,
+)
+def denoise(
+    context: Context,
+    *,
+    sigma: Annotated[float, Range(1e-3, 10)] = 0.25,
+    runs: Annotated[int, Range(1, 1000)] = 10,
+    network: Class = "compact",
+) -> Denoise:
+    """Adds noise and denoises it in one call of a diffusion model."""
+    return Denoise(load(context, network), sigma)

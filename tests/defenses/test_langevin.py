@@ -1,0 +1,88 @@
+"""Langevin purification against closed forms of a quadratic energy, and its exact gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.defense import Network
+from bench.nets.ebm import EBM
+from bench.registry import find_defense
+from bench.spec import parse_part
+from defenses.langevin import Langevin
+
+STIFFNESS = 0.1
+
+
+def well(x: Tensor) -> Tensor:
+    """E = STIFFNESS |x - .2|^2 / 2 on [-1,1] images."""
+    return STIFFNESS * (x - 0.2).square().flatten(1).sum(1) / 2
+
+
+def quadratic(steps: int, step: float = 1.0, noise: float = 0.01) -> Langevin:
+    return Langevin(Network(torch.nn.Identity(), "energy", well), steps, step, noise)
+
+
+def test_without_noise_it_is_gradient_descent() -> None:
+    """Each step multiplies the distance to the minimum by 1 - step * stiffness."""
+    x = torch.rand(3, 1, 2, 2, dtype=torch.double)
+    end = 2 * quadratic(7, step=2.0, noise=0.0)(x) - 1
+    torch.testing.assert_close(end - 0.2, (2 * x - 1 - 0.2) * 0.8**7)
+
+
+def test_a_long_run_forgets_the_image_and_has_the_variance_of_the_energy() -> None:
+    """Stationary variance of x <- (1 - k) x + noise n is noise^2 / (1 - (1 - k)^2)."""
+    torch.manual_seed(0)
+    x = torch.rand(2000, 1, 2, 1, dtype=torch.double)
+    end = 2 * quadratic(150, noise=0.05)(x) - 1
+    assert end.mean().item() == pytest.approx(0.2, abs=5e-3)
+    assert end.var().item() == pytest.approx(0.05**2 / (1 - 0.9**2), rel=0.06)
+
+
+def test_direction_leads_down_the_energy() -> None:
+    x = torch.tensor([0.1, 0.9]).view(2, 1, 1, 1)
+    torch.testing.assert_close(quadratic(1).direction(x), -STIFFNESS * (2 * x - 1.2))
+
+
+def test_the_gradient_goes_through_every_step_of_a_smooth_energy() -> None:
+    torch.manual_seed(0)
+    net = EBM(channels=1, width=4, stages=1, activation="silu").double()
+    for parameter in net.parameters():
+        parameter.data.mul_(3)
+    energy = Network(net, "energy")
+    defense = Langevin(energy, 5, 0.5, 0.01)
+
+    def purify(x: Tensor) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return defense(x)  # type: ignore[no-any-return]
+
+    x = 0.3 + 0.4 * torch.rand(40, 1, 8, 8, dtype=torch.double)
+    v, along, h = torch.randn_like(x), torch.randn_like(x), 1e-6
+    point = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(purify(point), point, v)
+    assert (energy.forwards, energy.backwards) == (2 * 5 * 40, 2 * 5 * 40)
+    with torch.no_grad():
+        slope = ((purify(x + h * along) - purify(x - h * along)) * v).sum() / (2 * h)
+    torch.testing.assert_close((gradient * along).sum(), slope, rtol=1e-5, atol=1e-8)
+    # It is not the gradient that BPDA assumes.
+    assert ((v * along).sum() - slope).abs() > 1e-3 * slope.abs()
+
+
+def test_what_is_declared() -> None:
+    plugin = find_defense("langevin")
+
+    def settings(text: str, dataset: str = "") -> dict[str, str | int | float | bool]:
+        return dict(plugin.resolve(parse_part(text), dataset).settings)
+
+    paper = settings("langevin")
+    assert (paper["steps"], paper["step"], paper["noise"], paper["runs"]) == (1500, 1.0, 0.01, 150)
+    assert not plugin.traits(paper).exact
+    assert plugin.weights(paper) == ("ebm-igebm",)
+    for dataset in ("patches", "digits"):
+        embedded = settings("langevin", dataset)
+        assert plugin.traits(embedded).exact
+        assert plugin.weights(embedded) == ("ebm",)
+    quiet = plugin.traits(settings("langevin:noise=0"))
+    assert (quiet.random, quiet.runs) == (False, 1)

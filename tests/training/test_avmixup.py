@@ -1,0 +1,71 @@
+"""AVmixup against the authors' numbers (Lee et al. 2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.training import avmixup
+from bench.training.losses import ascend
+from bench.training.merit import auroc
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "avmixup.safetensors"
+
+
+class Replay(nn.Module):
+    """Its gradient is, call after call, the next of `gradients`."""
+
+    def __init__(self, gradients: Tensor) -> None:
+        super().__init__()
+        self.gradients = list(gradients)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = (x * self.gradients.pop(0)).sum()
+        return value
+
+
+def test_the_authors_mixing() -> None:
+    golden = load_file(GOLDEN)
+    gamma, right, other = golden["gamma_l1_l2"].tolist()
+    x = golden["x"].double() / 255
+    attacked = ascend(
+        Replay(golden["grads"].double()),
+        x,
+        torch.zeros_like(x),
+        lambda z: z,
+        eps=8 / 255,
+        steps=4,
+        size=2 / 255,
+    )
+    weight, labels = golden["mix_weight"].flatten(), golden["y"].double()
+    mixed = avmixup.between(x, avmixup.vertex(x, attacked - x, gamma), weight)
+    assert (255 * mixed - golden["x_mixed"]).abs().max() < 1e-3
+    ends = avmixup.smooth(labels, right), avmixup.smooth(labels, other)
+    assert (avmixup.between(*ends, weight) - golden["y_mixed"]).abs().max() < 1e-6
+
+
+def test_the_authors_label_smoothing() -> None:
+    golden = load_file(GOLDEN)
+    for right, wanted in zip((1, 0.9, 0.5, 0.1), golden["label_smoothing_1_09_05_01"], strict=True):
+        assert (avmixup.smooth(golden["y"], right) - wanted).abs().max() < 1e-6
+
+
+def test_weight_one_leaves_clean_images_and_labels() -> None:
+    x, other = torch.rand(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
+    assert torch.equal(avmixup.between(x, other, torch.ones(3)), x)
+    assert torch.equal(avmixup.between(x, other, torch.tensor([1.0, 0, 1]))[1], other[1])
+
+
+def test_the_papers_vertex_may_leave_the_range() -> None:
+    x, delta = torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.1)
+    assert avmixup.vertex(x, delta, 2).item() == 1
+    assert avmixup.vertex(x, delta, 2, clip=False).item() == pytest.approx(1.2)
+
+
+def test_auroc_by_hand() -> None:
+    assert auroc(torch.tensor([2.0, 3]), torch.tensor([0.0, 1])) == 1
+    assert auroc(torch.tensor([1.0, 3]), torch.tensor([1.0, 2])) == pytest.approx(2.5 / 4)
