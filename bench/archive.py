@@ -115,7 +115,12 @@ def unpack(source: Source, dataset: str, store: Store) -> int:
     """Write plans and records of `dataset` to a folder that `bench run` continues; how many.
 
     Records that are there already stay as they are.
+
+    Raises:
+        BenchError: nothing to unpack, damaged results, or the folder cannot be written.
     """
+    if not source.plans(dataset):
+        raise BenchError(f"there are no records of '{dataset}' to unpack")
     cells: dict[str, Planned] = {}
     for plan in source.plans(dataset):
         store.write_plan(plan)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ from bench.registry import (
     find_classifier,
     find_dataset,
     find_defense,
-    names,
     owned,
 )
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
@@ -118,7 +117,7 @@ def behind(part: Part | str, context: Context, network: nn.Module | None = None)
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     def taps() -> tuple[str, ...]:
-        return _taps(module(), context) if plugin.pattern else plugin.taps
+        return _taps(module(), context) if plugin.pattern.startswith(zoo.FILE) else plugin.taps
 
     base = Base(resolved, taps, module, sha256)
     return replace(context, base=base, weights=_of(base, context.weights))
@@ -135,9 +134,19 @@ def _of(base: Base, find: Callable[[str], zoo.Weights]) -> Callable[[str], zoo.W
         try:
             found = find(filled)
         except BenchError as error:  # the name of such a file may not lead back to a classifier
+            if "bench train" in str(error) and not base.taps():
+                raise BenchError(
+                    f"no weights '{filled}', and none can be trained: classifier '{base.part}' "
+                    "offers no maps to an add-on"
+                ) from None
             raise BenchError(str(error).replace(f"bench train {filled}", how)) from None
         of = found.metadata.get("classifier_sha256")
-        if (of is None and "network" in found.metadata) or of not in (None, base.sha256()):
+        if of is None and "network" in found.metadata:
+            raise BenchError(
+                f"weights {found.path} are of network '{found.metadata['network']}' and belong to "
+                f"no classifier, '{filled}' must belong to '{base.part}'; train them: {how}"
+            )
+        if of not in (None, base.sha256()):
             raise BenchError(
                 f"weights {found.path} belong to another classifier than '{base.part}' "
                 f"(sha256 {str(of)[:12]}, this one has {base.sha256()[:12]}); train them again: "
@@ -227,8 +236,8 @@ def _probe(name: str, network: nn.Module, context: Context) -> None:
     try:
         with torch.no_grad():
             shape = tuple(network.eval()(image).shape)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except (RuntimeError, TypeError, AttributeError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise BenchError(f"classifier '{name}' does not take an image: {reason}") from None
     if shape != (1, context.classes):
         raise BenchError(
@@ -256,56 +265,6 @@ def _attack(text: str, context: Context, preset: str) -> Attack:
         plugin.factory(context, **settings) if plugin.uses_dataset else plugin.factory(**settings)
     )
     return made
-
-
-def weights_used(
-    defense: DefenseSpec | str,
-    attack: Part | str | None,
-    where: Context | str,
-    overrides: Mapping[str, Path | str] | None = None,
-) -> dict[str, str]:
-    """The sha256 by name of every weight file that a defense, and an attack on it, reads.
-
-    where: a context, or a data set's name with `overrides` as in `context`.
-    """
-    if isinstance(where, str):
-        where = context(where, weights_override=overrides)
-    spec = parse_defense(defense) if isinstance(defense, str) else defense
-    where = behind(spec.classifier, where)
-    tried: list[tuple[Plugin, dict[str, Any]]] = [
-        *(_defense_settings(part, where) for part in spec.parts),
-        _classifier_settings(spec.classifier, where),
-    ]
-    if attack is not None:
-        part = parse_part(attack) if isinstance(attack, str) else attack
-        plugin = find_attack(part.name)
-        tried.append((plugin, dict(plugin.resolve(part, where.dataset).settings)))
-    needed = {name for plugin, settings in tried for name in plugin.weights(settings)}
-    found = (where.weights(name) for name in needed)
-    return {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
-
-
-def known_weights() -> list[str]:
-    """Every weight name that some choice of a defense, attack or classifier needs, sorted.
-
-    Add-ons need those of their default settings for every classifier that offers taps; of other
-    settings they are trained when they are wanted.
-    """
-    plugins: list[Plugin] = [find_defense(name) for name in names("defense")]
-    plugins += [find_attack(name) for name in names("attack")]
-    plugins += [find_classifier(name) for name in names("classifier")]
-    found = {name for plugin in plugins for name in _any_weights(plugin)}
-    owners = [Part(name) for name in names("classifier") if find_classifier(name).taps]
-    return sorted({owned(name, of) for name in found for of in owners})
-
-
-def _any_weights(plugin: Plugin) -> Iterator[str]:
-    yield from plugin.weights(plugin.defaults)
-    for key, hint in plugin.hints.items():
-        if get_origin(hint) is Literal:
-            for choice in get_args(hint):
-                chosen = plugin.weights({**plugin.defaults, key: choice})
-                yield from (name for name in chosen if OWNER not in name)
 
 
 def _defense_settings(part: Part | str, context: Context) -> tuple[DefensePlugin, dict[str, Any]]:

@@ -44,7 +44,9 @@ def lee(context: Context) -> nn.Module:
     return rebuild(context.weights("lee"))
 
 
-@classifier("twin", source="Zagoruyko & Komodakis 2016", weights=lambda settings: ("twin",))
+@classifier(
+    "twin", source="Zagoruyko & Komodakis 2016", weights=lambda settings: ("twin",), taps=TAPS
+)
 def twin(context: Context) -> nn.Module:
     """`natural` from another seed: where transfer attacks of the same architecture come from."""
     return rebuild(context.weights("twin"))
@@ -56,7 +58,7 @@ def cnn(context: Context) -> nn.Module:
     return rebuild(context.weights("cnn"))
 
 
-@classifier("noisy", source="Cohen et al. 2019", weights=lambda settings: ("noisy",))
+@classifier("noisy", source="Cohen et al. 2019", weights=lambda settings: ("noisy",), taps=TAPS)
 def noisy(context: Context) -> nn.Module:
     """The same WideResNet trained on images with Gaussian noise: the base of `smoothing`."""
     return rebuild(context.weights("noisy"))

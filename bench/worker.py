@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bench import build, plan, registry
+from bench import build, inventory, plan, registry
 from bench.data.subsets import load_subset
 from bench.defense import Network
 from bench.errors import BenchError
@@ -107,7 +107,7 @@ def _measure(task: Task) -> Record:
         },
         resolved=resolved(cell.defense, cell.attack),
         software=_software(),
-        weights=build.weights_used(cell.defense, cell.attack, context),
+        weights=inventory.weights_used(cell.defense, cell.attack, context),
         index=index,
         label=subset.label[rows],
         block=subset.block[rows],

@@ -37,9 +37,11 @@ from torch import Tensor
 
 from bench.defense import Network, Purifier, Traits
 from bench.errors import BenchError
+from bench.nets.ncsnv2 import NCSNv2
+from bench.nets.unet import ScoreUNet
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from bench.zoo.networks import rebuild_as
 from defenses.adp_walk import Rotation, Rule, dot, grid, purify
 
 LAST = 0.01
@@ -57,6 +59,8 @@ WEIGHTS = {
     "augmix": ("score-augmix",),
     "rotation": ("score-dct", "score-augmix"),
 }
+
+SCORES = ("a score network", ScoreUNet, NCSNv2)
 
 
 class ADP(Purifier):
@@ -118,7 +122,9 @@ class ADP(Purifier):
 
 
 def _traits(settings: Settings) -> Traits:
-    noisy = float(settings["sigma"]) > 0
+    walks_in_noise = settings["rule"] == "langevin" and settings["variant"] not in _CODE
+    still = walks_in_noise and float(settings["alpha"]) == 0  # its noise comes with its steps
+    noisy = float(settings["sigma"]) > 0 and not still
     if settings["rule"] == "langevin" and float(settings["detect"]) > 0:
         raise BenchError(
             "adp: detect lowers the noise before the walk, which rule=langevin does not add"
@@ -213,7 +219,7 @@ def adp(
         heat=heat,
     )
     scores = [
-        context.network(rebuild(context.weights(weights)), name)
+        context.network(rebuild_as(context.weights(weights), *SCORES), name)
         for weights, name in zip(WEIGHTS[network], _names({"network": network}), strict=True)
     ]
     score = scores[0] if len(scores) == 1 else Rotation(scores)

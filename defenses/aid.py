@@ -30,6 +30,7 @@ from bench.nets.aid import OnClassifier
 from bench.registry import Context, Plugin, defense
 from bench.spec import Range, Settings
 from bench.zoo.discriminators import discriminator
+from bench.zoo.weights import FILE
 
 # Chosen on validation images, behind `madry` (leaderboards/choices-<data set>.txt). The paper
 # purifies with the attack's eps everywhere but on CIFAR-100 (Table 6, A.4).
@@ -91,7 +92,7 @@ class AID(Purifier):
 
 
 def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
-    if classifier.taps or classifier.pattern:  # of a file, only the file knows
+    if classifier.taps or classifier.pattern.startswith(FILE):  # of which only the file knows
         return None
     return f"aid reads maps of the classifier, and '{classifier.name}' offers none"
 
@@ -126,7 +127,7 @@ def aid(
     """
     classifier = context.behind.module()
     weights = context.weights(WEIGHTS[variant])
-    made = discriminator(weights, classifier, context.behind.taps(), context.dataset)
+    made = discriminator(weights, classifier, context.behind.taps(), context.dataset, variant)
     return AID(
         context.network(OnClassifier(classifier, made), "discriminator"),
         made.clean,

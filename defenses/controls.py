@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range
 
-# Every `settings` table here but that of `bits` was chosen on validation images by
+# Every `settings` table here was chosen on validation images by
 # bench/training/choose.py, whose output is leaderboards/choices-<data set>.txt.
 
 

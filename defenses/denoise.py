@@ -15,9 +15,10 @@ from torch import Tensor
 from bench.chain import Step
 from bench.defense import Network, Purifier, Traits
 from bench.diffusion import run
+from bench.nets.edm import Denoiser
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from bench.zoo.networks import rebuild_as
 
 Class = Literal["compact", "ddpmpp"]
 WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp"}
@@ -26,9 +27,10 @@ WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp"}
 SETTINGS = {"patches": {"sigma": 0.15}, "digits": {"sigma": 0.2}}
 
 
-def load(context: Context, network: Class) -> Network:
+def load(context: Context, network: Class = "compact") -> Network:
     """The denoiser (x + sigma n, sigma) -> x in [-1,1], under the name `denoiser`."""
-    return context.network(rebuild(context.weights(WEIGHTS[network])), "denoiser")
+    found = context.weights(WEIGHTS[network])
+    return context.network(rebuild_as(found, "an EDM denoiser", Denoiser), "denoiser")
 
 
 def weights(settings: Settings) -> tuple[str, ...]:

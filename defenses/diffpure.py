@@ -31,10 +31,10 @@ from bench.diffusion import (
 from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from defenses.denoise import load
 
-# On 16x16 images t follows the noise that suits them (sigma .08 on patches, .2 on digits in [0,1]
-# units) and 10 steps are what a board can afford; the paper takes one step per thousandth.
+# t was chosen on validation images (leaderboards/choices-<data set>.txt); 10 steps are what a board
+# can afford, the paper takes one per thousandth.
 SETTINGS = {"patches": {"t": 50, "steps": 10}, "digits": {"t": 120, "steps": 10}}
 
 
@@ -100,5 +100,4 @@ def diffpure(
 
     Defaults are those of CIFAR-10 at linf 8/255: t* = .1, dt = 1e-3, one run per prediction.
     """
-    denoiser = context.network(rebuild(context.weights("edm")), "denoiser")
-    return DiffPure(denoiser, t, steps, sampler)
+    return DiffPure(load(context), t, steps, sampler)

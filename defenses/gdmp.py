@@ -36,10 +36,10 @@ from bench.diffusion import (
 from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from defenses.denoise import load
 
-# 16x16 images: fewer rounds of fewer steps, which is what a board can afford (the paper's 4 rounds
-# of 36 are 144 network calls a run).
+# t was chosen on validation images (leaderboards/choices-<data set>.txt); rounds, steps and runs
+# are what a board can afford (the paper's 4 rounds of 36 are 144 network calls a run).
 SETTINGS = {
     "patches": {"t": 60, "steps": 5, "rounds": 2, "runs": 4},
     "digits": {"t": 140, "steps": 5, "rounds": 2, "runs": 4},
@@ -124,5 +124,4 @@ def gdmp(
     runs: Annotated[int, Range(1, 1000)] = 10,
 ) -> GDMP:
     """Several short diffusions and denoisings, each guided back towards the input."""
-    denoiser = context.network(rebuild(context.weights("edm")), "denoiser")
-    return GDMP(denoiser, t, steps, rounds, guide)
+    return GDMP(load(context), t, steps, rounds, guide)

@@ -2,12 +2,13 @@
 
 `forward=30x4-50x2-125x2` is eight stages: four of 30 noise steps, two of 50, two of 125. Each is
 denoised in as many steps as it has, or in those that `steps` lists in the same way (`1x4-5x4`, or
-one number for all). The prediction is the majority of the runs. `forward=200,steps=5,runs=1` is the
-paper's single schedule in the manner of DiffPure.
+one number for all). The prediction is the majority of the runs. The paper's single schedule in the
+manner of DiffPure is `forward=200,steps=5,attack_forward=200,attack_steps=5,runs=1`.
 
 The surrogate is the same defense with the short lists `attack_forward` and `attack_steps`, which
-the paper's attack differentiates in full. Besides the final clip to [0,1] nothing differs from the
-authors' code; the exact gradient of the whole schedule is this project's addition.
+the paper's attack differentiates in full. What differs from the authors' code: the result is
+clipped to [0,1], and the noise is predicted by an EDM denoiser, not by a VP network. The exact
+gradient of the whole schedule is this project's addition.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from bench.diffusion import STEPS, noise_prediction, run, there_and_back
 from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from defenses.denoise import load
 
 Schedule = tuple[tuple[int, int], ...]
 """(noise steps, denoising steps) of each stage."""
 
-# 16x16 images: the noise that suits them, and 10 network calls a run instead of the paper's 470.
+# forward was chosen on validation images (leaderboards/choices-<data set>.txt); the steps are what
+# a board can afford, 10 network calls a run instead of the paper's 470.
 SETTINGS = {
     "patches": {
         **{"forward": "15x4-25x2-50x2", "steps": "1x6-2x2"},
@@ -42,20 +44,25 @@ SETTINGS = {
         **{"attack_forward": "50-80-150", "attack_steps": "1-1-2"},
     },
 }
-_ITEM = re.compile(r"([1-9]\d*)(?:x([1-9]\d*))?")
+_ITEM = re.compile(r"([1-9]\d{0,8})(?:x([1-9]\d{0,8}))?")
+MOST = 1000
+"""Stages of a schedule."""
 
 
 def numbers(key: str, text: str) -> list[int]:
     """`30x2-50` as [30, 30, 50].
 
     Raises:
-        BenchError: anything else, naming the setting `key`.
+        BenchError: anything else, or more than `MOST` numbers, naming the setting `key`.
     """
     found = [_ITEM.fullmatch(item) for item in text.split("-")]
     if not all(found):
         raise BenchError(f"gradual: {key}={text} is not a list such as 30x4-50x2-125x2")
     matches = [match for match in found if match]
-    return [int(m[1]) for m in matches for _ in range(int(m[2] or 1))]
+    counts = [int(m[2] or 1) for m in matches]
+    if sum(counts) > MOST:
+        raise BenchError(f"gradual: {key}={text} has {sum(counts)} stages (at most {MOST})")
+    return [int(m[1]) for m, count in zip(matches, counts, strict=True) for _ in range(count)]
 
 
 def schedule(settings: Settings, prefix: str = "") -> Schedule:
@@ -155,5 +162,4 @@ def gradual(
         "attack_forward": attack_forward,
         "attack_steps": attack_steps,
     }
-    denoiser = context.network(rebuild(context.weights("edm")), "denoiser")
-    return Gradual(denoiser, schedule(settings), schedule(settings, "attack_"), sampler)
+    return Gradual(load(context), schedule(settings), schedule(settings, "attack_"), sampler)

@@ -1,8 +1,7 @@
 """Long-run Langevin purification (Hill, Mitchell & Zhu 2021): down an energy, in noise.
 
-x <- x - step * grad E(x) + noise * n on images in [-1,1], nothing clipped on the way. The energy is
-learned together with `step` and `noise`, so that these belong to the weights: 1 and .01 in the
-paper.
+x <- x - step * grad E(x) + noise * n on images in [-1,1], nothing clipped on the way. The paper
+learns the energy by such walks, so that `step` and `noise`, 1 and .01, belong to its weights.
 
 `network=igebm` is the paper's class, whose leaky ReLU makes the second derivative 0 almost
 everywhere: autograd would call every step the identity, which is what BPDA assumes anyway, so it is
@@ -10,7 +9,9 @@ not declared exact. `network=smooth` is the same shape with SiLU, and its gradie
 pass through second derivatives is counted as one more backward call.
 
 What differs from the authors' code: the vote is the mean of the softmax, theirs of the logits; the
-result is clipped to [0,1].
+result is clipped to [0,1]; and the weights of `smooth` are trained by denoising score matching. Its
+walk is far colder than exp(-E) at temperature noise^2/2, a denoiser of many small steps rather than
+a sampler; that of `igebm` is trained by contrastive divergence, like the paper's.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from torch import Tensor
 from bench.chain import Step
 from bench.defense import Network, Purifier, Traits
 from bench.diffusion import run
-from bench.nets.ebm import slope
+from bench.nets.ebm import EBM, slope
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from bench.zoo.networks import rebuild_as
 
 WEIGHTS = {"smooth": "ebm", "igebm": "ebm-igebm"}
 # Chosen on validation images (leaderboards/choices-<data set>.txt), at the long end of what a board
@@ -106,5 +107,5 @@ def langevin(
     network: Literal["igebm", "smooth"] = "igebm",
 ) -> Langevin:
     """Long-run Langevin sampling on an energy-based model, started at the image."""
-    energy = context.network(rebuild(context.weights(WEIGHTS[network])), "energy")
-    return Langevin(energy, steps, step, noise)
+    energy = rebuild_as(context.weights(WEIGHTS[network]), "an energy model", EBM)
+    return Langevin(context.network(energy, "energy"), steps, step, noise)

@@ -2,7 +2,7 @@
 
 Pixel by pixel and channel by channel, the level of the highest probability given what is already
 purified, among the levels within `eps` of the input's (Algorithm 1). `threshold` makes it adaptive:
-an image that costs no more bits per dimension stays as it is.
+an image that costs no more bits per dimension is only rounded to the model's levels.
 
 The article in the default, the authors' code in `variant=code` where they differ:
 - Levels have the bins that the model was trained with; the code's 256 equal bins are half a level
@@ -10,7 +10,8 @@ The article in the default, the authors' code in `variant=code` where they diffe
 - Green is chosen under p(green | red), for which red has to say which components of the mixture
   are likely; the code leaves their weights as they were before red was known.
 - The threshold is one for the whole image; the code's is one for each pixel, on the mean
-  cross-entropy of its three channels, and 3 bits where `threshold` is 0. (Both read the input.)
+  cross-entropy of its three channels, and 3 bits where `threshold` is 0: its form without one is
+  not offered. (Both read the input.)
 - `eps` is a number in [0,1], 16/255 for the article's CIFAR-10 (32/255 for Fashion-MNIST), the
   same in both; the code's own default is 10/255.
 
@@ -43,7 +44,7 @@ from bench.nets.pixelcnnpp import PixelCNNpp
 from bench.nets.pixelcnnpp_decode import decode
 from bench.registry import Context, Plugin, defense
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild
+from bench.zoo.networks import rebuild_as
 
 CODE_THRESHOLD = 3.0
 """Bits of a pixel above which the code's adaptive form purifies it."""
@@ -158,6 +159,16 @@ def _calls(settings: Settings) -> dict[str, int]:
     return {"pixelcnn-decode": 1, "pixelcnn": int(_threshold(settings) > 0)}
 
 
+def _fits(settings: Settings, dataset: str) -> None:
+    """Images have 256 levels, and no model has more; with fewer, `pixeldefend` refuses."""
+    del dataset
+    if float(settings["eps"]) * 255 + 1e-6 < 1:
+        raise BenchError(
+            f"pixeldefend: eps={float(settings['eps']):g} is less than one grey level of an image "
+            "(allowed: 1/255 and more)"
+        )
+
+
 def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
     del settings, classifier
     channels, height, width = info.shape
@@ -173,6 +184,7 @@ def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | 
     traits=lambda settings: Traits(exact=False),
     calls=_calls,
     weights=lambda settings: ("pixelcnn",),
+    fits=_fits,
     misfit=_misfit,
 )
 def pixeldefend(
@@ -187,8 +199,8 @@ def pixeldefend(
     `threshold` in bits per dimension: images at or below it are left alone; 0 purifies all.
     `variant=code` decides that for each pixel, at 3 bits where no threshold is given.
     """
-    prior = rebuild(context.weights("pixelcnn"))
-    if not isinstance(prior, PixelCNNpp) or prior.channels != context.shape[0]:
+    prior = rebuild_as(context.weights("pixelcnn"), "a PixelCNN++", PixelCNNpp)
+    if prior.channels != context.shape[0]:
         raise BenchError(
             f"pixeldefend: the weights 'pixelcnn' are no PixelCNN++ of {context.shape[0]} channels"
         )

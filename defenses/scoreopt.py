@@ -164,7 +164,8 @@ def _check(settings: Settings) -> None:
 
 def _traits(settings: Settings) -> Traits:
     _check(settings)
-    return Traits(random=True, surrogate=True, runs=int(settings["runs"]))
+    still = "rounds" not in settings and float(settings["lr"]) == 0  # O leaves the image there
+    return Traits(random=not still, surrogate=True, runs=1 if still else int(settings["runs"]))
 
 
 def _steps(settings: Settings) -> int:

@@ -12,11 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bench import build, plan, registry
+from bench import build, inventory, plan, registry
 from bench.cli.train import train_command
 from bench.contract import check
 from bench.errors import BenchError
 from bench.nets.aid import Discriminator
+from bench.nets.normalised import HasFeatures
+from bench.nets.wideresnet import WideResNet
 from bench.registry import owned
 from bench.results import Store
 from bench.runner import Summary, pending
@@ -90,7 +92,17 @@ def test_an_add_on_stands_on_the_classifier_of_its_defense(home: Path) -> None:
     moved = (defense.purify(x) - x).abs()
     assert 0.9 * aid.eps < moved.max() <= aid.eps + 1e-6
     assert defense.calls()["discriminator"] == (30, 30)
-    assert set(build.weights_used("aid@madry", None, context)) == {"madry", "aid-madry"}
+    assert set(inventory.weights_used("aid@madry", None, context)) == {"madry", "aid-madry"}
+
+
+def test_the_discriminator_of_the_other_variant_is_refused(home: Path) -> None:
+    trained = train("aid@madry,aid:variant=code@madry")
+    paper, code = trained["aid-madry"].path, trained["aid-code-madry"].path
+    context = build.context("digits", weights_override={"aid-madry": code, "aid-code-madry": paper})
+    with pytest.raises(BenchError, match="a CodeDiscriminator; here the paper's discriminator"):
+        build.defense("aid@madry", context)
+    with pytest.raises(BenchError, match="a Discriminator; here the published code's"):
+        build.defense("aid:variant=code@madry", context)
 
 
 def test_stacks_read_the_maps_at_the_place_of_the_add_on() -> None:
@@ -110,7 +122,7 @@ def test_weights_of_another_classifier_are_refused_before_any_work(home: Path) -
     file = train("aid@madry")["aid-madry"].path
     context = build.context("digits", weights_override={"aid-natural": file})
     says = r"belong to another classifier than 'natural'.*bench train aid@natural"
-    for action in (build.defense, lambda spec, c: build.weights_used(spec, None, c)):
+    for action in (build.defense, lambda spec, c: inventory.weights_used(spec, None, c)):
         with pytest.raises(BenchError, match=says) as caught:
             action("aid@natural", context)
         assert "\n" not in str(caught.value)
@@ -128,7 +140,7 @@ def test_a_run_meets_a_mismatch_before_it_starts(home: Path, tmp_path: Path) -> 
     files = {"aid-natural": weights.path}
 
     def today(defense: str, attack: str) -> dict[str, str]:
-        return build.weights_used(defense, attack, "digits", files)
+        return inventory.weights_used(defense, attack, "digits", files)
 
     with pytest.raises(BenchError, match="belong to another classifier"):
         pending(made, Store(tmp_path / "results"), today, Summary(), Setup())
@@ -139,8 +151,14 @@ def test_weights_that_say_nothing_of_a_classifier_are_refused(home: Path) -> Non
     facts = {k: v for k, v in weights.metadata.items() if k != "classifier_sha256"}
     silent = save(home / "silent.safetensors", load_state(weights), facts)
     context = build.context("digits", weights_override={"aid-madry": silent.path})
-    with pytest.raises(BenchError, match="belong to another classifier"):
+    with pytest.raises(BenchError, match="of network 'aid' and belong to no classifier"):
         build.defense("aid@madry", context)
+
+
+def test_a_file_without_maps_gets_no_useless_advice() -> None:
+    path = packaged("digits") / "cnn.safetensors"
+    with pytest.raises(BenchError, match=r"none can be trained.*offers no maps"):
+        inventory.weights_used(f"aid@file:{path}", None, "digits")
 
 
 def test_missing_weights_say_how_to_train_them() -> None:
@@ -166,7 +184,7 @@ def test_a_network_of_other_images_is_refused_by_its_own_words(tmp_path: Path) -
     del facts["dataset"]
     colour = save(tmp_path / "colour.safetensors", load_state(score), facts)
     with pytest.raises(BenchError, match="channels=3; images of 'digits' have channels=1"):
-        build.weights_used("adp", None, "digits", {"score": colour.path})
+        inventory.weights_used("adp", None, "digits", {"score": colour.path})
 
 
 def test_cost_counts_the_gradients_of_a_run() -> None:
@@ -201,11 +219,29 @@ def test_what_is_needed_comes_in_order() -> None:
         needed(["aid-code@madri"], "digits")
 
 
-def test_known_weights_name_the_classifiers_with_taps() -> None:
-    known = build.known_weights()
-    tapped = [c for c in registry.names("classifier") if registry.find_classifier(c).taps]
-    assert {f"aid-{name}" for name in tapped} < set(known)
+def test_known_weights_are_of_the_default_classifier_and_those_that_are_packaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = inventory.known_weights("digits")
+    assert {name for name in known if name.startswith("aid-")} == {
+        "aid-natural", "aid-madry", "aid-trades", "aid-lee"
+    }  # fmt: skip
     assert not [name for name in known if "{" in name]
+    monkeypatch.setattr(inventory, "manifest", lambda dataset: {})
+    bare = set(inventory.known_weights("digits"))
+    assert set(known) - bare == {"aid-madry", "aid-trades", "aid-lee"}
+
+
+@pytest.mark.parametrize("classifier", ["twin", "noisy"])
+def test_every_wideresnet_offers_its_maps(classifier: str) -> None:
+    assert needed([f"aid@{classifier}"], "digits")[-1].name == f"aid-{classifier}"
+    assert needed([f"aid-{classifier}"], "digits")[-1].name == f"aid-{classifier}"
+    assert f"aid-{classifier}" not in [need.name for need in needed(["all"], "digits")]
+    context = build.behind(classifier, build.context("digits"), WideResNet(10, 1, 10, 1))
+    network = context.behind.module()
+    assert isinstance(network, HasFeatures)
+    maps = network.features(torch.zeros(1, 1, 16, 16))
+    assert set(context.behind.taps()) <= set(maps)
 
 
 def test_the_command_trains_the_classifier_first_and_into_one_folder(

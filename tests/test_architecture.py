@@ -20,7 +20,7 @@ FLOORS = (
     ("classifiers", "flags", "analysis"),
     ("attacks", "defenses", "tables"),
     ("build", "evaluate", "render"),
-    ("cost", "contract"),
+    ("cost", "contract", "inventory"),
     ("plan", "executors"),
     ("worker", "training"),
     ("runner",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import build
+from bench import build, inventory
 from bench.defense import Traits
 from bench.errors import BenchError
 from bench.spec import parse_defense
@@ -74,23 +74,25 @@ def test_context_holds_what_factories_need() -> None:
 
 def test_weights_used_by_a_defense() -> None:
     context = build.context("digits")
-    used = build.weights_used("adp@madry", None, context)
+    used = inventory.weights_used("adp@madry", None, context)
     assert set(used) == {"score", "madry"}
     assert used["score"] == context.weights("score").sha256
-    assert build.weights_used("adp@madry", None, "digits") == used
-    assert set(build.weights_used(parse_defense("median"), None, context)) == {"natural"}
+    assert inventory.weights_used("adp@madry", None, "digits") == used
+    assert set(inventory.weights_used(parse_defense("median"), None, context)) == {"natural"}
 
 
 def test_weights_can_be_overridden() -> None:
     other = packaged("digits") / "twin.safetensors"
     context = build.context("digits", "cpu", {"natural": other})
-    assert build.weights_used("none", None, context) == {
+    assert inventory.weights_used("none", None, context) == {
         "natural": build.context("digits").weights("twin").sha256
     }
 
 
 def test_known_weights_include_every_choice() -> None:
-    assert {"natural", "madry", "trades", "score", "score-ncsnv2"} <= set(build.known_weights())
+    assert {"natural", "madry", "trades", "score", "score-ncsnv2"} <= set(
+        inventory.known_weights("digits")
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,14 @@ def test_every_plugin_meets_the_contract(kind: str, name: str) -> None:
     assert [result for result in results if not result.ok] == []
 
 
-@pytest.mark.parametrize("spec", ["adp:sigma=0,rule=fixed", "adp:stop=norm", "adp:detect=5"])
-def test_settings_of_adp_meet_the_contract(spec: str) -> None:
+SETTINGS = (
+    *("adp:sigma=0,rule=fixed", "adp:stop=norm", "adp:detect=5", "adp:rule=langevin,alpha=0"),
+    *("scoreopt-o:lr=0", "scoreopt-n:lr=0"),
+)
+
+
+@pytest.mark.parametrize("spec", SETTINGS)
+def test_settings_meet_the_contract(spec: str) -> None:
     assert [result for result in contract.check(spec, "digits") if not result.ok] == []
 
 
@@ -59,6 +65,10 @@ def numpy_noise(x: Tensor) -> Tensor:
     return (x + 0.1 * torch.from_numpy(np.random.rand(*x.shape)).float()).clamp(0, 1)
 
 
+def mixing(x: Tensor) -> Tensor:
+    return (0.9 * x + 0.05 * torch.rand_like(x)) * x.mean()
+
+
 def detached(x: Tensor) -> Tensor:
     return x * 0.5 + (x * 0.4).detach()
 
@@ -72,6 +82,7 @@ BROKEN: dict[str, tuple[Callable[[], Purifier], Traits, str]] = {
     "not random": (lambda: Toy(lambda x: x), Traits(random=True), "random"),
     "random": (lambda: Toy(lambda x: torch.rand_like(x) * x), Traits(), "random"),
     "batch": (lambda: Toy(lambda x: x * x.mean()), Traits(), "batch"),
+    "random batch": (lambda: Toy(mixing), Traits(random=True), "batch"),
     "rounded": (lambda: Toy(lambda x: (x * 9).round() / 9), Traits(), "gradient"),
     "detached": (lambda: Toy(detached), Traits(), "gradient"),
     "no graph": (lambda: Toy(Tensor.detach), Traits(), "gradient"),

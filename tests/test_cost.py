@@ -41,7 +41,7 @@ SETTINGS = (
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A score network of one convolution, and a source of transfer."""
 
-    def score(weights: Any) -> nn.Module:
+    def score(weights: Any, *what: Any) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return nn.Conv2d(1, 1, 3, padding=1)
@@ -49,7 +49,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     def source(context: Context) -> nn.Module:
         return smooth(CLASSES, SHAPE, seed=9).module
 
-    monkeypatch.setattr("defenses.adp.rebuild", score)
+    monkeypatch.setattr("defenses.adp.rebuild_as", score)
     monkeypatch.setattr(
         "attacks.transfer.find_classifier", lambda name: Plugin("classifier", name, source)
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import build, runner
+from bench import build, inventory, runner
 from bench.errors import BenchError
 from bench.plan import Request, make
 from bench.results import Plan, Record, Store
@@ -26,7 +26,7 @@ PLAN, DRAFT = make(REQUEST)
 
 
 def today(defense: str, attack: str) -> dict[str, str]:
-    return build.weights_used(defense, attack, "digits")
+    return inventory.weights_used(defense, attack, "digits")
 
 
 def run(store: Store, plan: Plan = PLAN, setup: Setup | None = None, workers: int = 1) -> Summary:

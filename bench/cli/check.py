@@ -6,17 +6,50 @@ import click
 
 
 @click.command("check")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", required=False, default="")
+@click.option("--all", "everything", is_flag=True, help="Every plug-in, one line each.")
 @click.option("--dataset", default="digits", show_default=True, metavar="NAME")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
-def check_command(name: str, dataset: str, plugins: tuple[str, ...]) -> int:
-    """Run the contract on a defense, an attack or a classifier (a spec such as adp:sigma=0)."""
+def check_command(name: str, *, everything: bool, dataset: str, plugins: tuple[str, ...]) -> int:
+    """Run the contract on a defense, an attack or a classifier (a spec such as adp:sigma=0, or
+    aid@madry), or on all of them.
+    """
     from bench import contract, registry
+    from bench.errors import BenchError
 
+    if everything and name:
+        raise BenchError(f"'{name}' and --all exclude each other")
+    if not everything and not name:
+        raise BenchError("name a plug-in or --all")
     registry.load(plugins)
+    if everything:
+        return _all(dataset)
     results = contract.check(name, dataset)
     for result in results:
         click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.name}: {result.detail}")
     failed = sum(not result.ok for result in results)
     click.echo(f"{name}: {len(results) - failed} of {len(results)} checks passed")
     return 2 if failed else 0
+
+
+def _all(dataset: str) -> int:
+    """A line for every plug-in, and below it one for every check that failed."""
+    from bench import build, contract
+    from bench.errors import BenchError
+
+    build.context(dataset)  # a wrong data set is one error, not one per plug-in
+    names, broken = contract.everything(), []
+    for name in names:
+        try:
+            results = contract.check(name, dataset)
+        except BenchError as error:
+            results = [contract.Check("settings", False, str(error))]
+        failed = [result for result in results if not result.ok]
+        broken += [name] if failed else []
+        passed = f"{len(results) - len(failed)} of {len(results)} checks passed"
+        click.echo(f"{'FAIL' if failed else 'ok  '}  {name}: {passed}")
+        for result in failed:
+            click.echo(f"      {result.name}: {result.detail}")
+    passed = f"{len(names) - len(broken)} of {len(names)} plug-ins passed"
+    click.echo(passed + (f"; failed: {', '.join(broken)}" if broken else ""))
+    return 2 if broken else 0

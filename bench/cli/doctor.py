@@ -87,6 +87,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     from bench import build
     from bench.data.subsets import load_subset
     from bench.errors import BenchError
+    from bench.inventory import known_weights
     from bench.plan import find_info
     from bench.zoo.weights import find, packaged
 
@@ -97,7 +98,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
         found["subset"] = load_subset(name, info.subset).name
     except BenchError as error:
         problems.append(f"{name}: {error}")
-    for weight in build.known_weights():
+    for weight in known_weights(name):
         try:
             file = find(name, weight)
         except BenchError as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.options import request, shared
 from bench.errors import BenchError, nearest
 from bench.results import SHARD
+
+if TYPE_CHECKING:
+    from bench.spec import Part
 
 
 @click.command("run")
@@ -37,7 +40,7 @@ def run_command(
     Started again, it measures only what is missing. Nothing is printed as a number here: see
     `bench table`.
     """
-    from bench import build, plan, registry
+    from bench import build, inventory, plan, registry
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.defense import chunk_size
@@ -57,7 +60,7 @@ def run_command(
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
-        found = build.weights_used(defense, attack, made.dataset, dict(overrides))
+        found = inventory.weights_used(defense, attack, made.dataset, dict(overrides))
         read.update(found)
         return found
 
@@ -70,6 +73,7 @@ def run_command(
                 f"(read: {', '.join(sorted(read)) or 'none'})"
             )
     draft.notes += own_weights(made.dataset, sorted(read), overrides)
+    buildable({task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides))
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
     with interrupt.in_order(), reporter:
@@ -77,6 +81,26 @@ def run_command(
     reporter.finish(results, as_json)
     sys.stdout.flush()
     return 2 if summary.failures else 0
+
+
+def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> None:
+    """Build once, and keep nothing of, all that `defenses` make of weight files.
+
+    Raises:
+        BenchError: a weight file does not hold what a defense needs of it.
+    """
+    from bench import build, registry
+    from bench.spec import parse_defense
+
+    context = build.context(dataset, weights_override=overrides)
+    parts: dict[Part, dict[Part, None]] = {}
+    for spec in map(parse_defense, sorted(defenses)):
+        read = (p for p in spec.parts if registry.find_defense(p.name).weights(dict(p.settings)))
+        parts.setdefault(spec.classifier, {}).update(dict.fromkeys(read))
+    for classifier, above in parts.items():
+        where = build.behind(classifier, context, build.classifier(classifier, context))
+        for part in above:
+            build.purifier(part, where)
 
 
 def own_weights(

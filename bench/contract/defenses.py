@@ -77,11 +77,17 @@ def _random(purifier: Purifier, x: Tensor) -> str:
 
 
 def _batch(part: Part, context: registry.Context, x: Tensor) -> str:
+    """With other batch mates under the same draws; alone and in a batch where nothing is drawn."""
+    purifier = build.purifier(part, context)
+    others = torch.cat([x[:1], 1 - x[1:].flip(0)])
+    one, two = _purify(purifier, x), _purify(purifier, others)
+    told = close(one[:1], two[:1], "among other images", ROUNDING)
     quiet = _deterministic(part, context)
     if quiet is None:
-        return "not checked: random at every setting"
+        return told
     purifier = build.purifier(quiet, context)
-    return close(purifier(x[:1]), purifier(x)[:1], f"alone and in a batch ({quiet})", ROUNDING)
+    alone = close(purifier(x[:1]), purifier(x)[:1], f"alone and in a batch ({quiet})", ROUNDING)
+    return f"{told}; {alone}"
 
 
 def _deterministic(part: Part, context: registry.Context) -> Part | None:

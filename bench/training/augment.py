@@ -61,7 +61,7 @@ def augmix(x: Tensor) -> Tensor:
 
     Its operations exclude all that CIFAR-10-C contains. On 16x16 images, unlike the published
     code: what an operation moves in from outside is mirrored instead of black, strengths are not
-    rounded, and pixels stay real numbers.
+    rounded and start at a tenth of the largest, and pixels stay real numbers.
     """
     shape = (len(x), 1, 1, 1)
     weights = torch.empty(CHAINS, *shape, device=x.device).exponential_()

@@ -1,7 +1,8 @@
 """Energy-based models: two ways to train them, and what a trained energy is good for.
 
-All work in [-1,1] like the purifier, with the same Langevin step: x - grad E(x) + noise * n, whose
-stationary density is exp(-E / T) with T = noise^2 / 2 (Hill, Mitchell & Zhu 2021).
+All work in [-1,1] like the purifier, with the same Langevin step: x - grad E(x) + noise * n. After
+`contrastive` training its stationary density is exp(-E / T) with T = noise^2 / 2 (Hill, Mitchell &
+Zhu 2021); `matching` knows no temperature.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def usefulness(*, steps: int, noise: float, levels: tuple[float, ...]) -> Merit:
 
     drift: mean absolute change of clean images in [0,1] units. left@s: the mean squared error after
     the walk from images with noise s ([0,1] units), as a share of what it was: below 1 the walk
-    cleans. gap@s: their energy above that of the images, in units of T.
+    cleans. gap@s: their energy above that of the images, in units of T (noise^2 / 2).
     """
 
     def measure(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:

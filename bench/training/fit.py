@@ -67,16 +67,18 @@ def fit(
     seed: int = 0,
     augment: Callable[[Tensor], Tensor] | None = None,
     checkpoint: Path | None = None,
-    every: int = 200,
+    every: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, list[float]]:
     """Train what `build` makes on `x`, `y`; returns it in eval mode with its loss per 50 steps.
 
     The result is the moving average of the weights where `settings.ema` asks for one. With a
-    `checkpoint` path the state is written there every `every` steps (whole or not at all) and
-    read back at the start, so that a killed run ends with the same bits as an undisturbed one;
-    the file is removed at the end. Raises BenchError when the loss is not finite.
+    `checkpoint` path the state is written there every `every` steps (200, or a fifth of a shorter
+    run; whole or not at all) and read back at the start, so that a killed run ends with the same
+    bits as an undisturbed one; the file is removed at the end. Raises BenchError when the loss, its
+    gradient or a stored number is not finite; the last checkpoint is then from before.
     """
+    every = every or min(200, max(1, settings.steps // 5))
     with seeded("fit", seed):
         state = _start(_laid_out(build().to(x.device), torch.channels_last), settings)
         identity = _identity(state.module, x, y, settings, seed)
@@ -89,6 +91,7 @@ def fit(
             if state.step % LOG_EVERY == 0 or state.step == settings.steps:
                 _report(state, settings.steps, progress)
             if checkpoint is not None and state.step % every == 0:
+                _require_finite(_largest(state.module), "largest weight", state.step, settings)
                 _store(state, checkpoint, identity)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
@@ -159,19 +162,35 @@ def _step(state: _State, loss: Loss, x: Tensor, y: Tensor, settings: Fit) -> Non
     value = loss(state.module, x.contiguous(memory_format=torch.channels_last), y)
     state.optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+    parameters = [p for p in state.module.parameters() if p.grad is not None]
     if settings.clip:
-        nn.utils.clip_grad_norm_(state.module.parameters(), settings.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
+    else:
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    step = state.step + 1
+    _require_finite(value.item(), "loss", step, settings)
+    _require_finite(norm.item(), "norm of the gradient", step, settings)
     state.optimizer.step()
     state.schedule.step()
     if state.average is not None:
         state.average.update_parameters(state.module)
     state.step += 1
     state.running.append(value.item())
-    if not math.isfinite(state.running[-1]):
+
+
+def _require_finite(value: float, what: str, step: int, settings: Fit) -> None:
+    if not math.isfinite(value):
         raise BenchError(
-            f"training diverged: the loss at step {state.step} of {settings.steps} is "
-            f"{state.running[-1]}; a smaller learning rate or gradient clipping may help"
+            f"training diverged: the {what} at step {step} of {settings.steps} is {value}; a "
+            "smaller learning rate or gradient clipping may help"
         )
+
+
+@torch.no_grad()
+def _largest(module: nn.Module) -> float:
+    """Of all parameters and buffers; NaN if one is."""
+    kept = [v for v in module.state_dict().values() if v.is_floating_point() and v.numel()]
+    return torch.stack([v.abs().max() for v in kept]).max().item() if kept else 0.0
 
 
 def _report(state: _State, steps: int, progress: Progress | None) -> None:

@@ -11,7 +11,7 @@ from bench.errors import BenchError, unknown
 from bench.registry import OWNER, Context, Plugin, owned
 from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense, split_list
 from bench.training.recipes import ADD_ONS, RECIPES
-from bench.zoo.weights import SUFFIX, find
+from bench.zoo.weights import SUFFIX, find, manifest
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,15 @@ def needed(specs: Iterable[str], dataset: str) -> list[Need]:
     for text in split_list(specs):
         if text == "all":
             found += [Need(name) for name in RECIPES]
-            found += _add_ons().values()
+            found += _packaged_add_ons(dataset)
         elif text in RECIPES:
             found.append(Need(text))
         elif (need := _add_ons().get(text) or _add_on(text, dataset)) is not None:
             found += _with_classifier(need, dataset)
         else:
             found += _of_defense(text, dataset)
+    if not found:
+        raise BenchError("nothing to train: name a defense (adp, aid@madry), weights or 'all'")
     return list(dict.fromkeys(found))
 
 
@@ -61,6 +63,14 @@ def _add_ons() -> dict[str, Need]:
     owners = [Part(name) for name in names if registry.find_classifier(name).taps]
     needs = [Need(recipe, owner) for recipe in ADD_ONS for owner in owners]
     return {need.name: need for need in needs}
+
+
+def _packaged_add_ons(dataset: str) -> list[Need]:
+    """Those that the package has, and those of the default classifier."""
+    shipped = manifest(dataset)
+    default = Part(DEFAULT_CLASSIFIER)
+    needs = _add_ons()
+    return [need for name, need in needs.items() if name in shipped or need.classifier == default]
 
 
 def _add_on(text: str, dataset: str) -> Need | None:
@@ -93,9 +103,14 @@ def _of_classifier(part: Part, dataset: str) -> Iterator[Need]:
 
 def _of_defense(text: str, dataset: str) -> Iterator[Need]:
     spec = parse_defense(text)
-    first = spec.parts[0].name
-    if first not in registry.names("defense"):
-        raise unknown("defense or weights", first, [*registry.names("defense"), *RECIPES])
+    defenses = registry.names("defense")
+    for name in (part.name for part in spec.parts if part.name not in defenses):
+        if name in RECIPES:
+            raise BenchError(
+                f"'{text}': '{name}' is the name of weights, which take neither settings nor a "
+                f"classifier; train them: bench train {name}"
+            )
+        raise unknown("defense or weights", name, [*defenses, *RECIPES])
     classifier = _classifier(spec.classifier, dataset)[1]
     for part in spec.parts:
         plugin = registry.find_defense(part.name)

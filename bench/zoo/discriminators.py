@@ -15,31 +15,38 @@ from bench.errors import BenchError
 from bench.nets.aid import CodeDiscriminator, Discriminator
 from bench.nets.normalised import Normalised
 from bench.zoo.layouts import read_state
-from bench.zoo.networks import rebuild
-from bench.zoo.weights import Weights, fit_into
+from bench.zoo.networks import fit_into, rebuild_as
+from bench.zoo.weights import Weights
 
 # Which two of the four taps the authors' command lines leave on.
 USED = {"svhn": (0, 3), "tinyimagenet": (1, 2)}
 USED_ELSEWHERE = (0, 2)
 OWN = ("encoder_", "block_seq.", "fc.")
+KINDS: Mapping[str, tuple[type[Discriminator | CodeDiscriminator], str]] = {
+    "paper": (Discriminator, "the paper's discriminator"),
+    "code": (CodeDiscriminator, "the published code's discriminator (variant=code)"),
+}
 # The longest of the four copies, by the index of its parts.
 COPY, PARTS = "net4.", ("conv1", "block1", "block2", "block3")
 
 
 def discriminator(
-    weights: Weights, classifier: nn.Module, taps: Sequence[str], dataset: str
+    weights: Weights, classifier: nn.Module, taps: Sequence[str], dataset: str, variant: str
 ) -> Discriminator | CodeDiscriminator:
     """The discriminator in `weights` for a classifier that offers the maps `taps`, frozen.
 
-    Raises BenchError when the file holds something else, or needs maps that are not offered, or is
-    a published one that carries the layers of another classifier.
+    `variant` of AID-Purifier: `paper` or `code`. Raises BenchError when the file holds something
+    else, also the discriminator of the other variant, or needs maps that are not offered, or is a
+    published one that carries the layers of another classifier.
     """
+    kind, what = KINDS[variant]
+    made: Discriminator | CodeDiscriminator
     if "network" in weights.metadata:
-        made = rebuild(weights)
-    else:
+        made = rebuild_as(weights, what, kind)
+    elif kind is CodeDiscriminator:
         made = _published(weights, classifier, taps, dataset)
-    if not isinstance(made, Discriminator | CodeDiscriminator):
-        raise BenchError(f"weights {weights.path} are of {type(made).__name__}, no discriminator")
+    else:
+        raise BenchError(f"weights {weights.path} do not say what they hold; here {what} is needed")
     if missing := sorted(set(made.taps) - set(taps)):
         raise BenchError(
             f"weights {weights.path} read the map '{missing[0]}' of a classifier; this one offers "

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError, unknown
 from bench.nets import make
-from bench.nets.normalised import Normalised
-from bench.zoo.networks import rebuild
-from bench.zoo.weights import SUFFIX, Weights, fit_into, load_state
+from bench.zoo.networks import fit_into, normalised, rebuild
+from bench.zoo.weights import PICKLED, SUFFIX, Weights, load_state, what_it_is
 
 State = Mapping[str, Tensor]
 
@@ -68,7 +67,7 @@ def classifier(weights: Weights, dataset: str, normalisation: str = "") -> nn.Mo
     fit_into(network, state, str(weights.path))
     layer = NORMALISATIONS[normalisation or USUAL.get((name, dataset), "none")]
     if layer is not None:
-        network = Normalised(network, *layer)
+        network = normalised(network, *layer, arguments.get("channels"), str(weights.path))
     return network.eval().requires_grad_(False)
 
 
@@ -98,14 +97,29 @@ def _unpickled(weights: Weights) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(weights.path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if (what := _what_is_at(weights)) != PICKLED or "truncated" in str(error):
+            raise _unreadable(weights, what) from None
         raise BenchError(
             f"weights {weights.path} hold more than tensors and were not opened: unpickling them "
             "could run code; save the state dict alone"
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise BenchError(f"cannot read weights {weights.path}: {reason}") from None
+    except (RuntimeError, OSError, EOFError, LookupError, ValueError) as error:
+        raise _unreadable(weights, _what_is_at(weights), error) from None
+
+
+def _what_is_at(weights: Weights) -> str:
+    with weights.path.open("rb") as file:
+        return what_it_is(file.read(512))
+
+
+def _unreadable(weights: Weights, what: str, error: Exception | None = None) -> BenchError:
+    """What the file is, as far as its beginning tells; else what torch says of it."""
+    reason = " ".join(str(error or "it ends too early").split())[:100]
+    return BenchError(
+        f"cannot read weights {weights.path}: "
+        + (f"they are {what}, no checkpoint" if what != PICKLED else f"damaged ({reason})")
+    )
 
 
 def _stripped(key: str) -> str:
@@ -122,9 +136,11 @@ def recognise(state: State, where: str) -> tuple[str, dict[str, Any]]:
     for name, (keys, arguments) in LAYOUTS.items():
         if all(key in state for key in keys):
             try:
-                return name, arguments(state)
-            except (KeyError, IndexError, StopIteration):
+                sizes = arguments(state)
+            except (LookupError, TypeError, ZeroDivisionError):  # tensors of other dimensions
                 continue
+            if min(size for key, size in sizes.items() if key != "hidden") > 0:
+                return name, sizes
     first = ", ".join(list(state)[:3])
     raise BenchError(
         f"weights {where} are of no layout known here (keys {first} ...); known: "

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.nets import make
 from bench.nets.normalised import Normalised
-from bench.zoo.weights import Weights, load_into
+from bench.zoo.weights import Weights, load_state
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def normalised(
+    network: nn.Module,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels: int | None,
+    where: str,
+) -> nn.Module:
+    """`network` behind its normalisation layer; `where` is the file that it came from.
+
+    Raises BenchError unless there is one mean and one positive std for each of `channels` (None:
+    not known), which broadcasting would otherwise hide.
+    """
+    if len(mean) != len(std) or len(mean) != (channels or len(mean)) or not all(s > 0 for s in std):
+        raise BenchError(
+            f"weights {where} cannot be normalised with mean {[*mean]} and std {[*std]}: one mean "
+            f"and one positive std for each of {channels or 'the'} channels are needed"
+        )
+    return Normalised(network, mean, std)
 
 
 def rebuild(weights: Weights) -> nn.Module:
@@ -31,5 +55,59 @@ def rebuild(weights: Weights) -> nn.Module:
     network = make(name, arguments)
     load_into(network, weights)
     if normalisation:
-        network = Normalised(network, *normalisation)
+        mean, std = normalisation
+        network = normalised(network, mean, std, arguments.get("channels"), str(weights.path))
     return network.eval().requires_grad_(False)
+
+
+def rebuild_as(weights: Weights, what: str, *classes: type[N]) -> N:
+    """As `rebuild`, and of one of `classes`, which a message calls `what` ("a score network")."""
+    made = rebuild(weights)
+    if not isinstance(made, classes):
+        inside = made.network if isinstance(made, Normalised) else made
+        raise BenchError(
+            f"weights {weights.path} hold a {type(inside).__name__}; here {what} is needed"
+        )
+    return made
+
+
+def load_into(module: nn.Module, weights: Weights) -> None:
+    """Copy a checkpoint into `module`; every key and shape must fit.
+
+    Raises BenchError that names the first key that is missing, superfluous or of another shape.
+    """
+    fit_into(module, load_state(weights), str(weights.path))
+
+
+def fit_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Copy tensors into `module` as `load_into` does; `where` is what they are called.
+
+    Plain numbers only: an imaginary part or a scale would be lost in silence.
+    """
+    wanted = module.state_dict()
+    for key in [*wanted, *state]:
+        if key not in state:
+            problem = f"'{key}' is missing"
+        elif key not in wanted:
+            problem = f"'{key}' is not part of the network"
+        elif state[key].shape != wanted[key].shape:
+            problem = (
+                f"'{key}' is {[*state[key].shape]} where the network has {[*wanted[key].shape]}"
+            )
+        elif odd := _odd(state[key], wanted[key]):
+            problem = f"'{key}' is {odd}"
+        else:
+            continue
+        raise BenchError(f"weights {where} do not fit {type(module).__name__}: {problem}")
+    module.load_state_dict(state)
+
+
+def _odd(given: Tensor, wanted: Tensor) -> str:
+    """What keeps a tensor from being copied number by number, or nothing."""
+    if given.is_meta:
+        return "without content (a tensor of the device 'meta')"
+    if given.layout != wanted.layout:
+        return f"of the layout {given.layout}, not {wanted.layout}"
+    if wanted.is_floating_point() and not given.is_floating_point():
+        return f"of the type {given.dtype}, not {wanted.dtype}"
+    return ""

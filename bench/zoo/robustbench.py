@@ -62,7 +62,7 @@ def _enum(kind: str, value: str) -> Any:
 
 
 def check(model: str, dataset: str) -> None:
-    """Raise BenchError unless RobustBench has an linf model of that name on the data set."""
+    """Raise BenchError unless RobustBench has a file of an linf model of that name there."""
     if dataset not in DATASETS:
         raise BenchError(
             f"robustbench/{model}: RobustBench has models for {', '.join(DATASETS)}, "
@@ -70,6 +70,11 @@ def check(model: str, dataset: str) -> None:
         )
     if model not in (known := models(dataset)):
         raise unknown(f"RobustBench model on {dataset} (linf)", model, known)
+    if not known[model].get("gdrive_id"):
+        raise BenchError(
+            f"robustbench/{model}: RobustBench has no file of this model (its class downloads "
+            "weights by itself)"
+        )
 
 
 def classifier(model: str, dataset: str, weights: Weights) -> nn.Module:

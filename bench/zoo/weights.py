@@ -18,7 +18,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import BenchError
 
@@ -26,6 +26,7 @@ SUFFIX = ".safetensors"
 MANIFEST = "manifest.json"
 FILE = "file:"
 """What the name of weights begins with that are any file: the rest is its path."""
+PICKLED = "a pickled checkpoint"
 ROBUSTBENCH = "robustbench/"
 """What the name of weights begins with that belong to a model of RobustBench."""
 
@@ -69,7 +70,7 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
             raise BenchError(f"weights file {override} does not exist")
         return _for(dataset, _foreign(name, [override]))
     if name.startswith(FILE):
-        return _for(dataset, _foreign(name, [Path(name.removeprefix(FILE)).expanduser()]))
+        return _for(dataset, _foreign(name, [_expanded(name.removeprefix(FILE))]))
     if name.startswith(ROBUSTBENCH):
         return _foreign(name, _of_robustbench(dataset, name.removeprefix(ROBUSTBENCH)))
     mine = own(dataset) / f"{name}{SUFFIX}"
@@ -103,6 +104,13 @@ def _for(dataset: str, weights: Weights) -> Weights:
             f"weights {weights.path} were trained on data set '{trained_on}', not on '{dataset}'"
         )
     return weights
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~name of nobody
+        raise BenchError(f"cannot read weights {path}: {error}") from None
 
 
 def _foreign(name: str, paths: Sequence[Path]) -> Weights:
@@ -147,21 +155,21 @@ def read(path: Path, name: str | None = None) -> Weights:
         raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise BenchError(
-            f"weights {path} are {_what_it_is(content)}, not a whole safetensors file ({error}); "
+            f"weights {path} are {what_it_is(content)}, not a whole safetensors file ({error}); "
             "download or train them again"
         ) from None
     return Weights(name or path.stem, path, hashlib.sha256(content).hexdigest(), metadata)
 
 
-def _what_it_is(content: bytes) -> str:
+def what_it_is(content: bytes) -> str:
     """A guess at what a file holds instead of weights."""
     start = content[:512].lstrip().lower()
     if not content:
         return "empty"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page"
-    if start.startswith((b"\x80\x02", b"\x80\x04", b"pk\x03\x04")):
-        return "a pickled checkpoint"
+    if start.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"pk\x03\x04")):
+        return PICKLED
     return "truncated or damaged"
 
 
@@ -171,32 +179,6 @@ def load_state(weights: Weights) -> dict[str, Tensor]:
         return safetensors.torch.load_file(str(weights.path))
     except (OSError, safetensors.SafetensorError) as error:
         raise BenchError(f"cannot read weights {weights.path}: {error}") from None
-
-
-def load_into(module: nn.Module, weights: Weights) -> None:
-    """Copy a checkpoint into `module`; every key and shape must fit.
-
-    Raises BenchError that names the first key that is missing, superfluous or of another shape.
-    """
-    fit_into(module, load_state(weights), str(weights.path))
-
-
-def fit_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors into `module` as `load_into` does; `where` is what they are called."""
-    wanted = module.state_dict()
-    for key in [*wanted, *state]:
-        if key not in state:
-            problem = f"'{key}' is missing"
-        elif key not in wanted:
-            problem = f"'{key}' is not part of the network"
-        elif state[key].shape != wanted[key].shape:
-            problem = (
-                f"'{key}' is {[*state[key].shape]} where the network has {[*wanted[key].shape]}"
-            )
-        else:
-            continue
-        raise BenchError(f"weights {where} do not fit {type(module).__name__}: {problem}")
-    module.load_state_dict(state)
 
 
 def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Weights:

@@ -90,7 +90,17 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "cnn", "--dataset", "digits", "--out", "/dev/null/x"], "cannot write to"),
         (["list", "defences"], "did you mean 'defenses'"),
         (["plan", "--defense", "none", "--dataset", "patchs"], "did you mean 'patches'"),
+        (["train", "score@madry", "--dataset", "digits"], "'score' is the name of weights"),
+        (["train", "noisy:steps=5", "--dataset", "digits"], "train them: bench train noisy"),
+        (["train", ",", "--dataset", "digits"], "nothing to train"),
+        (["train", "", "--dataset", "digits"], "nothing to train"),
+        (["table", "--results", "nowhere", "--unpack", "there"], "no records of 'patches'"),
         (["check", "nothing-like-it"], "unknown"),
+        (["check"], "name a plug-in or --all"),
+        (["check", "median", "--all"], "exclude each other"),
+        (["check", "median@madri"], "did you mean 'madry'"),
+        (["check", "square@madry"], "it takes no classifier"),
+        (["check", "aid@cnn"], "'cnn' offers none"),
     ],
 )
 def test_bad_input_is_one_clear_line(

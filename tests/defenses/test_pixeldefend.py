@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.nets import logistic
 from bench.nets.logistic import to_level
 from bench.nets.pixelcnnpp import PixelCNNpp
+from bench.plan import Request, make
 from bench.registry import Context, find_classifier, find_defense
 from bench.spec import parse_part
 from bench.zoo.weights import Weights, save
@@ -225,6 +226,10 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         made(tmp_path, channels=3)
     with pytest.raises(BenchError, match=r"less than one of the 5 grey levels .*0\.25 and more"):
         made(tmp_path, eps=0.2)
+    for eps in ("0", "1/256"):
+        asked = Request([f"pixeldefend:eps={eps}"], ["clean"], "digits")
+        with pytest.raises(BenchError, match=r"less than one grey level.*1/255 and more"):
+            make(asked)
     odd = DatasetInfo("odd", "odd", (1, 10, 8), ("a", "b"), "linf:0.1")
     plugin = find_defense("pixeldefend")
     reason = plugin.misfit({}, find_classifier("natural"), odd)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -145,6 +147,60 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
 
     with pytest.raises(BenchError, match="training diverged: the loss at step 1 of 6 is nan"):
         fit(small, breaks, x, y, Fit(6, batch=32))
+
+
+class Poison(torch.autograd.Function):
+    """The identity, with a gradient of NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *g: Tensor) -> Tensor:
+        return g[0] * float("nan")
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_leaves_the_last_good_checkpoint(
+    clip: float, tmp_path: Path
+) -> None:
+    x, y = data()
+    path, settings, calls = tmp_path / "run.pt", Fit(12, batch=32, clip=clip), 0
+
+    def breaks(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        value = noisy(module, x, y)
+        poisoned: Tensor = Poison.apply(value) if calls == 6 else value
+        return poisoned
+
+    says = "the norm of the gradient at step 6 of 12 is nan; a smaller learning rate"
+    with pytest.raises(BenchError, match=says):
+        fit(small, breaks, x, y, settings, checkpoint=path)
+    kept = torch.load(path, weights_only=True)
+    assert kept["step"] == 4  # a fifth of a short run: every second step
+    parts = kept["parts"]
+    assert all(v.isfinite().all() for v in parts["module"].values())
+    # The same run continues from there and ends as if nothing had happened; another starts anew.
+    undisturbed, _ = fit(small, noisy, x, y, settings)
+    content = path.read_bytes()
+    again, _ = fit(small, noisy, x, y, settings, checkpoint=path)
+    assert equal(undisturbed, again)
+    path.write_bytes(content)
+    slower = replace(settings, lr=1e-3)
+    expected, _ = fit(small, noisy, x, y, slower)
+    found, _ = fit(small, noisy, x, y, slower, checkpoint=path)
+    assert equal(expected, found)
+
+
+def test_weights_that_are_not_finite_are_never_stored(tmp_path: Path) -> None:
+    x, y = data()
+    path = tmp_path / "run.pt"
+    broken = Fit(12, batch=32, optimizer="sgd", lr=float("inf"), schedule="constant")
+    with pytest.raises(BenchError, match=r"training diverged: the largest weight at step 1 of 12"):
+        fit(small, noisy, x, y, broken, checkpoint=path, every=1)
+    assert not path.exists()
 
 
 def test_every_image_is_seen_once_a_pass() -> None:

@@ -52,10 +52,10 @@ def test_a_published_checkpoint_gives_the_authors_logits(
     variant: str, dataset: str, classifier: WideResNet, tmp_path: Path
 ) -> None:
     weights = published(tmp_path / "madry.pt", classifier, variant)
-    made = OnClassifier(classifier, discriminator(weights, classifier, TAPS, dataset))
+    made = OnClassifier(classifier, discriminator(weights, classifier, TAPS, dataset, "code"))
     golden = read("aid", "")
     assert (made(golden["x"]) - golden[f"{variant}/logit"]).abs().max() < 1e-5
-    other = discriminator(weights, classifier, TAPS, "tinyimagenet")
+    other = discriminator(weights, classifier, TAPS, "tinyimagenet", "code")
     assert (OnClassifier(classifier, other)(golden["x"]) - made(golden["x"])).abs().max() > 1e-3
 
 
@@ -63,16 +63,19 @@ def test_on_another_classifier_it_is_refused(classifier: WideResNet, tmp_path: P
     weights = published(tmp_path / "madry.pt", classifier, "cifar")
     classifier.get_parameter("block2.layer.0.conv1.weight").data += 1e-3
     with pytest.raises(BenchError, match="belong to another classifier"):
-        discriminator(weights, classifier, TAPS, "cifar10")
+        discriminator(weights, classifier, TAPS, "cifar10", "code")
     bare = published(tmp_path / "bare.pt", classifier, "cifar", copies=False)
     with pytest.raises(BenchError, match="belong to another classifier"):
-        discriminator(bare, classifier, TAPS, "cifar10")
+        discriminator(bare, classifier, TAPS, "cifar10", "code")
 
 
 def test_something_else_is_refused(classifier: WideResNet, tmp_path: Path) -> None:
     torch.save(classifier.state_dict(), tmp_path / "wrn.pt")
+    found = find("cifar10", "x", tmp_path / "wrn.pt")
     with pytest.raises(BenchError, match="no discriminator of four branches"):
-        discriminator(find("cifar10", "x", tmp_path / "wrn.pt"), classifier, TAPS, "cifar10")
+        discriminator(found, classifier, TAPS, "cifar10", "code")
     weights = published(tmp_path / "madry.pt", classifier, "cifar")
+    with pytest.raises(BenchError, match="here the paper's discriminator is needed"):
+        discriminator(weights, classifier, TAPS, "cifar10", "paper")
     with pytest.raises(BenchError, match="four taps"):
-        discriminator(weights, classifier, TAPS[:2], "cifar10")
+        discriminator(weights, classifier, TAPS[:2], "cifar10", "code")

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import build, contract, plan
+from bench import build, contract, inventory, plan
 from bench.data.base import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
 from bench.nets import make
 from bench.nets.normalised import Normalised
-from bench.registry import Context, declare, names
+from bench.registry import Context, declare, find_classifier, find_defense, names
 from bench.registry import dataset as register
-from bench.spec import parse_defense
+from bench.spec import Part, parse_defense
 from bench.zoo import layouts, robustbench
 from bench.zoo import weights as zoo
 
@@ -116,7 +116,7 @@ def test_a_torch_checkpoint_is_a_classifier(
     made = build.classifier(f"file:{path}", cifar10)
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(made(x), network(x))
-    used = build.weights_used(f"none@file:{path}", None, cifar10)
+    used = inventory.weights_used(f"none@file:{path}", None, cifar10)
     assert used == {f"file:{path}": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert not any(p.requires_grad for p in made.parameters())
 
@@ -144,7 +144,7 @@ def test_files_of_bench_train_say_everything_themselves(tmp_path: Path) -> None:
     assert str(parse_defense(str(spec))) == str(spec)
     made, same = build.classifier(spec.classifier, context), build.classifier("natural", context)
     torch.testing.assert_close(made(x), same(x), atol=0, rtol=0)
-    assert list(build.weights_used(spec, None, context).values()) == [
+    assert list(inventory.weights_used(spec, None, context).values()) == [
         context.weights("natural").sha256
     ]
     with pytest.raises(BenchError, match="say how they are normalised"):
@@ -170,7 +170,7 @@ def test_normalisation_is_the_publishers_unless_it_is_named(
     assert not isinstance(build.classifier(f"file:{path}#none", cifar10), Normalised)
     for where in (f"file:{path}", f"file:{path}#none"):
         key = f"file:{path}"
-        assert list(build.weights_used(f"none@{where}", None, cifar10)) == [key]
+        assert list(inventory.weights_used(f"none@{where}", None, cifar10)) == [key]
 
 
 class Harm:
@@ -197,8 +197,10 @@ def test_code_inside_a_file_never_runs(tmp_path: Path, cifar10: Context) -> None
     ("content", "message"),
     [
         (None, "cannot read weights .*No such file"),
-        (b"<html>not found</html>", "could run code|cannot read"),
-        (b"", "cannot read weights"),
+        (b"<html>not found</html>", "they are a web page, no checkpoint"),
+        (b"", "they are empty, no checkpoint"),
+        (b"\0" * 100, "they are truncated or damaged, no checkpoint"),
+        (b"PK\x03\x04" + b"\0" * 100, r"damaged \("),
         ({}, "hold no state dict"),
         ({"a": 1}, "hold no state dict"),
         ({"a": torch.zeros(1)}, "no layout known here"),
@@ -215,6 +217,73 @@ def test_files_that_are_no_classifier_are_one_line(
     with pytest.raises(BenchError, match=message) as caught:
         build.classifier(f"file:{path}", cifar10)
     assert "\n" not in str(caught.value)
+
+
+VGG = {"features.0.weight": torch.zeros(0, 3, 3, 3), "features.1.running_mean": torch.zeros(0)}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        dict.fromkeys(("block1.layer.0.bn1.weight", "fc.weight"), torch.tensor(1.0)),
+        dict.fromkeys(("init_conv.weight", "logits.weight"), torch.tensor(1.0)),
+        VGG | {"classifier.weight": torch.zeros(10, 0)},
+        dict.fromkeys(("conv2.weight", "fc1.weight", "fc2.weight", "conv1.weight"), torch.ones(0)),
+        {**tiny().state_dict(), "block1.layer.0.conv1.weight": torch.zeros(8, 16, 3, 3)},
+    ],
+)
+def test_tensors_of_other_dimensions_are_no_layout(
+    tmp_path: Path, cifar10: Context, state: dict[str, Tensor]
+) -> None:
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(BenchError, match="no layout known here") as caught:
+        build.classifier("file:odd.pt", cifar10)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda v: v.to(torch.complex64), r"of the type torch\.complex64, not torch\.float32"),
+        (lambda v: v.to(torch.int8), r"of the type torch\.int8"),
+        (lambda v: v.to_sparse(), r"of the layout torch\.sparse_coo"),
+        (lambda v: v.to("meta"), "without content"),
+        (lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), r"of the type torch\.qint8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_plain_numbers_are_refused(
+    tmp_path: Path, cifar10: Context, change: Any, says: str
+) -> None:
+    state = tiny().state_dict()
+    torch.save(state | {"fc.weight": change(state["fc.weight"])}, tmp_path / "odd.pt")
+    with pytest.raises(BenchError, match=rf"'fc\.weight' is {says}") as caught:
+        build.classifier("file:odd.pt", cifar10)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_mean_and_std_per_channel(tmp_path: Path, cifar10: Context) -> None:
+    path = published(tmp_path / "net.pt", tiny())
+    with pytest.raises(BenchError, match=r"mean \[0\.1307\] and std .* each of 3 channels"):
+        build.classifier(f"file:{path}#mnist", cifar10)
+    shipped = zoo.read(zoo.packaged("digits") / "natural.safetensors")
+    for mean, std in (([0.1] * 3, [0.2] * 3), ([0.1], [0.0]), ([], []), ([0.1], [])):
+        facts = shipped.metadata | {"normalisation": json.dumps({"mean": mean, "std": std})}
+        zoo.save(tmp_path / "other.safetensors", zoo.load_state(shipped), facts)
+        with pytest.raises(BenchError, match="cannot be normalised with mean"):
+            build.classifier("file:other.safetensors", build.context("digits"))
+
+
+def test_a_discriminator_is_no_classifier() -> None:
+    path = zoo.packaged("digits") / "aid-madry.safetensors"
+    with pytest.raises(BenchError, match="does not take an image") as caught:
+        build.classifier(f"file:{path}", build.context("digits"))
+    assert len(str(caught.value)) < 400
+
+
+def test_the_home_of_nobody(cifar10: Context) -> None:
+    with pytest.raises(BenchError, match="cannot read weights ~nosuchuser/x: "):
+        build.classifier("file:~nosuchuser/x", cifar10)
 
 
 def test_a_damaged_state_dict_names_its_key(tmp_path: Path, cifar10: Context) -> None:
@@ -258,7 +327,7 @@ def test_a_model_of_robustbench_comes_from_its_file(
     made = build.classifier(f"robustbench/{model}", cifar10)
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(made(x), network(x), atol=1e-5, rtol=1e-5)
-    used = build.weights_used(f"none@robustbench/{model}", None, cifar10)
+    used = inventory.weights_used(f"none@robustbench/{model}", None, cifar10)
     assert used == {f"robustbench/{model}": hashlib.sha256(path.read_bytes()).hexdigest()}
     published(path, tiny(widen=2), "module.")
     with pytest.raises(BenchError, match="does not load from") as caught:
@@ -269,19 +338,29 @@ def test_a_model_of_robustbench_comes_from_its_file(
 def test_a_missing_file_says_where_to_put_it(cifar10: Context, model: str) -> None:
     for ask in (
         build.classifier,
-        lambda text, where: build.weights_used(f"none@{text}", None, where),
+        lambda text, where: inventory.weights_used(f"none@{text}", None, where),
     ):
         with pytest.raises(BenchError, match=rf"put its checkpoint there as {model}.pt") as caught:
             ask(f"robustbench/{model}", cifar10)
         assert "home/robustbench/cifar10/Linf" in str(caught.value)
 
 
-def test_names_and_data_sets_are_checked_at_planning(cifar10: Context, model: str) -> None:
+def test_names_and_data_sets_are_checked_at_planning(
+    cifar10: Context, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def ask(defense: str, dataset: str) -> None:
         build.classifier(parse_defense(defense).classifier, build.context(dataset))
 
     with pytest.raises(BenchError, match=r"did you mean 'Carmon2019Unlabeled'"):
         ask("none@robustbench/Carmon2019Unlabelled", "cifar10")
+    entry = {"model": lambda: pytest.fail("built"), "gdrive_id": ""}
+    monkeypatch.setitem(robustbench.models("cifar10"), "Fileless2026", entry)
+    with pytest.raises(BenchError, match="robustbench/Fileless2026: RobustBench has no file"):
+        ask("none@robustbench/Fileless2026", "cifar10")
+    aid = find_defense("aid")
+    settings = dict(aid.resolve(Part("aid"), "cifar10").settings)
+    reason = aid.misfit(settings, find_classifier("robustbench"), INFO)
+    assert reason == "aid reads maps of the classifier, and 'robustbench' offers none"
     with pytest.raises(BenchError, match="not for 'digits'"):
         plan.make(plan.Request([f"adp@robustbench/{model}"], ["clean"], "digits"))
 

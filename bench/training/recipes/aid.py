@@ -1,8 +1,9 @@
 """Discriminators of AID-Purifier (Hwang et al. 2021), each on one frozen classifier.
 
-Appendix A.3: SGD at .01 with momentum .9 and weight decay 2e-4, PGD of the attack's eps on the
-classifier. `patches` follow the paper's rows of CIFAR-10, `digits` those of SVHN, at an eighth of
-the width. One epoch of their data are several of ours.
+SGD at .01 with momentum .9 and weight decay 2e-4 (Appendix A.3); the paper names no settings of the
+PGD on the classifier, which takes the attack's eps as the published code does. `patches` follow the
+paper's rows of CIFAR-10, `digits` those of SVHN, at an eighth of the width. One epoch of their data
+are several of ours.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from bench.training.recipes.recipe import Recipe, Sizes, flip
 
 P_MEAN, P_STD = -1.2, 1.2
 """Of ln(sigma) in training, in [-1,1] units (Karras et al. 2022, Table 1)."""
-# Root mean square of the training images in [-1,1], which the wrapper does not centre.
+# About the root mean square of the training images in [-1,1] (.33 and .75), which the wrapper does
+# not centre.
 SIGMA_DATA = {"patches": 0.36, "digits": 0.75}
 STEPS = {"patches": 6000, "digits": 4000}
 SHAPES = ("widths", "blocks", "stem_stride")

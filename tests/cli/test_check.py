@@ -1,0 +1,68 @@
+"""`bench check`: one plug-in, one on a classifier, all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from torch import Tensor
+
+from bench import registry
+from bench.cli.check import check_command
+from bench.defense import Purifier, Traits
+from bench.registry import declare
+
+
+@pytest.fixture(autouse=True)
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few plug-ins, and no weights of the user."""
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    registry.load()
+    kept = {"none", "aid", "median", "clean", "madry", "natural", "cnn"}
+    for kind in ("defense", "attack", "classifier"):
+        found = {k: v for k, v in declare.PLUGINS[kind].items() if k in kept}
+        monkeypatch.setitem(declare.PLUGINS, kind, found)
+
+
+def check(*arguments: str) -> tuple[Result, int]:
+    result = CliRunner().invoke(check_command, arguments, standalone_mode=False)
+    assert result.exception is None, result
+    return result, int(result.return_value)
+
+
+def test_all_is_a_line_for_each() -> None:
+    result, code = check("--all")
+    lines = result.output.splitlines()
+    assert code == 0
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        f"ok    {name}" for name in ("aid", "median", "none", "clean", "cnn", "madry", "natural")
+    ]
+    assert lines[-1] == "7 of 7 plug-ins passed"
+
+
+class Bright(Purifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def test_all_lists_what_fails_and_goes_on() -> None:
+    @registry.defense("broken-toy", traits=lambda settings: Traits())
+    def toy(context: registry.Context) -> Purifier:
+        """Leaves [0,1]."""
+        return Bright()
+
+    result, code = check("--all")
+    lines = result.output.splitlines()
+    assert code == 2
+    at = next(i for i, line in enumerate(lines) if line.startswith("FAIL  broken-toy"))
+    assert lines[at + 1] == "      images: values outside of [0,1]"
+    assert lines[-1] == "7 of 8 plug-ins passed; failed: broken-toy"
+
+
+@pytest.mark.parametrize("spec", ["aid@madry", "aid:variant=code@madry", "median+aid@madry"])
+def test_an_add_on_is_checked_on_the_classifier_that_is_named(spec: str) -> None:
+    # Of this variant only the weights for `madry` are there: on `natural` it could not be built.
+    result, code = check(spec)
+    assert code == 0, result.output
+    assert "10 of 'discriminator' and 10 backward" in result.output
