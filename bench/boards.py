@@ -18,6 +18,8 @@ from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
 
 CLEAN = "none"
 CORRUPTION = "corruption"
+AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
+"""Presets in the order in which their boards are worth reading."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ class Board:
 
 
 def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
-    """Every board of a data set, the one of most measured images first.
+    """Every board of a data set: larger presets first, then the one of most measured images.
 
     Raises:
         BenchError: a damaged or foreign file, named.
@@ -135,7 +137,12 @@ def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
     for plan in plans:
         groups.setdefault((plan.subset, plan.threat, plan.preset, plan.images), []).append(plan)
     made = [_board(group, found) for _, group in sorted(groups.items())]
-    return sorted(made, key=lambda board: -board.measured * board.images)
+    return sorted(made, key=_worth)
+
+
+def _worth(board: Board) -> tuple[bool, int, int]:
+    """What is worth reading first comes first; a board without a number comes last."""
+    return not board.measured, AMOUNT.get(board.preset, 0), -board.measured * board.images
 
 
 def worst(board: Board, row: Row) -> Worst | None:

@@ -20,7 +20,7 @@ from bench.attack import Attack
 from bench.data.base import Dataset, DatasetInfo
 from bench.defense import Defense, Purifier, Traits
 from bench.errors import BenchError
-from bench.nets.normalised import HasFeatures, Normalised
+from bench.nets.normalised import Normalised, has_features
 from bench.registry import (
     OWNER,
     Base,
@@ -161,7 +161,7 @@ def _of(base: Base, find: Callable[[str], zoo.Weights]) -> Callable[[str], zoo.W
 def _taps(network: nn.Module, context: Context) -> tuple[str, ...]:
     """Of a network that no entry describes: its first map and the last one of every group."""
     inside = network.network if isinstance(network, Normalised) else network
-    if not isinstance(network, HasFeatures) or not isinstance(inside, HasFeatures):
+    if not has_features(network) or not has_features(inside):
         return ()
     maps = network.features(torch.zeros(1, *context.shape, device=context.device))
     return tuple({name.partition(".")[0]: name for name in maps}.values())

@@ -17,7 +17,7 @@ from bench.cli.train import train_command
 from bench.contract import check
 from bench.errors import BenchError
 from bench.nets.aid import Discriminator
-from bench.nets.normalised import HasFeatures
+from bench.nets.normalised import has_features
 from bench.nets.wideresnet import WideResNet
 from bench.registry import owned
 from bench.results import Store
@@ -239,7 +239,7 @@ def test_every_wideresnet_offers_its_maps(classifier: str) -> None:
     assert f"aid-{classifier}" not in [need.name for need in needed(["all"], "digits")]
     context = build.behind(classifier, build.context("digits"), WideResNet(10, 1, 10, 1))
     network = context.behind.module()
-    assert isinstance(network, HasFeatures)
+    assert has_features(network)
     maps = network.features(torch.zeros(1, 1, 16, 16))
     assert set(context.behind.taps()) <= set(maps)
 

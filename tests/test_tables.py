@@ -153,15 +153,15 @@ def test_mixed_weights_inside_a_cell_blank_it(tmp_path: Path) -> None:
     assert "weights" in board.blank(row, "bpda")
 
 
-def test_boards_of_other_presets_and_sizes_stand_apart_the_fullest_first(tmp_path: Path) -> None:
+def test_boards_of_other_presets_and_sizes_stand_apart_in_order(tmp_path: Path) -> None:
     store = fill(tmp_path)
     item = planned(cell("adp@natural", "bpda", 0))
     store.write_plan(plan([item], images=32))
     store.write_plan(plan([item], images=64, preset="standard"))
     found = boards(store, "patches")
     assert [(b.preset, b.images, len(b.rows)) for b in found] == [
-        ("quick", 64, 4),
         ("standard", 64, 1),
+        ("quick", 64, 4),
         ("quick", 32, 1),
     ]
     assert [b.preset for b in boards(store, "patches", "standard")] == ["standard"]

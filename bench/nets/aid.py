@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bench.nets.normalised import HasFeatures
+from bench.nets.normalised import has_features
 
 
 class Discriminator(nn.Module):
@@ -122,7 +122,7 @@ def _initialise(module: nn.Module, last: nn.Linear) -> None:
 
 def pooled(classifier: nn.Module, x: Tensor, taps: Sequence[str]) -> list[Tensor]:
     """The classifier's maps of those names, [B,C_i] after global average pooling."""
-    assert isinstance(classifier, HasFeatures)
+    assert has_features(classifier)
     maps = classifier.features(x)
     return [maps[name].mean((2, 3)) for name in taps]
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 
-@runtime_checkable
 class HasFeatures(Protocol):
     """A network that hands out its intermediate maps by name."""
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """[B,C,H,W] -> maps [B,C_i,H_i,W_i]."""
         ...
+
+
+def has_features(network: object) -> TypeGuard[HasFeatures]:
+    """Whether it is one. A submodule of that name counts, which isinstance would not see."""
+    return callable(getattr(network, "features", None))
 
 
 class Normalised(nn.Module):
@@ -39,5 +43,5 @@ class Normalised(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """The network's named intermediate maps for images in [0,1], where it has any."""
-        assert isinstance(self.network, HasFeatures)
+        assert has_features(self.network)
         return self.network.features((x - self.mean) / self.std)
