@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.chain import Step
 from bench.defense import Network, Purifier, Traits
 from bench.diffusion import run
-from bench.nets.edm import Denoiser
+from bench.nets.edm import EDMPrecond, VPPrecond
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
@@ -30,7 +30,7 @@ SETTINGS = {"patches": {"sigma": 0.15}, "digits": {"sigma": 0.2}}
 def load(context: Context, network: Class = "compact") -> Network:
     """The denoiser (x + sigma n, sigma) -> x in [-1,1], under the name `denoiser`."""
     found = context.weights(WEIGHTS[network])
-    return context.network(rebuild_as(found, "an EDM denoiser", Denoiser), "denoiser")
+    return context.network(rebuild_as(found, "an EDM denoiser", EDMPrecond, VPPrecond), "denoiser")
 
 
 def weights(settings: Settings) -> tuple[str, ...]:

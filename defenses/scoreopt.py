@@ -25,6 +25,7 @@ input at a level of the same range.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal
@@ -67,7 +68,7 @@ N_SETTINGS: Mapping[str, Settings] = {
 }
 
 
-class ScoreOpt(Purifier):
+class ScoreOpt(Purifier, ABC):
     """What both algorithms share: random draws, the surrogate, first steps that can be held."""
 
     def __init__(
@@ -83,9 +84,9 @@ class ScoreOpt(Purifier):
         """One purification, [B,C,H,W] in [0,1] to the same."""
         return run(self.walk(x), x)
 
+    @abstractmethod
     def walk(self, x: Tensor) -> Iterator[Step]:
         """The steps for images like `x`, with fresh draws."""
-        raise NotImplementedError
 
     def surrogate(self, x: Tensor) -> Tensor:
         """One-shot denoising D(x + t noise) at a level of the range."""

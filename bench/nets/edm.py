@@ -5,6 +5,7 @@ Images are in [-1,1]; sigma is in the same units. D = c_skip x + c_out F(c_in x,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Scales(NamedTuple):
     noise: Tensor
 
 
-class Denoiser(nn.Module):
+class Denoiser(nn.Module, ABC):
     """A U-Net F(x, noise labels [B]) inside the scales of a subclass."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -32,9 +33,9 @@ class Denoiser(nn.Module):
         super().__init__()
         self.model = model
 
+    @abstractmethod
     def scales(self, sigma: Tensor) -> Scales:
         """The coefficients at noise levels `sigma` [B,1,1,1]."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, sigma: Tensor, *labels: Tensor) -> Tensor:
         """The denoised images, like `x` [B,C,H,W]; `sigma` has one value, or one per image.

@@ -161,7 +161,7 @@ def _step(state: _State, loss: Loss, x: Tensor, y: Tensor, settings: Fit) -> Non
     state.module.train()
     value = loss(state.module, x.contiguous(memory_format=torch.channels_last), y)
     state.optimizer.zero_grad()
-    value.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+    torch.autograd.backward(value)
     parameters = [p for p in state.module.parameters() if p.grad is not None]
     if settings.clip:
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip)

@@ -18,17 +18,7 @@ def accuracy(eps: float, steps: int = 40) -> Merit:
     """Percent correct on clean images and under 40 linf-PGD steps of eps/4 (`clean`, `pgd`)."""
 
     def measure(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-        with seeded("merit"):
-            start = eps * (2 * torch.rand_like(x) - 1)
-            attacked = ascend(
-                network,
-                x,
-                start,
-                lambda logits: F.cross_entropy(logits, y, reduction="sum"),
-                eps=eps,
-                steps=steps,
-                size=eps / 4,
-            )
+        attacked = _attacked(network, x, y, eps, steps)
         with torch.no_grad():
             clean = (network(x).argmax(1) == y).float().mean().item()
             robust = (network(attacked).argmax(1) == y).float().mean().item()
@@ -46,22 +36,27 @@ def detection(
     """
 
     def measure(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-        with seeded("merit"):
-            start = eps * (2 * torch.rand_like(x) - 1)
-            attacked = ascend(
-                classifier,
-                x,
-                start,
-                lambda logits: F.cross_entropy(logits, y, reduction="sum"),
-                eps=eps,
-                steps=steps,
-                size=eps / 4,
-            )
+        attacked = _attacked(classifier, x, y, eps, steps)
         with torch.no_grad():
             area = auroc(clean(module, x), clean(module, attacked))
         return {f"auroc pgd{steps}@{eps:.4g}": round(100 * area, 1)}
 
     return measure
+
+
+def _attacked(classifier: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int) -> Tensor:
+    """linf-PGD examples from one fixed random start, in steps of eps/4."""
+    with seeded("merit"):
+        start = eps * (2 * torch.rand_like(x) - 1)
+        return ascend(
+            classifier,
+            x,
+            start,
+            lambda logits: F.cross_entropy(logits, y, reduction="sum"),
+            eps=eps,
+            steps=steps,
+            size=eps / 4,
+        )
 
 
 def auroc(high: Tensor, low: Tensor) -> float:

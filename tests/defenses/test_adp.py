@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,24 +16,15 @@ from bench.registry import find_defense
 from bench.spec import parse_part
 from defenses.adp import ADP
 from defenses.adp_walk import Rule, grid, purify, walk
+from tests.reference import facts_of, tensors_of
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CODE = Rule(negative="min", inverse_grid=True)
-
-
-def golden(name: str) -> dict[str, Tensor]:
-    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 @pytest.fixture(scope="module")
 def score() -> NCSNv2:
-    path = GOLDEN / "ncsnv2_tiny.safetensors"
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-    network = NCSNv2(**config)
-    tensors = golden("ncsnv2_tiny")
-    network.load_state_dict({k[3:]: v for k, v in tensors.items() if k.startswith("sd/")})
+    network = NCSNv2(**json.loads(facts_of("ncsnv2_tiny")["config"]))
+    network.load_state_dict(tensors_of("ncsnv2_tiny", "sd/"))
     return network.eval().requires_grad_(False)
 
 
@@ -56,7 +45,7 @@ def check_alpha(held: list[Tensor], expected: Tensor) -> None:
 
 
 def test_code_variant_reproduces_run_a(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     defense = ADP(Network(score, "score"), CODE, 0.25)
     start = defense.start(data["x"], data["runA/noise"])
     first, second, last = data["runA/images_0_1_last"]
@@ -72,7 +61,7 @@ def test_code_variant_reproduces_run_a(score: NCSNv2) -> None:
 
 
 def test_code_variant_couples_stopped_images_to_their_batch(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     held: list[Tensor] = []
     chosen, start = rule(CODE, tau=0.008), grid(data["runB/x"])
     end = purify(score, start, chosen, held)
@@ -87,7 +76,7 @@ def test_code_variant_couples_stopped_images_to_their_batch(score: NCSNv2) -> No
 
 
 def test_code_variant_without_stopping(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     held: list[Tensor] = []
     end = purify(score, grid(data["runB/x"]), rule(CODE, tau=0.0), held)
     check_alpha(held, data["runC/alpha"])
@@ -95,13 +84,13 @@ def test_code_variant_without_stopping(score: NCSNv2) -> None:
 
 
 def test_code_variant_returns_the_start_when_all_stop_at_once(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     end = purify(score, grid(data["runB/x"]), rule(CODE, tau=0.2))
     torch.testing.assert_close(end, data["runD/returned"], rtol=0, atol=1e-6)
 
 
 def test_detection_lowers_the_noise(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     held: list[Tensor] = []
     defense = ADP(Network(score, "score"), CODE, 0.25, detect=35.0, low=0.2)
     norm = defense.score_norm(data["runE/x"]).flatten()
@@ -137,8 +126,8 @@ def ce(logits: Tensor, y: Tensor) -> Tensor:
 def test_exact_gradient_reproduces_the_published_one(
     score: NCSNv2, name: str, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
-    data = golden("adp_exact_gradient")
-    logits = classifier(golden("adp_attacks"))
+    data = tensors_of("adp_exact_gradient")
+    logits = classifier(tensors_of("adp_attacks"))
     gradients = []
     for draw, noise in enumerate(data["noise"]):
         x = data["x"].clone().requires_grad_()
@@ -278,7 +267,7 @@ def test_a_zero_score_leaves_images_alone() -> None:
 
 
 def test_paper_variant_is_per_image_and_leaves_stopped_images_alone(score: NCSNv2) -> None:
-    data = golden("adp_steps")
+    data = tensors_of("adp_steps")
     held: list[Tensor] = []
     x, chosen = data["runB/x"], Rule(tau=0.008)
     together = purify(score, x, chosen, held)

@@ -16,7 +16,7 @@ from bench.defense import Network
 from bench.errors import BenchError
 from bench.nets import make
 from bench.registry import find_defense
-from bench.spec import parse_part
+from bench.spec import Value, parse_part
 from bench.zoo import weights as zoo
 from defenses.adp import ADP
 from defenses.adp_walk import Rotation, Rule, purify
@@ -28,7 +28,7 @@ def small(seed: int) -> nn.Module:
     return nn.Sequential(*layers).double().requires_grad_(False)
 
 
-def resolved(text: str, dataset: str = "") -> dict[str, object]:
+def resolved(text: str, dataset: str = "") -> dict[str, Value]:
     return dict(find_defense("adp").resolve(parse_part(text), dataset).settings)
 
 
@@ -184,9 +184,9 @@ def test_declared_weights_and_calls(
     gradient: dict[str, tuple[int, int]],
 ) -> None:
     plugin, settings = find_defense("adp"), resolved(text)
-    assert plugin.weights(settings) == weights  # type: ignore[arg-type]
-    assert plugin.calls(settings) == calls  # type: ignore[arg-type]
-    assert plugin.gradient(settings) == gradient  # type: ignore[arg-type]
+    assert plugin.weights(settings) == weights
+    assert plugin.calls(settings) == calls
+    assert plugin.gradient(settings) == gradient
 
 
 def test_langevin_is_random_only_with_noise_and_has_none_to_detect() -> None:

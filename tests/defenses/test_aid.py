@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,33 +17,27 @@ from bench.training import avmixup
 from bench.training.fit import Fit, _start
 from bench.training.losses import ascend
 from defenses.aid import AID, purify
+from tests.reference import facts_of, tensors_of
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 VARIANTS = ("cifar", "svhn")
 Tensors = dict[str, Tensor]
 
 
-def read(name: str) -> tuple[Tensors, dict[str, str]]:
-    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, file.metadata()
-
-
 @pytest.fixture(scope="module")
 def classifier() -> WideResNet:
-    tensors, facts = read("wrn_tiny_robustbench")
-    network = WideResNet(**json.loads(facts["config"]))
-    network.load_state_dict({k[3:]: v for k, v in tensors.items() if k.startswith("sd/")})
+    name = "wrn_tiny_robustbench"
+    network = WideResNet(**json.loads(facts_of(name)["config"]))
+    network.load_state_dict(tensors_of(name, "sd/"))
     return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def golden() -> Tensors:
-    return read("aid")[0]
+    return tensors_of("aid")
 
 
 def settings(variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(read("aid")[1]["variants"])[variant]
+    found: dict[str, Any] = json.loads(facts_of("aid")["variants"])[variant]
     return found
 
 
@@ -187,7 +179,7 @@ def test_one_step_of_the_published_training(
     made.load_state_dict(discriminator(variant, classifier, golden).state_dict())
     loss = avmixup.verdict(made, pooled(classifier, mixed, made.taps), u)
     assert abs(loss.item() - kept["loss"].item()) < 1e-4
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)
     state.optimizer.step()
     after = made.state_dict()
     changed = {k.removeprefix("after/"): v for k, v in kept.items() if k.startswith("after/")}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,8 +19,8 @@ from bench.spec import Value, parse_part
 from defenses.diffpure import DiffPure
 from defenses.gdmp import GDMP, guided
 from defenses.gradual import Gradual, numbers, schedule
+from tests.reference import tensors_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "leekim.safetensors"
 TIMES = {level(t): t for t in range(1000)}
 
 
@@ -31,8 +29,7 @@ TIMES = {level(t): t for t in range(1000)}
 
 @pytest.fixture(scope="module")
 def leekim() -> dict[str, Tensor]:
-    with safe_open(GOLDEN, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    return tensors_of("leekim")
 
 
 @pytest.mark.parametrize(

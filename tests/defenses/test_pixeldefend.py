@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.data.base import DatasetInfo
@@ -24,8 +23,7 @@ from bench.spec import parse_part
 from bench.zoo.weights import Weights, save
 from defenses.pixeldefend import PixelDefend, greedy, pixel_bits
 from tests.nets.test_golden import golden
-
-GOLDEN = Path(__file__).parents[1] / "golden"
+from tests.reference import tensors_of
 
 
 def context(channels: int = 1, folder: Path | None = None, side: int = 8) -> Context:
@@ -58,7 +56,7 @@ def built(
 
 @pytest.fixture(scope="module")
 def authors() -> dict[str, Tensor]:
-    return load_file(str(GOLDEN / "pixeldefend.safetensors"))
+    return tensors_of("pixeldefend")
 
 
 def chw(images: Tensor) -> Tensor:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from bench.defense import Network, Purifier
@@ -21,31 +19,21 @@ from defenses.denoise import Denoise, shot
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO
 from defenses.scoreopt_walk import ADAM_EPS, Draw, Loss, Rule, State, walk_n, walk_o
 from tests.nets.test_edm import FIXED
-
-FOLDER = Path(__file__).parents[1] / "golden"
-
+from tests.reference import Classifier, facts_of, tensors_of
 
 # --- the authors' code (golden) ----------------------------------------------------------------
 
 
-def read(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, file.metadata()
-
-
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    return read("scoreopt")[0]
+    return tensors_of("scoreopt")
 
 
 @pytest.fixture(scope="module")
 def denoiser() -> Network:
-    tensors, metadata = read("edm_tiny")
-    config = json.loads(metadata["config"])
+    config = json.loads(facts_of("edm_tiny")["config"])
     network = make("edm-ddpmpp", {k: v for k, v in config.items() if k not in FIXED})
-    state = {k.removeprefix("sd/"): v for k, v in tensors.items() if k.startswith("sd/")}
-    network.load_state_dict(state)
+    network.load_state_dict(tensors_of("edm_tiny", "sd/"))
     return Network(network, "denoiser")
 
 
@@ -118,28 +106,11 @@ def test_one_shot_is_the_authors(golden: dict[str, Tensor], denoiser: Network) -
     torch.testing.assert_close(found, golden["one_shot/purified"], rtol=0, atol=1e-5)
 
 
-class Conv(nn.Module):
-    """The classifier of the golden attack, on raw images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.c1 = nn.Conv2d(3, 8, 3, 2, 1)
-        self.c2 = nn.Conv2d(8, 16, 3, 2, 1)
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.fc(self.c2(self.c1(x).relu()).relu().mean((2, 3)))
-        return logits
-
-
 def test_the_surrogate_gradient_is_the_authors(
     denoiser: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Theirs is of the loss of mean logits, so it weighs the replicas as the mean softmax does."""
-    data, _ = read("pgd_eot_surrogate")
-    net = Conv()
-    net.load_state_dict({k.removeprefix("clf/"): v for k, v in data.items() if "clf/" in k})
-    net.requires_grad_(False)
+    data, net = tensors_of("pgd_eot_surrogate"), Classifier("pgd_eot_surrogate")
     x, y = data["x"], data["y"]
     point = x.repeat(3, 1, 1, 1).requires_grad_()
     purifier = ScoreOptN(denoiser, Rule(), 2, 0.25, 0.25)

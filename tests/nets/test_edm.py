@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from bench.defense import Network
 from bench.nets import make
 from bench.nets.edm import Denoiser, EDMPrecond, VPPrecond
 from bench.nets.songunet import SongUNet, positions
+from tests.reference import facts_of, tensors_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "edm_tiny.safetensors"
 FIXED: tuple[str, ...] = ("label_dim", "model_type", "embedding_type", "channel_mult_noise")
 FIXED += ("encoder_type", "decoder_type", "resample_filter")
 COMPACT = {"channels": 2, "widths": [4, 6], "blocks": [1, 1], "embedding": 8, "sigma_data": 0.3}
@@ -25,11 +23,9 @@ COMPACT = {"channels": 2, "widths": [4, 6], "blocks": [1, 1], "embedding": 8, "s
 @pytest.fixture(scope="module")
 def tiny() -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """Reference tensors, state dict, and our arguments."""
-    with safe_open(GOLDEN, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        config = json.loads(file.metadata()["config"])
-    state = {k.removeprefix("sd/"): v for k, v in tensors.items() if k.startswith("sd/")}
-    return tensors, state, {k: v for k, v in config.items() if k not in FIXED}
+    config = json.loads(facts_of("edm_tiny")["config"])
+    arguments = {k: v for k, v in config.items() if k not in FIXED}
+    return tensors_of("edm_tiny"), tensors_of("edm_tiny", "sd/"), arguments
 
 
 Tiny = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.nets import make
 from bench.nets.ncsnv2 import NCSNv2
 from bench.nets.wideresnet import WideResNet
 from bench.nets.wideresnet_meliketoy import WideResNet as MeliketoyWideResNet
-
-GOLDEN = Path(__file__).parents[1] / "golden"
+from tests.reference import facts_of, tensors_of
 
 
 def golden(file: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """Reference tensors, state dict and configuration of a golden file."""
-    path = GOLDEN / f"{file}.safetensors"
-    with safetensors.safe_open(str(path), framework="pt") as opened:
-        config = json.loads(opened.metadata()["config"])
-    tensors = load_file(str(path))
-    state = {k.removeprefix("sd/"): v for k, v in tensors.items() if k.startswith("sd/")}
-    return {k: v for k, v in tensors.items() if not k.startswith("sd/")}, state, config
+    reference = {k: v for k, v in tensors_of(file).items() if not k.startswith("sd/")}
+    return reference, tensors_of(file, "sd/"), json.loads(facts_of(file)["config"])
 
 
 def loaded(name: str, state: dict[str, Tensor], config: dict[str, Any]) -> nn.Module:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.training import avmixup
 from bench.training.losses import ascend
 from bench.training.merit import auroc
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "avmixup.safetensors"
+from tests.reference import tensors_of
 
 
 class Replay(nn.Module):
@@ -29,7 +25,7 @@ class Replay(nn.Module):
 
 
 def test_the_authors_mixing() -> None:
-    golden = load_file(GOLDEN)
+    golden = tensors_of("avmixup")
     gamma, right, other = golden["gamma_l1_l2"].tolist()
     x = golden["x"].double() / 255
     attacked = ascend(
@@ -49,7 +45,7 @@ def test_the_authors_mixing() -> None:
 
 
 def test_the_authors_label_smoothing() -> None:
-    golden = load_file(GOLDEN)
+    golden = tensors_of("avmixup")
     for right, wanted in zip((1, 0.9, 0.5, 0.1), golden["label_smoothing_1_09_05_01"], strict=True):
         assert (avmixup.smooth(golden["y"], right) - wanted).abs().max() < 1e-6
 

@@ -7,37 +7,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from torch import Tensor
 
 from bench.errors import BenchError
 from bench.nets.aid import OnClassifier
 from bench.nets.wideresnet import WideResNet
 from bench.zoo.discriminators import discriminator
 from bench.zoo.weights import Weights, find
+from tests.reference import facts_of, tensors_of
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 TAPS = ("conv1", "block1.0", "block2.0", "block3.0")
 PARTS = ("conv1", "block1", "block2", "block3")
 
 
-def read(name: str, prefix: str) -> dict[str, Tensor]:
-    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
-        return {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
-
-
 @pytest.fixture
 def classifier() -> WideResNet:
-    with safe_open(GOLDEN / "wrn_tiny_robustbench.safetensors", "pt") as file:
-        network = WideResNet(**json.loads(file.metadata()["config"]))
-    network.load_state_dict(read("wrn_tiny_robustbench", "sd/"))
+    network = WideResNet(**json.loads(facts_of("wrn_tiny_robustbench")["config"]))
+    network.load_state_dict(tensors_of("wrn_tiny_robustbench", "sd/"))
     return network.eval().requires_grad_(False)
 
 
 def published(path: Path, classifier: WideResNet, variant: str, copies: bool = True) -> Weights:
     """A checkpoint as the authors save it: own tensors and copies of the classifier's."""
-    state = read("aid", f"{variant}/disc/")
+    state = tensors_of("aid", f"{variant}/disc/")
     for key, value in classifier.state_dict().items():
         part, _, rest = key.partition(".")
         if copies and part in PARTS:
@@ -53,7 +44,7 @@ def test_a_published_checkpoint_gives_the_authors_logits(
 ) -> None:
     weights = published(tmp_path / "madry.pt", classifier, variant)
     made = OnClassifier(classifier, discriminator(weights, classifier, TAPS, dataset, "code"))
-    golden = read("aid", "")
+    golden = tensors_of("aid")
     assert (made(golden["x"]) - golden[f"{variant}/logit"]).abs().max() < 1e-5
     other = discriminator(weights, classifier, TAPS, "tinyimagenet", "code")
     assert (OnClassifier(classifier, other)(golden["x"]) - made(golden["x"])).abs().max() > 1e-3
