@@ -25,6 +25,7 @@ def train(
     seed: int = 0,
     into: Path | None = None,
     device: torch.device | str = "cpu",
+    amp: bool = False,
     progress: Progress | None = None,
     plan: Recipe | None = None,
 ) -> Weights:
@@ -55,6 +56,7 @@ def train(
         plan.fit,
         seed=seed + plan.seed_offset,
         augment=plan.augment,
+        amp=amp,
         checkpoint=_checkpoint(info.name, name, seed, base),
         progress=progress,
     )
@@ -70,6 +72,8 @@ def train(
         "command": f"bench train {need.spec} --dataset {info.name} --seed {seed}",
         "merit": json.dumps(merit),
     } | _lengths(plan.fit)
+    if amp:
+        facts["command"] += " --amp"
     if base is not None:
         facts |= {"classifier": str(base.part), "classifier_sha256": base.sha256()}
     if plan.normalised:

@@ -132,6 +132,33 @@ def test_it_finds_a_closed_form_optimum() -> None:
     assert log[-1] < log[0]
 
 
+def test_mixed_precision_calls_in_bfloat16_and_keeps_weights_in_float32(tmp_path: Path) -> None:
+    x, y = data()
+    settings, path, seen = Fit(60, batch=32, lr=0.02), tmp_path / "run.pt", set()
+
+    def watch(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        seen.add(module(x).dtype)
+        return noisy(module, x, y)
+
+    mixed, log = fit(small, watch, x, y, settings, amp=True)
+    plain, exact = fit(small, noisy, x, y, settings)
+    assert seen == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in mixed.parameters())
+    assert not equal(mixed, plain)
+    assert abs(log[-1] - exact[-1]) < 0.1
+    # A checkpoint of one precision is not continued in the other.
+
+    def stops(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if path.exists():
+            raise Killed
+        return noisy(module, x, y)
+
+    with pytest.raises(Killed):
+        fit(small, stops, x, y, settings, amp=True, checkpoint=path, every=2)
+    again, _ = fit(small, noisy, x, y, settings, checkpoint=path)
+    assert equal(plain, again)
+
+
 def test_progress_is_reported_every_fifty_steps_and_at_the_end() -> None:
     x, y = data()
     seen: list[tuple[int, int]] = []

@@ -66,6 +66,11 @@ def test_an_easy_task_is_learned_and_equal_seeds_give_equal_files(tmp_path: Path
     assert json.loads(first.metadata["merit"])["clean"] == 100
 
 
+def test_mixed_precision_is_part_of_the_recorded_command() -> None:
+    facts = training.train("natural", toy(), plan=brief("natural"), amp=True).metadata
+    assert facts["command"] == "bench train natural --dataset digits --seed 0 --amp"
+
+
 def test_twin_is_natural_from_another_seed() -> None:
     one, two = recipe("natural", TOY), recipe("twin", TOY)
     assert (one.network, one.arguments, one.fit) == (two.network, two.arguments, two.fit)
