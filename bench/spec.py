@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from bench.errors import BenchError, nearest
@@ -31,11 +31,23 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Later:
+    """Marks a setting that came after records were published: `Annotated[str, Later()]`.
+
+    At its keyword default it is not written, so that older records keep their names.
+    """
+
+
+@dataclass(frozen=True)
 class Part:
-    """One name with the settings that were typed (text) or resolved (values)."""
+    """One name with the settings that were typed (text) or resolved (values).
+
+    unwritten: keys that its text leaves out; resolving that text gives the same values.
+    """
 
     name: str
     settings: tuple[tuple[str, Value], ...] = ()
+    unwritten: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         if self.name == "file":
@@ -44,7 +56,8 @@ class Part:
         name = self.name
         if name == ROBUSTBENCH and "model" in settings:
             name += f"/{settings.pop('model')}"
-        pairs = ",".join(f"{key}={show(value)}" for key, value in settings.items())
+        written = {key: value for key, value in settings.items() if key not in self.unwritten}
+        pairs = ",".join(f"{key}={show(value)}" for key, value in written.items())
         return f"{name}:{pairs}" if pairs else name
 
 

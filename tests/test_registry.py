@@ -8,7 +8,7 @@ import pytest
 from bench import registry
 from bench.errors import BenchError
 from bench.registry import Plugin
-from bench.spec import Range, parse_part
+from bench.spec import Later, Range, parse_part
 
 
 def purifier(
@@ -47,6 +47,32 @@ def test_settings_resolve_default_data_set_preset_typed(
 def test_resolving_twice_changes_nothing() -> None:
     once = PLUGIN.resolve(parse_part("toy"), "digits", "quick")
     assert PLUGIN.resolve(parse_part(str(once)), "patches", "paper") == once
+
+
+def attack(*, steps: int = 10, source: Annotated[str, Later()] = "made") -> None:
+    """Attacks."""
+
+
+@pytest.mark.parametrize(
+    ("typed", "dataset", "resolved"),
+    [
+        ("toy", "patches", "toy:steps=10"),
+        ("toy:source=made", "patches", "toy:steps=10"),
+        ("toy:source=files", "patches", "toy:steps=10,source=files"),
+        ("toy", "cifar10", "toy:steps=10,source=files"),
+        ("toy:source=made", "cifar10", "toy:steps=10,source=made"),
+    ],
+)
+@pytest.mark.parametrize("preset", ["", "quick"])
+def test_a_setting_that_came_later_leaves_older_names_as_they_were(
+    typed: str, dataset: str, resolved: str, preset: str
+) -> None:
+    plugin = Plugin("attack", "toy", attack, tables={"cifar10": {"source": "files"}})
+    found = plugin.resolve(parse_part(typed), dataset, preset)
+    assert str(found) == resolved
+    again = plugin.resolve(parse_part(resolved), dataset)
+    assert dict(again.settings) == dict(found.settings)
+    assert set(dict(found.settings)) == {"steps", "source"}
 
 
 def test_the_first_line_of_the_docstring_is_the_summary() -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bench.errors import BenchError
-from bench.spec import Part, Settings, Value, resolve
+from bench.spec import Later, Part, Settings, Value, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -144,10 +144,22 @@ class Plugin:
             BenchError: an unknown key, a value of the wrong type or range, or what does not fit
                 the data set.
         """
-        tables = (self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}"))
+        tables = [self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
         settings = resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
         self.fits(settings, dataset)
-        return Part(self.name, tuple(settings.items()))
+        return Part(self.name, tuple(settings.items()), self._unwritten(settings, dataset))
+
+    def _unwritten(self, settings: Settings, dataset: str) -> tuple[str, ...]:
+        """Settings that came later, at a default that no preset changes on this data set."""
+        applying = (dataset, *PRESETS, *(f"{preset}@{dataset}" for preset in PRESETS))
+        changed = {key for name in applying for key in self.tables.get(name, {})}
+        return tuple(
+            key
+            for key, hint in self.hints.items()
+            if Later() in getattr(hint, "__metadata__", ())
+            and key not in changed
+            and settings[key] == self.defaults[key]
+        )
 
 
 @dataclass(frozen=True)
