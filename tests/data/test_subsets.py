@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from bench.data.digits import digits
-from bench.data.make_subsets import SOURCES, digest, make_subset, stratified_order
+from bench.data.make_subsets import SOURCES, digest, make_subset
 from bench.data.patches import patches
-from bench.data.subsets import load_subset, subset_names
+from bench.data.subsets import load_subset, stratified_order, subset_names
 from bench.errors import BenchError
 from bench.results import SHARD
 

@@ -1,6 +1,6 @@
 """Common corruptions with the constants of CIFAR-10-C (Hendrycks and Dietterich, 2019).
 
-`KINDS` are the fifteen of the paper, `EXTRA` three of the four held-out ones. What differs from
+`KINDS` are the fifteen of the paper, `EXTRA` the four held-out ones. What differs from
 the published files is listed in docs/data.md.
 """
 
