@@ -159,7 +159,7 @@ class _Part:
         """Fetch the rest from one address, in a few attempts, and verify it."""
         if urlsplit(url).scheme not in ("http", "https"):
             raise _Final("not an http address")
-        reason = ""
+        reason, ours = "", not self.file.seek(0, os.SEEK_END)
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(wait * 2 ** (attempt - 1))
@@ -176,6 +176,9 @@ class _Part:
             if not (reason := _differs(self.file, self.remote)):
                 return
             self.file.truncate(0)
+            if ours:
+                break  # nothing of it came from an earlier attempt of others: it is another file
+            ours = True
         raise _Final(reason)
 
     def _attempt(self, url: str) -> None:

@@ -43,7 +43,5 @@ def _load(split: str) -> Rows:
         raise damaged(path, f"cannot be read ({error})", "svhn") from None
     # Whatever a damaged file makes of the reader, it is a damaged file.
     except Exception as error:
-        raise damaged(
-            path, f"is not a .mat file of SVHN ({type(error).__name__})", "svhn"
-        ) from None
+        raise damaged(path, f"is no .mat file of SVHN ({type(error).__name__})", "svhn") from None
     return rows_of_bytes(SVHN, split, pixels, label % 10, path)  # the files call zero 10
