@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from bench.data.corruptions.stored import missing, stored
 from bench.defense import Defense
 from bench.errors import BenchError, unknown
 from bench.registry import attack
-from bench.spec import Settings
+from bench.spec import Later, Settings
 from bench.threat import ThreatModel
 
 GENERATED = "generated"
@@ -144,7 +145,7 @@ def _variants(settings: Settings) -> int:
     absent=_absent,
 )
 def corruption(
-    *, kinds: str = "all", severities: str = "all", source: str = GENERATED
+    *, kinds: str = "all", severities: str = "all", source: Annotated[str, Later()] = GENERATED
 ) -> Corruption:
     """Common corruptions at five severities; a threat of their own, outside any ball."""
     return Corruption(parse_kinds(kinds), parse_severities(severities), parse_source(source))
