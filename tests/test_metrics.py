@@ -149,6 +149,14 @@ def test_a_short_shard_is_a_gap() -> None:
     assert assemble(cell(), 64, made) == Gap("incomplete: 50 of 64 images")
 
 
+def test_the_last_shard_of_a_whole_subset_may_be_short() -> None:
+    made = records(cell(), verdicts([1.0] * 50))
+    found = assemble(cell(), 50, made)
+    assert not isinstance(found, Gap)
+    assert found.images == 50
+    assert assemble(cell(), 40, made) == Gap("incomplete: 50 of 40 images")
+
+
 def test_two_sets_of_weights_are_a_gap() -> None:
     made = records(cell(), verdicts([1.0] * 64))
     made[1] = replace(made[1], weights={"natural": "b" * 64})
