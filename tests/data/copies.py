@@ -16,7 +16,6 @@ from scipy.io import savemat
 from bench.data.corruptions import EXTRA, KINDS
 
 Bytes = NDArray[np.uint8]
-SPATTER = "spatter"
 
 
 def pixels(number: int, shape: tuple[int, ...], seed: int = 0) -> Bytes:
@@ -151,7 +150,7 @@ def corrupted(root: Path, folder: str, label: list[int]) -> dict[str, Bytes]:
     number = len(label)
     place = np.concatenate([50 * s + np.arange(number) for s in range(5)]).astype(np.uint8)
     content = np.broadcast_to(place[:, None, None, None], (5 * number, 32, 32, 3))
-    files = {kind: np.ascontiguousarray(content) for kind in {*KINDS, *EXTRA, SPATTER}}
+    files = {kind: np.ascontiguousarray(content) for kind in (*KINDS, *EXTRA)}
     for kind, data in files.items():
         np.save(root / folder / f"{kind}.npy", data)
     np.save(root / folder / "labels.npy", np.tile(np.array(label), 5))

@@ -37,13 +37,14 @@ KINDS = (
     "pixelate",
     "jpeg_compression",
 )
-EXTRA = ("speckle_noise", "gaussian_blur", "saturate")
+EXTRA = ("speckle_noise", "gaussian_blur", "saturate", "spatter")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 _FAMILY = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
     "weather": ("snow", "frost", "fog", "brightness"),
+    "spatter": ("spatter",),
     "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
 }
 _SIDE = 32
