@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,31 +14,62 @@ from attacks.transfer import fingerprint
 from bench import rng
 from bench.attack import Attacked
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
+from bench.data.corruptions.stored import missing, stored
 from bench.defense import Defense
 from bench.errors import BenchError, unknown
 from bench.registry import attack
-from bench.spec import Settings
+from bench.spec import Later, Settings
 from bench.threat import ThreatModel
+
+GENERATED = "generated"
+PUBLISHED = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
+"""Data set -> the folder of its published corrupted images, under the data root."""
 
 
 @dataclass(frozen=True)
 class Corruption:
     """Every kind at every severity, one variant `kind/severity` each.
 
-    Randomness comes from the images alone, so that every defense sees the same ones.
+    source: `generated` by our functions, with randomness from the images alone, so that every
+    defense sees the same ones; or the folder of files that hold them, by index in the test set.
     """
 
     kinds: tuple[str, ...] = KINDS
     severities: tuple[int, ...] = SEVERITIES
+    source: str = GENERATED
+    index: tuple[int, ...] | None = None
+
+    def at(self, split: str, index: Sequence[int]) -> Corruption:
+        """The same on the images `index` of `split`.
+
+        Raises:
+            BenchError: files that hold the images of the test split only.
+        """
+        if split != "test" and self.source != GENERATED:
+            raise BenchError(f"corruption: {self.source} holds test images, not {split} images")
+        return replace(self, index=tuple(index))
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Corrupted images [V,B,C,H,W] in [0,1], on the grid k/255."""
         chosen = [(kind, severity) for kind in self.kinds for severity in self.severities]
-        images, seed = [], fingerprint(x)
-        for kind, severity in chosen:
-            with rng.seeded("corruption", kind, severity, seed):
-                images.append(corrupt(x, kind, severity))
+        make = self._generate if self.source == GENERATED else self._read
+        images = [make(x, y, kind, severity) for kind, severity in chosen]
         return Attacked(torch.stack(images), tuple(f"{kind}/{level}" for kind, level in chosen))
+
+    def _generate(self, x: Tensor, y: Tensor, kind: str, severity: int) -> Tensor:
+        with rng.seeded("corruption", kind, severity, fingerprint(x)):
+            return corrupt(x, kind, severity)
+
+    def _read(self, x: Tensor, y: Tensor, kind: str, severity: int) -> Tensor:
+        if self.index is None:
+            raise BenchError(f"corruption: which images of {self.source} these are is not known")
+        found = stored(self.source, kind, severity, self.index, y)
+        if found.shape != x.shape:
+            raise BenchError(
+                f"corruption: {self.source} holds images {tuple(found.shape[1:])}, not "
+                f"{tuple(x.shape[1:])}"
+            )
+        return found.to(x)
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -65,6 +99,29 @@ def parse_severities(text: str) -> tuple[int, ...]:
     return tuple(allowed[word] for word in _distinct("severities", text, words))
 
 
+def parse_source(text: str) -> str:
+    """`generated` or the name of a folder under the data root.
+
+    Raises:
+        BenchError: a path, which would lead elsewhere.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise BenchError(
+            f"corruption: source={text} is neither '{GENERATED}' nor the name of a folder in the "
+            "data root (CIFAR-10-C)"
+        )
+    return text
+
+
+def _absent(settings: Settings, dataset: str) -> str | None:
+    source = parse_source(str(settings["source"]))
+    if source == GENERATED or not (reason := missing(source, parse_kinds(str(settings["kinds"])))):
+        return None
+    how = next((name for name, folder in PUBLISHED.items() if folder == source), "")
+    fetch = f"fetch it: bench fetch {how}-c, or " if how else "put it there, or "
+    return f"{reason}; {fetch}take corruption:source={GENERATED}"
+
+
 def _distinct(key: str, text: str, words: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(words)) < len(words):
         raise BenchError(f"corruption: {key}={text} names one twice")
@@ -80,9 +137,15 @@ def _variants(settings: Settings) -> int:
     "corruption",
     source="Hendrycks & Dietterich 2019, CIFAR-10-C",
     norms=("corruption",),
-    settings={"quick": {"kinds": "gaussian_noise+fog+pixelate", "severities": "1+3+5"}},
+    settings={
+        "quick": {"kinds": "gaussian_noise+fog+pixelate", "severities": "1+3+5"},
+        **{dataset: {"source": folder} for dataset, folder in PUBLISHED.items()},
+    },
     variants=_variants,
+    absent=_absent,
 )
-def corruption(*, kinds: str = "all", severities: str = "all") -> Corruption:
+def corruption(
+    *, kinds: str = "all", severities: str = "all", source: Annotated[str, Later()] = GENERATED
+) -> Corruption:
     """Common corruptions at five severities; a threat of their own, outside any ball."""
-    return Corruption(parse_kinds(kinds), parse_severities(severities))
+    return Corruption(parse_kinds(kinds), parse_severities(severities), parse_source(source))

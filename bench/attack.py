@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -43,4 +44,13 @@ class Attack(Protocol):
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Attack images x [B,C,H,W] in [0,1] with labels y [B] within `threat`."""
+        ...
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """An attack whose points lie in files, by image: it is told which images it will be given."""
+
+    def at(self, split: str, index: Sequence[int]) -> Attack:
+        """The attack on the images `index` of `split`, in that order."""
         ...

@@ -245,7 +245,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
             asked=asked,
             settings=resolved,
             control=any(item.control for item in items),
-            entries=_entries(items, head.shards, found, newest),
+            entries=_entries(items, head.images, found, newest),
         )
         for asked, (resolved, items) in zip(labels, defenses.items(), strict=True)
     ]
@@ -271,19 +271,19 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
 
 def _entries(
     planned: list[Planned],
-    shards: int,
+    images: int,
     found: Mapping[str, list[Record]],
     newest: Mapping[str, int],
 ) -> dict[str, Entry]:
     columns: dict[str, list[Planned]] = {}
     for item in planned:
         columns.setdefault(item.attack, []).append(item)
-    return {name: _entry(items, shards, found, newest) for name, items in columns.items()}
+    return {name: _entry(items, images, found, newest) for name, items in columns.items()}
 
 
 def _entry(
     planned: list[Planned],
-    shards: int,
+    images: int,
     found: Mapping[str, list[Record]],
     newest: Mapping[str, int],
 ) -> Entry:
@@ -299,7 +299,7 @@ def _entry(
     if len({cell.seed for cell in current}) < len(current):
         gaps.append(f"{len(current)} different settings under one name; run them by their settings")
     for cell in sorted(current, key=lambda cell: cell.seed):
-        result = assemble(cell, shards, found.get(cell.digest, ()))
+        result = assemble(cell, images, found.get(cell.digest, ()))
         if isinstance(result, Gap):
             several = len(current) > 1
             gaps.append(f"seed {cell.seed}: {result.reason}" if several else result.reason)

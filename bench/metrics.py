@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.archive import MACHINE
-from bench.results import SHARD, Cell, Record
+from bench.results import Cell, Record, shards_of
 from bench.stats import Floats, Ints
 
 Bools = NDArray[np.bool_]
@@ -67,11 +67,12 @@ class Cost:
     seconds: float | None
 
 
-def assemble(cell: Cell, shards: int, records: Iterable[Record]) -> Measured | Gap:
-    """The first `shards` shards of a cell as one measurement, or why there is none.
+def assemble(cell: Cell, images: int, records: Iterable[Record]) -> Measured | Gap:
+    """The shards of the first `images` images of a cell as one measurement, or why there is none.
 
     Never a number from fewer images than asked, nor from two sets of weights.
     """
+    shards = shards_of(images)
     by_shard: dict[int, Record] = {}
     weights: set[tuple[tuple[str, str], ...]] = set()
     for record in records:
@@ -83,10 +84,10 @@ def assemble(cell: Cell, shards: int, records: Iterable[Record]) -> Measured | G
     if len(weights) > 1:
         return Gap(f"records of {len(weights)} sets of weights; run it again")
     found = tuple(by_shard[shard] for shard in range(shards))
-    images = sum(len(record.index) for record in found)
-    if images != shards * SHARD:
-        return Gap(f"incomplete: {images} of {shards * SHARD} images")
-    if len({image for record in found for image in record.index}) < images:
+    there = [image for record in found for image in record.index]
+    if len(there) != images:
+        return Gap(f"incomplete: {len(there)} of {images} images")
+    if len(set(there)) < images:
         return Gap("an image occurs in two shards; run it again")
     if len({(record.draws, record.variants, bool(record.protocol)) for record in found}) > 1:
         return Gap("shards differ in draws or variants; run it again")

@@ -13,7 +13,7 @@ from bench.data.subsets import load_subset
 from bench.defense import Traits
 from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
-from bench.results import SHARD, Cell, Plan, Planned, Skip
+from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
 from bench.threat import MARKERS, ThreatModel
 
@@ -68,8 +68,10 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
 
-def make(request: Request) -> tuple[Plan, Draft]:
+def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     """Expand groups, add the static bases and the controls, resolve, and check every pair.
+
+    here: also check that what an attack reads from the data root is there (`bench run` does).
 
     Raises:
         BenchError: an unknown name, key or value; a pair that was named and cannot be.
@@ -86,9 +88,10 @@ def make(request: Request) -> tuple[Plan, Draft]:
     subset = request.subset or info.subset
     images = _images(request.images, len(load_subset(info.name, subset).index), draft.notes)
     columns = list(_columns(request, info))
+    absent = {c.label: c.plugin.absent(dict(c.part.settings), info.name) for c in columns if here}
     for row in _rows(request, info):
         for column in columns:
-            reason = _skip(row, column, threat)
+            reason = _skip(row, column, threat) or (absent[column.label] if here else None)
             if reason and row.named and column.named:
                 raise BenchError(f"{column.label} against {row.label}: {reason}")
             if reason:
@@ -140,9 +143,10 @@ def draws(info: DatasetInfo, random: bool, threat: str) -> int:
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
-    rounded = -(-(asked or available) // SHARD) * SHARD
-    if rounded > available:
+    """Whole shards, or the whole subset: its last shard holds what is left."""
+    if asked > available:
         raise BenchError(f"the subset holds {available} images, {asked} were asked for")
+    rounded = min(shards_of(asked or available) * SHARD, available)
     if asked and rounded != asked:
         notes.append(f"{asked} images rounded up to {rounded}: whole shards of {SHARD}")
     return rounded

@@ -131,7 +131,8 @@ class Skip:
 class Plan:
     """What one `bench run` asked for: a board is a plan whose cells are measured.
 
-    images: per cell, a multiple of 32. command: the line that asks for it again.
+    images: per cell; only a whole subset may end in a shard of fewer than 32. command: the line
+    that asks for it again.
     """
 
     dataset: str
@@ -147,7 +148,7 @@ class Plan:
     @property
     def shards(self) -> int:
         """Shards per cell."""
-        return self.images // SHARD
+        return shards_of(self.images)
 
     def to_json(self) -> str:
         """Readable JSON."""
@@ -160,13 +161,18 @@ class Plan:
             data = json.loads(text)
             cells = tuple(Planned(**{**c, "cell": Cell(**c["cell"])}) for c in data["cells"])
             skips = tuple(Skip(**s) for s in data["skips"])
-            if data["format"] != FORMAT or data["images"] % SHARD or not data["images"] > 0:
+            if data["format"] != FORMAT or not int(data["images"]) > 0:
                 raise ValueError("images")
             for planned in cells:
                 planned.cell.plugins()
             return cls(**{**data, "cells": cells, "skips": skips})
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
+
+
+def shards_of(images: int) -> int:
+    """Shards that hold so many images; only the last one may hold fewer than the others."""
+    return -(-images // SHARD)
 
 
 class Store:

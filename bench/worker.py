@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -15,10 +16,12 @@ from typing import Any
 import torch
 
 from bench import build, inventory, plan, registry
-from bench.data.subsets import load_subset
+from bench.attack import Indexed
+from bench.data.subsets import Subset, in_order, load_subset
 from bench.defense import Network
 from bench.errors import BenchError
 from bench.evaluate import Outcome, evaluate
+from bench.home import DATA, data_root
 from bench.registry import Context
 from bench.results import SHARD, Planned, Record
 from bench.spec import Part, parse_defense, parse_part
@@ -31,7 +34,8 @@ SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "sc
 class Setup:
     """What a worker needs before its first shard. It changes no verdict, only where and how fast.
 
-    chunk: images per network call, a multiple of 32. threads: of torch, per worker.
+    chunk: images per network call, a multiple of 32. threads: of torch, per worker. data_root:
+    the folder of fetched data, where it is not the default one.
     """
 
     device: str = "cpu"
@@ -39,9 +43,12 @@ class Setup:
     threads: int = 1
     plugins: tuple[str, ...] = ()
     weights: tuple[tuple[str, str], ...] = ()
+    data_root: str = ""
 
     def start(self) -> None:
         """Prepare this process."""
+        if self.data_root:
+            os.environ[DATA] = self.data_root
         torch.set_num_threads(self.threads)
         Network.chunk = self.chunk
         registry.load(self.plugins)
@@ -81,12 +88,13 @@ def _measure(task: Task) -> Record:
     context = _pinned(build.context(cell.dataset, setup.device, dict(setup.weights)))
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
-    subset = load_subset(cell.dataset, cell.subset)
+    subset = subset_here(cell.dataset, cell.subset)
     rows = slice(task.shard * SHARD, (task.shard + 1) * SHARD)
     index = subset.index[rows]
-    images = build.dataset(cell.dataset).images(subset.split)
-    x = images.x[list(index)].to(setup.device)
-    y = images.y[list(index)].to(setup.device)
+    if isinstance(attack, Indexed):
+        attack = attack.at(subset.split, index)
+    images = build.dataset(cell.dataset).take(subset.split, index)
+    x, y = images.x.to(setup.device), images.y.to(setup.device)
     draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
     outcome = evaluate(
         defense,
@@ -123,6 +131,20 @@ def _measure(task: Task) -> Record:
             "machine": platform.machine(),
         },
     )
+
+
+def subset_here(dataset: str, name: str) -> Subset:
+    """The subset in its order, which for fetched data follows from the labels that lie here.
+
+    Raises:
+        BenchError: the data is not here, or not whole.
+    """
+    return _subset(dataset, name, str(data_root()))
+
+
+@cache
+def _subset(dataset: str, name: str, root: str) -> Subset:
+    return in_order(load_subset(dataset, name), build.dataset(dataset))
 
 
 @cache

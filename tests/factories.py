@@ -85,7 +85,7 @@ def records(
 def measured(bits: NDArray[np.bool_], item: Cell | None = None, **more: Any) -> Measured:
     """Verdicts [V,M,N] as a complete measurement."""
     made = records(item or cell(), bits, **more)
-    found = assemble(made[0].cell, len(made), made)
+    found = assemble(made[0].cell, bits.shape[2], made)
     assert isinstance(found, Measured)
     return found
 

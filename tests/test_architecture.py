@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
-    ("errors", "stats"),
-    ("spec", "rng"),
+    ("errors", "stats", "home"),
+    ("spec", "rng", "download", "unpack"),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive"),
     ("data", "nets", "diffusion", "metrics"),

@@ -34,7 +34,7 @@ def stack(*rows: str) -> NDArray[np.bool_]:
 
 def test_an_image_counts_once() -> None:
     first, second = records(cell(), verdicts([0.5] * 64))
-    found = assemble(cell(), 2, [first, replace(second, index=first.index)])
+    found = assemble(cell(), 64, [first, replace(second, index=first.index)])
     assert found == Gap("an image occurs in two shards; run it again")
 
 
@@ -140,19 +140,27 @@ def test_seconds_of_two_machines_are_not_mixed() -> None:
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_a_missing_shard_is_a_gap_and_never_a_number(missing: int) -> None:
     made = records(cell(), verdicts([1.0] * 96))
-    found = assemble(cell(), 3, made[:missing] + made[missing + 1 :])
+    found = assemble(cell(), 96, made[:missing] + made[missing + 1 :])
     assert found == Gap("incomplete: 2 of 3 shards")
 
 
 def test_a_short_shard_is_a_gap() -> None:
     made = records(cell(), verdicts([1.0] * 50))
-    assert assemble(cell(), 2, made) == Gap("incomplete: 50 of 64 images")
+    assert assemble(cell(), 64, made) == Gap("incomplete: 50 of 64 images")
+
+
+def test_the_last_shard_of_a_whole_subset_may_be_short() -> None:
+    made = records(cell(), verdicts([1.0] * 50))
+    found = assemble(cell(), 50, made)
+    assert not isinstance(found, Gap)
+    assert found.images == 50
+    assert assemble(cell(), 40, made) == Gap("incomplete: 50 of 40 images")
 
 
 def test_two_sets_of_weights_are_a_gap() -> None:
     made = records(cell(), verdicts([1.0] * 64))
     made[1] = replace(made[1], weights={"natural": "b" * 64})
-    found = assemble(cell(), 2, made)
+    found = assemble(cell(), 64, made)
     assert isinstance(found, Gap)
     assert "weights" in found.reason
 
@@ -160,6 +168,6 @@ def test_two_sets_of_weights_are_a_gap() -> None:
 def test_only_the_shards_that_were_asked_for_count() -> None:
     bits = verdicts([1.0] * 32 + [0.0] * 32)
     found = measured(bits)
-    part = assemble(cell(), 1, found.records)
+    part = assemble(cell(), 32, found.records)
     assert not isinstance(part, Gap)
     assert accuracy(part).tolist() == [1.0] * 32

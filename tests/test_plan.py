@@ -128,6 +128,17 @@ def test_images_round_up_to_whole_shards_and_say_so() -> None:
     assert not draft.notes
 
 
+def test_a_whole_subset_may_end_in_a_short_shard() -> None:
+    """Only the whole: the last shard of `first-1000` holds 8 images, whoever asks for it."""
+    asked = replace(SMALL, dataset="cifar10", subset="first-1000", attacks=["clean"])
+    for images, planned, shards in ((0, 1000, 32), (1000, 1000, 32), (999, 1000, 32), (33, 64, 2)):
+        plan, draft = make(replace(asked, images=images))
+        assert (plan.images, plan.shards) == (planned, shards)
+        assert bool(draft.notes) == (images not in (0, 1000))
+    with pytest.raises(BenchError, match="holds 1000 images, 1001"):
+        make(replace(asked, images=1001))
+
+
 def test_the_command_of_a_plan_plans_the_same_cells() -> None:
     asked = replace(SMALL, attacks=["bpda", "clean"], controls=["wiener"], seeds=2)
     assert command(asked) == (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from bench.cli.data_root import data_root
+
 
 @click.command("check")
 @click.argument("name", metavar="NAME", required=False, default="")
 @click.option("--all", "everything", is_flag=True, help="Every plug-in, one line each.")
+@data_root
 @click.option("--dataset", default="digits", show_default=True, metavar="NAME")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
 def check_command(name: str, *, everything: bool, dataset: str, plugins: tuple[str, ...]) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from bench.cli.data_root import data_root
+
 PACKAGES = (
     "purifybench",
     "torch",
@@ -25,19 +27,21 @@ PACKAGES = (
 
 
 @click.command("doctor")
+@data_root
 @click.option("--dataset", default="", metavar="NAME", help="Only this data set.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def doctor_command(dataset: str, as_json: bool) -> int:
     """Print versions, device, plug-ins, data sets and weights; exit 2 when something is wrong."""
     from bench import registry
 
-    names = [registry.find_dataset(dataset).name] if dataset else registry.names("dataset")
+    names = [registry.find_dataset(dataset).name] if dataset else _embedded()
     problems = [f"plug-in {b.where}: {b.reason}" for b in registry.broken()]
     found = {
         **_machine(problems),
         "plugins": {kind: len(registry.names(kind)) for kind in ("defense", "attack")},
         "robustbench": _robustbench(problems),
         "datasets": {name: _data_set(name, problems) for name in names},
+        "fetched": {} if dataset else _fetched(),
         "problems": problems,
     }
     if as_json:
@@ -50,7 +54,7 @@ def doctor_command(dataset: str, as_json: bool) -> int:
 def _machine(problems: list[str]) -> dict[str, Any]:
     import torch
 
-    from bench.zoo.weights import home
+    from bench.home import home
 
     versions = {name: _version(name) for name in PACKAGES}
     problems += [f"{name} is missing; run: make setup" for name, v in versions.items() if not v]
@@ -82,6 +86,21 @@ def _robustbench(problems: list[str]) -> bool:
     return True
 
 
+def _embedded() -> list[str]:
+    from bench import registry
+    from bench.plan import find_info
+
+    return [name for name in registry.names("dataset") if find_info(name).embedded]
+
+
+def _fetched() -> dict[str, bool]:
+    """Whether each data set that is fetched is here."""
+    from bench.data.sources import SOURCES
+    from bench.home import data_root
+
+    return {name: source.present(data_root()) for name, source in SOURCES.items()}
+
+
 def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     """What is there of a data set; what is not is added to `problems`."""
     from bench import build
@@ -94,7 +113,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     info = find_info(name)
     found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}
     try:
-        found["test_images"] = len(build.dataset(name).images("test"))
+        found["test_images"] = len(build.dataset(name).read("test"))
         found["subset"] = load_subset(name, info.subset).name
     except BenchError as error:
         problems.append(f"{name}: {error}")
@@ -127,6 +146,8 @@ def _print(found: dict[str, Any]) -> None:
         for weight, file in data["weights"].items():
             line = f"{weight:<14} {file['sha256'][:12]}  {file['from']:<8} {file['command']}"
             click.echo(f"  {line.rstrip()}")
+    for name, here in found["fetched"].items():
+        click.echo(f"{name}: {'here' if here else f'not here (bench fetch {name})'}")
     for problem in found["problems"]:
         click.echo(f"problem: {problem}", err=True)
     count = len(found["problems"])

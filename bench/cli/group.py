@@ -14,6 +14,7 @@ COMMANDS = {
     "table": "Leaderboards from stored results, as Markdown and CSV.",
     "list": "Defenses, attacks, classifiers or data sets.",
     "train": "Train every network that a defense needs.",
+    "fetch": "Data sets and published weights from the network, or from files you have.",
     "check": "The contract that every plug-in must meet.",
     "doctor": "Versions, device, data and weights found.",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.data_root import data_root
 from bench.cli.options import request, shared
 from bench.errors import BenchError, nearest
 from bench.results import SHARD
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @shared
+@data_root
 @click.option("--workers", default=1, show_default=True, metavar="N", help="Local processes.")
 @click.option("--results", default="results", show_default=True, metavar="DIR")
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, ...")
@@ -44,19 +46,20 @@ def run_command(
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.defense import chunk_size
+    from bench.home import data_root as root
     from bench.results import Store
     from bench.runner import Summary, longest_first, pending, run
-    from bench.worker import Setup, weights_option
+    from bench.worker import Setup, subset_here, weights_option
 
     with chunk_size(chunk):
         pass  # refuses a chunk that is not a multiple of 32 before anything else happens
     if workers < 1:
         raise BenchError("--workers needs at least 1")
     registry.load(plugins)
-    made, draft = plan.make(request(**asked, plugins=plugins, weights=weights))
+    made, draft = plan.make(request(**asked, plugins=plugins, weights=weights), here=True)
     overrides = weights_option(made.dataset, weights)
     build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
-    setup = Setup(device, chunk, 1, plugins, overrides)
+    setup = Setup(device, chunk, 1, plugins, overrides, str(root().resolve()))
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -74,6 +77,8 @@ def run_command(
             )
     draft.notes += own_weights(made.dataset, sorted(read), overrides)
     buildable({task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides))
+    if tasks:
+        subset_here(made.dataset, made.subset)  # missing data is one line, before any work
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
     with interrupt.in_order(), reporter:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
+from bench.cli.data_root import data_root
+
 
 @click.command("train")
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@data_root
 @click.option("--dataset", default="patches", show_default=True, metavar="NAME")
 @click.option("--seed", default=0, show_default=True, help="Of initial weights and batches.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: $BENCH_HOME.")

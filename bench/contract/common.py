@@ -73,7 +73,7 @@ def seeds(torch_seed: int, others: int = 0) -> Iterator[None]:
 
 def images_of(context: registry.Context) -> Tensor:
     """A few validation images of the context's data set, [IMAGES,C,H,W]."""
-    images: Tensor = build.dataset(context.dataset).images("validation").x[:IMAGES]
+    images: Tensor = build.dataset(context.dataset).take("validation", range(IMAGES)).x
     return images.clone().to(context.device)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
+from bench.home import data_root
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "validation", "test")
+AT_ONCE = 32 * 2**30
+"""Bytes: splits larger than this are read by rows only."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,32 @@ class Images:
     def __len__(self) -> int:
         """The number N of images."""
         return len(self.y)
+
+    def take(self, index: Sequence[int]) -> Images:
+        """The images at `index`, in that order."""
+        rows = list(index)
+        return Images(self.x[rows], self.y[rows], self.block[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """As `Images`, but the pixels stay where they are until some of them are asked for.
+
+    pixels(index) gives `x` of those rows.
+    """
+
+    y: Tensor
+    block: Tensor
+    pixels: Callable[[Sequence[int]], Tensor]
+
+    def __len__(self) -> int:
+        """The number N of images."""
+        return len(self.y)
+
+    def take(self, index: Sequence[int]) -> Images:
+        """The images at `index`, in that order."""
+        rows = list(index)
+        return Images(self.pixels(rows), self.y[rows], self.block[rows])
 
 
 @dataclass(frozen=True)
@@ -56,26 +86,67 @@ class DatasetInfo:
     """Images share blocks, so intervals are clustered by block."""
     subset: str = "512"
     """Name of the default subset."""
+    published: int = 0
+    """Images of the whole test set, where it is fetched."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: its facts, and a function from a split's name to its images."""
+    """A data set: its facts, and a function from a split's name to its images.
+
+    What `load` reads from the data root it reads again when that root is another one.
+    """
 
     info: DatasetInfo
-    load: Callable[[str], Images]
+    load: Callable[[str], Images | Rows]
 
-    def images(self, split: str) -> Images:
-        """The images of `train`, `validation` or `test`, read once per process.
+    def read(self, split: str) -> Images | Rows:
+        """`train`, `validation` or `test`, read once per process: labels now, pixels by row.
 
         Raises:
-            BenchError: for any other split.
+            BenchError: for any other split, or where the files are missing or damaged.
         """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        return _images(self.load, split)
+        return _read(self.load, split, str(data_root()))
+
+    def images(self, split: str) -> Images:
+        """All images of a split at once.
+
+        Raises:
+            BenchError: as `read`, or more images than any memory holds.
+        """
+        found = self.read(split)
+        if isinstance(found, Images):
+            return found
+        size = 4 * len(found) * math.prod(self.info.shape)
+        if size > AT_ONCE:
+            raise BenchError(
+                f"the {split} images of data set '{self.info.name}' take {size / 2**30:.0f} GB at "
+                "once; they can only be read by rows"
+            )
+        return _all(found)
+
+    def take(self, split: str, index: Sequence[int]) -> Images:
+        """Some images of a split, without reading the others.
+
+        Raises:
+            BenchError: as `read`, or a copy that has no such image.
+        """
+        found = self.read(split)
+        if index and max(index) >= len(found):
+            raise BenchError(
+                f"data set '{self.info.name}' in {data_root()} has {len(found)} {split} images, "
+                f"image {max(index)} is not among them: the copy is not a whole one"
+            )
+        return found.take(index)
 
 
 @cache
-def _images(load: Callable[[str], Images], split: str) -> Images:
+def _read(load: Callable[[str], Images | Rows], split: str, root: str) -> Images | Rows:
     return load(split)
+
+
+@cache
+def _all(rows: Rows) -> Images:
+    return rows.take(range(len(rows)))

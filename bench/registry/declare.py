@@ -105,11 +105,13 @@ def attack(
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
     variants: Callable[[Settings], int] = lambda settings: 1,
     uses_dataset: bool = False,
+    absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None,
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
+    absent: as in `AttackPlugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -127,6 +129,7 @@ def attack(
                 cost,
                 variants,
                 uses_dataset,
+                absent,
             )
         )
         return factory

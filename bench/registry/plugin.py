@@ -217,6 +217,7 @@ class AttackPlugin(Plugin):
     skip(settings, traits): why it makes no sense against such a defense, or nothing.
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
+    absent(settings, data set): what it reads from the data root and is not there, or nothing.
     """
 
     norms: tuple[str, ...] = ("linf", "l2")
@@ -224,6 +225,7 @@ class AttackPlugin(Plugin):
     cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
     variants: Callable[[Settings], int] = lambda settings: 1
     uses_dataset: bool = False
+    absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench import build
-from bench.data.subsets import load_subset
+from bench.data.subsets import in_order, load_subset
 from bench.evaluate import evaluate
 from bench.registry import Context
 from bench.results import SHARD
@@ -96,8 +96,9 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     context = build.context(asked.dataset)
     subset = load_subset(asked.dataset, "validation")
-    index = list(subset.index[: asked.images])
-    images = build.dataset(asked.dataset).images(subset.split)
+    subset = in_order(subset, build.dataset(asked.dataset))
+    index = list(range(min(asked.images, len(subset))))
+    images = build.dataset(asked.dataset).take(subset.split, subset.index[: len(index)])
     threat = ThreatModel.parse(build.dataset(asked.dataset).info.threat)
     print(f"{asked.dataset}: the first {len(index)} images of the subset `validation`, {threat};")
     print(f"purifiers: the first {len(index) // 2}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.data.base import Dataset
+from bench.home import home
 from bench.nets import make
 from bench.nets.normalised import Normalised
 from bench.registry import Base
@@ -15,7 +16,7 @@ from bench.training import needs
 from bench.training.fit import Fit, Progress, fit
 from bench.training.needs import Need
 from bench.training.recipes import Recipe, add_on, recipe
-from bench.zoo.weights import SUFFIX, Weights, home, own, packaged, save, vouch, write_manifest
+from bench.zoo.weights import SUFFIX, Weights, own, packaged, save, vouch, write_manifest
 
 
 def train(

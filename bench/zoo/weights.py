@@ -21,6 +21,7 @@ import safetensors.torch
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.home import home
 
 SUFFIX = ".safetensors"
 MANIFEST = "manifest.json"
@@ -39,12 +40,6 @@ class Weights:
     path: Path
     sha256: str
     metadata: dict[str, str]
-
-
-def home() -> Path:
-    """`$BENCH_HOME`, or `purifybench` in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("BENCH_HOME") or Path(cache) / "purifybench")
 
 
 def packaged(dataset: str) -> Path:

@@ -46,7 +46,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cifar10(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     """A data set under the name of CIFAR-10, with two grey images."""
     names("dataset")
-    monkeypatch.setitem(declare.PLUGINS, "dataset", dict(declare.PLUGINS["dataset"]))
+    others = {n: p for n, p in declare.PLUGINS["dataset"].items() if n != "cifar10"}
+    monkeypatch.setitem(declare.PLUGINS, "dataset", others)
 
     def load(split: str) -> Images:
         grey = torch.full((2, 3, 32, 32), 0.5)

@@ -1,6 +1,6 @@
 """Common corruptions with the constants of CIFAR-10-C (Hendrycks and Dietterich, 2019).
 
-`KINDS` are the fifteen of the paper, `EXTRA` three of the four held-out ones. What differs from
+`KINDS` are the fifteen of the paper, `EXTRA` the four held-out ones. What differs from
 the published files is listed in docs/data.md.
 """
 
@@ -37,13 +37,14 @@ KINDS = (
     "pixelate",
     "jpeg_compression",
 )
-EXTRA = ("speckle_noise", "gaussian_blur", "saturate")
+EXTRA = ("speckle_noise", "gaussian_blur", "saturate", "spatter")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 _FAMILY = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
     "weather": ("snow", "frost", "fog", "brightness"),
+    "spatter": ("spatter",),
     "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
 }
 _SIDE = 32

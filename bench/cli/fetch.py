@@ -1,0 +1,188 @@
+"""`bench fetch`: data sets and published weights; the only command that touches the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.data_root import data_root
+
+if TYPE_CHECKING:
+    from bench.download import Progress
+
+WEIGHTS = "weights/"
+"""What the names of published weights begin with."""
+CORRUPTED = {"cifar10-c": ("cifar10", "CIFAR-10-C"), "cifar100-c": ("cifar100", "CIFAR-100-C")}
+
+
+@click.command("fetch")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@data_root
+@click.option(
+    "--from",
+    "given",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="A file that you have, or the folder it is in: nothing is downloaded in its place.",
+)
+@click.option("--generate", is_flag=True, help="cifar10-c from cifar10, by our own functions.")
+@click.option("--list", "listing", is_flag=True, help="What can be fetched, and what is there.")
+@click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
+def fetch_command(
+    names: tuple[str, ...], *, given: tuple[Path, ...], generate: bool, listing: bool, as_json: bool
+) -> None:
+    """Fetch data sets (cifar10) and published weights (weights/NAME) into their folders.
+
+    Sizes and checksums are verified; what was cut short continues; what is there already stays.
+    """
+    from bench.cli import interrupt
+    from bench.errors import BenchError
+
+    if listing:
+        _list(as_json)
+        return
+    if not names:
+        raise BenchError("name what to fetch (bench fetch cifar10), or see bench fetch --list")
+    files = [path for item in given for path in _files(item)]
+    with interrupt.in_order(), _progress() as progress:
+        for name in names:
+            if name.startswith(WEIGHTS):
+                _weights(name, files, progress)
+            elif generate:
+                _generate(name, progress)
+            else:
+                _data(name, files, progress)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
+
+
+def _data(name: str, given: list[Path], progress: Progress) -> None:
+    from bench.data.sources import SOURCES, fetch
+    from bench.errors import unknown
+    from bench.home import data_root as root
+
+    if name not in SOURCES:
+        raise unknown("data set to fetch", name, [*SOURCES, *_published_names()])
+    source = SOURCES[name]
+    size = f"{source.bytes / 1e6:,.0f} MB" if source.bytes else "of unknown size"
+    if not given and not source.manual and not source.present(root()):
+        click.echo(f"{name}: {size}, {source.page}, licence: {source.licence}", err=True)
+    new = fetch(source, root(), given, progress)
+    click.echo(f"{name}: {'fetched into' if new else 'there already, in'} {root()}")
+
+
+def _generate(name: str, progress: Progress) -> None:
+    from bench import build
+    from bench.data.generate import generate
+    from bench.errors import unknown
+    from bench.home import data_root as root
+
+    if name not in CORRUPTED:
+        raise unknown("data set to generate", name, CORRUPTED)
+    dataset, folder = CORRUPTED[name]
+    made = generate(build.dataset(dataset), folder, root(), progress)
+    click.echo(f"{name}: generated; use it by --attacks corruption:source={made.name}")
+
+
+def _published() -> ModuleType | None:
+    """The list of published weights, where this version has one."""
+    name = "bench.zoo.published"
+    return import_module(name) if find_spec(name) is not None else None
+
+
+def _published_names() -> list[str]:
+    module = _published()
+    return [f"{WEIGHTS}{entry.name}" for entry in module.entries("")] if module else []
+
+
+def _weights(name: str, given: list[Path], progress: Progress) -> None:
+    from bench.errors import unknown
+
+    module = _published()
+    entries: dict[str, Any] = {
+        f"{WEIGHTS}{entry.name}": entry for entry in (module.entries("") if module else ())
+    }
+    if module is None or name not in entries:
+        raise unknown("weights to fetch", name, entries)
+    path = module.fetch(entries[name], given[0] if given else None, progress)
+    click.echo(f"{name}: {path}")
+
+
+def _list(as_json: bool) -> None:
+    from tabulate import tabulate
+
+    from bench.data.sources import SOURCES
+    from bench.home import data_root as root
+
+    rows = [
+        {
+            "name": source.name,
+            "here": source.present(root()),
+            "bytes": source.bytes,
+            "files": [remote.name for remote in source.files],
+            "licence": source.licence,
+            "page": source.page,
+            "manual": source.manual,
+        }
+        for source in SOURCES.values()
+    ]
+    if as_json:
+        weights = _published_names()
+        found = {"data_root": str(root()), "data": rows, "weights": weights}
+        click.echo(json.dumps(found, indent=1))
+        return
+    head = ("name", "here", "MB", "licence", "page")
+    table = [
+        (
+            row["name"],
+            "yes" if row["here"] else "",
+            f"{SOURCES[str(row['name'])].bytes / 1e6:,.0f}",
+            row["licence"],
+            row["page"],
+        )
+        for row in rows
+    ]
+    click.echo(f"data root: {root()}")
+    click.echo(tabulate(table, head, tablefmt="simple", disable_numparse=True))
+    for name in _published_names():
+        click.echo(name)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar per file on a terminal, a line per tenth when piped."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    console = Console(stderr=True)
+    tenths: dict[str, int] = {}
+    if not console.is_terminal:
+
+        def line(name: str, done: int, total: int) -> None:
+            tenth = 10 * done // total if total else 0
+            if tenth > tenths.get(name, 0 if total else -1):
+                tenths[name] = tenth
+                click.echo(f"{name}: {10 * tenth} %", err=True)
+
+        yield line
+        return
+    with Bars(console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(name: str, done: int, total: int) -> None:
+            task = tasks.setdefault(name, bars.add_task(name)) if name not in tasks else tasks[name]
+            bars.update(task, completed=done, total=total or None)
+
+        yield bar

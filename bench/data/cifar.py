@@ -1,0 +1,173 @@
+"""`cifar10` and `cifar100`: the python batches of Krizhevsky (2009), in torchvision's folders.
+
+Threats: linf 8/255 is that of ADP, ScoreOpt, DiffPure and AID-Purifier; l2 0.5 is ScoreOpt's and
+DiffPure's; 16/255 is what AID-Purifier purifies CIFAR-100 with (its Table 6), not an attack.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.data.files import damaged, require, rows_of_bytes
+from bench.registry import dataset
+
+if TYPE_CHECKING:
+    from bench.data.files import Bytes
+
+FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+FILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "cifar10": {
+        "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
+        "test": ("test_batch",),
+    },
+    "cifar100": {"train": ("train",), "test": ("test",)},
+}
+LABELS = {"cifar10": "labels", "cifar100": "fine_labels"}
+CONTROLS = ("wiener", "median", "gaussian", "jpeg", "bits")
+
+FINE = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
+cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
+lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree
+orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum
+rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
+trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+CIFAR10 = DatasetInfo(
+    name="cifar10",
+    title="CIFAR-10, 32x32 RGB",
+    shape=(3, 32, 32),
+    classes=(
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    ),
+    threat="linf:8/255",
+    threats=("linf:4/255", "l2:0.5", "l2:1"),
+    controls=CONTROLS,
+    published=10_000,
+)
+CIFAR100 = DatasetInfo(
+    name="cifar100",
+    title="CIFAR-100, 32x32 RGB, fine labels",
+    shape=(3, 32, 32),
+    classes=tuple(FINE.split()),
+    threat="linf:8/255",
+    threats=("linf:4/255", "l2:0.5"),
+    controls=CONTROLS,
+    published=10_000,
+)
+
+
+@dataset("cifar10", info=CIFAR10)
+def cifar10() -> Dataset:
+    """45,000 training, 5,000 validation and 10,000 test images of ten classes."""
+    return Dataset(CIFAR10, _load10)
+
+
+@dataset("cifar100", info=CIFAR100)
+def cifar100() -> Dataset:
+    """45,000 training, 5,000 validation and 10,000 test images of a hundred classes."""
+    return Dataset(CIFAR100, _load100)
+
+
+def _load10(split: str) -> Rows:
+    return _load(CIFAR10, split)
+
+
+def _load100(split: str) -> Rows:
+    return _load(CIFAR100, split)
+
+
+def _load(info: DatasetInfo, split: str) -> Rows:
+    import numpy as np
+
+    names = FILES[info.name]["test" if split == "test" else "train"]
+    files = require(info.name, *(f"{FOLDERS[info.name]}/{name}" for name in names))
+    batches = [read_batch(file, LABELS[info.name], info.name) for file in files]
+    pixels = np.concatenate([batch for batch, _ in batches])
+    labels = [label for _, part in batches for label in part]
+    return rows_of_bytes(info, split, pixels, labels, files[0])
+
+
+def read_batch(path: Path, key: str, dataset: str = "cifar10") -> tuple[Bytes, list[int]]:
+    """Images uint8 [N,3,32,32] and labels of one python batch.
+
+    The batches are pickles. Nothing that a pickle can call is called: arrays become records of
+    their bytes, and every other global is refused.
+
+    Raises:
+        BenchError: not such a batch.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as file:
+            batch: Any = _Unpickler(file, encoding="latin1").load()
+        data, labels = batch["data"], [int(label) for label in batch[key]]
+        raw = data.raw.encode("latin1") if isinstance(data.raw, str) else data.raw
+        rows, columns = data.shape
+        if data.fortran or data.dtype.code.lstrip("|") != "u1" or columns != 3 * 32 * 32:
+            raise ValueError("an array of other numbers")
+        pixels = np.frombuffer(raw, np.uint8).reshape(rows, 3, 32, 32)
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror or error})", dataset) from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise damaged(path, f"is not a python batch of CIFAR ({reason})", dataset) from None
+    return pixels, labels
+
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    *(EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError, OverflowError),
+)
+
+
+class _Dtype:
+    """A dtype that is only its code: `u1`."""
+
+    def __init__(self, code: str, *flags: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and alignment, which bytes have not."""
+
+
+class _Array:
+    """An array that is only its shape and its bytes."""
+
+    def __init__(self, *kind: object) -> None:
+        """Of whatever kind: empty until its state is set."""
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes | str]) -> None:
+        _, self.shape, self.dtype, self.fortran, self.raw = state
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows NumPy's arrays of bytes and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A stand-in, never the object of that name."""
+        known: dict[tuple[str, str], Any] = {
+            ("numpy.core.multiarray", "_reconstruct"): _Array,
+            ("numpy._core.multiarray", "_reconstruct"): _Array,
+            ("numpy", "ndarray"): _Array,
+            ("numpy", "dtype"): _Dtype,
+            ("_codecs", "encode"): _bytes,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return known[module, name]

@@ -1,0 +1,104 @@
+"""`mnist` and `fashionmnist`: idx files in torchvision's folders.
+
+Threats: linf 0.3 for MNIST (Madry et al. 2018; ADP, appendix D.6) and linf 8/255 for Fashion-MNIST
+(ADP, appendix D.6).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.data.cifar import CONTROLS
+from bench.data.files import damaged, require, rows_of_bytes
+from bench.home import data_root
+from bench.registry import dataset
+
+if TYPE_CHECKING:
+    from bench.data.files import Bytes
+
+FOLDERS = {"mnist": "MNIST/raw", "fashionmnist": "FashionMNIST/raw"}
+NAMES = {"train": "train", "validation": "train", "test": "t10k"}
+
+MNIST = DatasetInfo(
+    name="mnist",
+    title="MNIST, 28x28, one channel",
+    shape=(1, 28, 28),
+    classes=tuple("0123456789"),
+    threat="linf:0.3",
+    threats=("linf:0.1", "l2:2"),
+    controls=CONTROLS,
+    published=10_000,
+)
+FASHION = DatasetInfo(
+    name="fashionmnist",
+    title="Fashion-MNIST, 28x28, one channel",
+    shape=(1, 28, 28),
+    classes=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    threat="linf:8/255",
+    threats=("linf:0.1",),
+    controls=CONTROLS,
+    published=10_000,
+)
+
+
+@dataset("mnist", info=MNIST)
+def mnist() -> Dataset:
+    """55,000 training, 5,000 validation and 10,000 test images."""
+    return Dataset(MNIST, _load_mnist)
+
+
+@dataset("fashionmnist", info=FASHION)
+def fashionmnist() -> Dataset:
+    """55,000 training, 5,000 validation and 10,000 test images."""
+    return Dataset(FASHION, _load_fashion)
+
+
+def _load_mnist(split: str) -> Rows:
+    return _load(MNIST, split)
+
+
+def _load_fashion(split: str) -> Rows:
+    return _load(FASHION, split)
+
+
+def _load(info: DatasetInfo, split: str) -> Rows:
+    folder, name = FOLDERS[info.name], NAMES[split]
+    images = _file(info.name, f"{folder}/{name}-images-idx3-ubyte")
+    labels = _file(info.name, f"{folder}/{name}-labels-idx1-ubyte")
+    pixels = read_idx(images, 3, info.name)[:, None]
+    return rows_of_bytes(info, split, pixels, read_idx(labels, 1, info.name).tolist(), images)
+
+
+def _file(dataset: str, name: str) -> Path:
+    """The file, or the packed one beside it."""
+    packed = data_root() / f"{name}.gz"
+    return packed if packed.is_file() else require(dataset, name)[0]
+
+
+def read_idx(path: Path, dimensions: int, dataset: str = "mnist") -> Bytes:
+    """The bytes of an idx file of that many dimensions; `.gz` is unpacked on the way.
+
+    Raises:
+        BenchError: not such a file, or not a whole one.
+    """
+    import numpy as np
+
+    try:
+        content = gzip.decompress(raw) if (raw := path.read_bytes())[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path, f"cannot be read ({error})", dataset) from None
+    head = 4 * (dimensions + 1)
+    if content[:4] != bytes((0, 0, 8, dimensions)):
+        raise damaged(path, f"is not an idx file of bytes in {dimensions} dimensions", dataset)
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, head, 4))
+    if math.prod(shape) != len(content) - head:
+        raise damaged(path, f"says that it holds {shape} and does not", dataset)
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

@@ -1,0 +1,118 @@
+"""Archives from elsewhere: only plain files come out, only below the folder they are meant for."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from gzip import GzipFile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from bench.errors import BenchError
+
+GROWTH = 20
+"""An archive that unpacks to more than this many times its size (and `SPARE`) is a bomb."""
+SPARE = 64 << 20
+BLOCK = 1 << 20
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(OSError, ValueError, RuntimeError, NotImplementedError),
+)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The plain files of a tar or zip archive below `folder`, which had better be empty.
+
+    Nothing but name and content is taken over: no owner, no mode.
+
+    Raises:
+        BenchError: a damaged archive, one that unpacks to far more than its size, or a member that
+            is a link or a device, or whose name leads out of the folder.
+    """
+    left = GROWTH * archive.stat().st_size + SPARE
+    try:
+        for name, content in _members(archive):
+            target = folder / _inside(archive, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, target.open("xb") as file:
+                left -= _copy(content, file, left, archive)
+    except FileExistsError:
+        raise BenchError(f"{archive}: two members have one name") from None
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BenchError(f"{archive} cannot be unpacked: {reason}") from None
+
+
+def gunzip(packed: Path, target: Path) -> None:
+    """The content of one .gz file.
+
+    Raises:
+        BenchError: a damaged file, or one that unpacks to far more than its size.
+    """
+    limit = GROWTH * packed.stat().st_size + SPARE
+    try:
+        with gzip.open(packed) as content, target.open("xb") as file:
+            _copy(content, file, limit, packed)
+    except _DAMAGED as error:
+        raise BenchError(f"{packed} cannot be unpacked: {error}") from None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file's name is that of an archive."""
+    return path.name.endswith(ARCHIVES)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of every file; folders come with what is in them."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                kind = entry.external_attr >> 28
+                if kind not in (0, 0o4, 0o10):
+                    raise BenchError(f"{archive}: '{entry.filename}' is a link or a device")
+                if not entry.is_dir():
+                    yield entry.filename, packed.open(entry)
+        return
+    with tarfile.open(archive) as tape:
+        for member in tape:
+            content = tape.extractfile(member) if member.isreg() else None
+            if content is not None:
+                yield member.name, content
+            elif not member.isdir():
+                raise BenchError(f"{archive}: '{member.name}' is a link or a device")
+
+
+def _inside(archive: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or {"..", "\\", ":", "\0"} & {*path.parts, *name}:
+        raise BenchError(f"{archive}: '{name}' leads out of the folder")
+    return Path(path)
+
+
+def _copy(content: IO[bytes] | GzipFile, file: IO[bytes], limit: int, archive: Path) -> int:
+    done = 0
+    while block := content.read(BLOCK):
+        done += len(block)
+        if done > limit:
+            raise BenchError(f"{archive} unpacks to far more than its size; it is refused")
+        file.write(block)
+    return done
+
+
+def merge(staged: Path, into: Path) -> None:
+    """Move what lies in `staged` into `into`, over what is there; whole folders where they fit."""
+    for item in sorted(staged.iterdir()):
+        target = into / item.name
+        if item.is_dir() and target.is_dir():
+            merge(item, target)
+            continue
+        if target.is_dir():
+            shutil.rmtree(target)
+        item.replace(target)
