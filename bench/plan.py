@@ -225,13 +225,6 @@ def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, 
     dataset, subset, seed = where
     norms = column.plugin.norms
     marker = next((m for m in MARKERS if m in norms), None)
-    plugins = [
-        registry.find_dataset(dataset),
-        *(registry.find_defense(part.name) for part in row.spec.parts),
-        registry.find_classifier(row.spec.classifier.name),
-        column.plugin,
-    ]
-    versions = ",".join(f"{p.name}={p.version}" for p in plugins)
     return Cell(
         dataset=dataset,
         subset=subset,
@@ -239,8 +232,19 @@ def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, 
         attack=str(column.part),
         threat=marker or str(threat),
         seed=seed,
-        versions=f"judge={JUDGE_VERSION},{versions}",
+        versions=versions(dataset, row.spec, column.plugin.name),
     )
+
+
+def versions(dataset: str, defense: DefenseSpec, attack: str) -> str:
+    """`name=version` of the judge and of every plug-in that takes part."""
+    plugins = [
+        registry.find_dataset(dataset),
+        *(registry.find_defense(part.name) for part in defense.parts),
+        registry.find_classifier(defense.classifier.name),
+        registry.find_attack(attack),
+    ]
+    return ",".join([f"judge={JUDGE_VERSION}", *(f"{p.name}={p.version}" for p in plugins)])
 
 
 def _add(draft: Draft, row: Row, column: Column, cell: Cell, info: DatasetInfo) -> None:

@@ -3,7 +3,8 @@
     <results>/<data set>/records/<defense>/<attack>/<digest>/<shard>.json
     <results>/<data set>/plans/<digest>.json         what one `bench run` asked for, skips included
 
-Readers never write. Merging the work of several machines is copying files. No torch here.
+Readers never write. Merging the work of several machines is copying files (`bench.merge`). No
+torch here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -176,7 +178,7 @@ def shards_of(images: int) -> int:
 
 
 class Store:
-    """A folder of result files. One writer at a time for each cell."""
+    """A folder of result files. One writer at a time for each shard."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -218,8 +220,9 @@ class Store:
             write_whole(path, text)
 
     def datasets(self) -> list[str]:
-        """The data sets that anything was planned on."""
-        return sorted(path.parent.name for path in self.root.glob("*/plans"))
+        """The data sets that anything was planned on, or measured."""
+        found = (*self.root.glob("*/plans"), *self.root.glob("*/records"))
+        return sorted({path.parent.name for path in found})
 
     def plans(self, dataset: str) -> list[Plan]:
         """Every plan of a data set, in a fixed order."""
@@ -236,8 +239,12 @@ class Store:
         Raises:
             BenchError: a damaged or foreign file, named.
         """
+        yield from (record for _, record in self.files(dataset))
+
+    def files(self, dataset: str) -> Iterator[tuple[Path, Record]]:
+        """Every record of a data set with its file, in a fixed order; errors as in `records`."""
         for path in sorted((self.root / dataset / "records").rglob("*.json")):
-            yield Record.from_json(_read(path), str(path))
+            yield path, Record.from_json(_read(path), str(path))
 
     def read(self, planned: Planned, shard: int) -> Record | None:
         """The finished record of a shard of this very cell, or None.
@@ -266,7 +273,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         BenchError: the folder or the disk does not let it; what was there before is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Machines that share a folder may share a process number too.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from bench.cost import Cost
-from bench.executors import local
+from bench.executors import EXECUTORS, Fleet, Work
 from bench.results import Plan, Record, Store
+from bench.slices import Unit
 from bench.worker import Failure, Setup, Task, measure
 
 Progress = Callable[[Task, float], None]
@@ -29,8 +31,10 @@ def pending(
     weights: Callable[[str, str], dict[str, str]],
     summary: Summary,
     setup: Setup,
+    *,
+    mine: Collection[Unit] | None = None,
 ) -> list[Task]:
-    """The shards that have no finished record made with today's weights.
+    """The shards (of `mine`, where that is given) without a record made with today's weights.
 
     weights(defense, attack) gives today's sha256 by name.
 
@@ -41,19 +45,21 @@ def pending(
     for planned in plan.cells:
         today = weights(planned.cell.defense, planned.cell.attack)
         for shard in range(plan.shards):
+            if mine is not None and (planned.cell.digest, shard) not in mine:
+                continue
             record = store.read(planned, shard)
             if record is not None and dict(record.weights) == today:
                 summary.kept += 1
                 continue
             summary.stale += record is not None
-            tasks.append(Task(planned, shard, plan.preset, setup))
+            tasks.append(Task(planned, shard, plan.preset, setup, today))
     return tasks
 
 
 def run(
     tasks: Sequence[Task],
     store: Store,
-    workers: int,
+    fleet: Fleet,
     summary: Summary,
     progress: Progress = lambda task, seconds: None,
 ) -> Summary:
@@ -67,20 +73,18 @@ def run(
     for task in tasks:
         store.retire(task.planned, task.shard)
     by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
-    for result in _measured(tasks, workers):
-        if isinstance(result, Failure):
-            summary.failures.append(result)
-            progress(result.task, 0.0)
-            continue
-        task = by_key[result.cell.digest, result.shard]
-        store.write(task.planned, result)
-        summary.measured += 1
-        progress(task, float(result.timing["seconds"]))
+    work = Work[Task, Record | Failure](tasks[0].setup.start, measure, Failure)
+    with closing(EXECUTORS[fleet.executor](tasks, work, fleet)) as results:
+        for result in results:
+            if isinstance(result, Failure):
+                summary.failures.append(result)
+                progress(result.task, 0.0)
+                continue
+            task = by_key[result.cell.digest, result.shard]
+            store.write(task.planned, result)
+            summary.measured += 1
+            progress(task, float(result.timing["seconds"]))
     return summary
-
-
-def _measured(tasks: Sequence[Task], workers: int) -> Iterator[Record | Failure]:
-    return local.execute(tasks, measure, tasks[0].setup.start, min(workers, len(tasks)))
 
 
 def longest_first(tasks: Sequence[Task], plan: Plan, costs: Sequence[Cost]) -> list[Task]:

@@ -56,20 +56,25 @@ class Setup:
 
 @dataclass(frozen=True)
 class Task:
-    """One shard of one planned cell, and how to run it."""
+    """One shard of one planned cell, and how to run it.
+
+    weights: today's sha256 by name, where the worker must find the same.
+    """
 
     planned: Planned
     shard: int
     preset: str
     setup: Setup = field(default_factory=Setup)
+    weights: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A shard that could not be measured, and why, in one line."""
+    """A shard that could not be measured, why, in one line, and on which machine."""
 
     task: Task
     reason: str
+    machine: str = field(default_factory=platform.node)
 
 
 def measure(task: Task) -> Record | Failure:
@@ -88,6 +93,8 @@ def _measure(task: Task) -> Record:
     context = _pinned(build.context(cell.dataset, setup.device, dict(setup.weights)))
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
+    weights = inventory.weights_used(cell.defense, cell.attack, context)
+    _require_the_planned(task, weights)
     subset = subset_here(cell.dataset, cell.subset)
     rows = slice(task.shard * SHARD, (task.shard + 1) * SHARD)
     index = subset.index[rows]
@@ -115,7 +122,7 @@ def _measure(task: Task) -> Record:
         },
         resolved=resolved(cell.defense, cell.attack),
         software=_software(),
-        weights=inventory.weights_used(cell.defense, cell.attack, context),
+        weights=weights,
         index=index,
         label=subset.label[rows],
         block=subset.block[rows],
@@ -131,6 +138,17 @@ def _measure(task: Task) -> Record:
             "machine": platform.machine(),
         },
     )
+
+
+def _require_the_planned(task: Task, weights: Mapping[str, str]) -> None:
+    """Refuse to measure, under the plan's name, with other plug-ins or weights than the plan's."""
+    cell = task.planned.cell
+    here = plan.versions(cell.dataset, parse_defense(cell.defense), parse_part(cell.attack).name)
+    if here != cell.versions:
+        raise BenchError(f"planned with plug-ins {cell.versions}, here are {here}")
+    planned = weights if task.weights is None else task.weights
+    if other := sorted(name for name, sha256 in weights.items() if planned.get(name) != sha256):
+        raise BenchError(f"weights {', '.join(other)} are not the files of the plan")
 
 
 def subset_here(dataset: str, name: str) -> Subset:

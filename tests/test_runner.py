@@ -10,6 +10,7 @@ import pytest
 
 from bench import build, inventory, runner
 from bench.errors import BenchError
+from bench.executors import Fleet
 from bench.plan import Request, make
 from bench.results import Plan, Record, Store
 from bench.runner import Summary, longest_first
@@ -32,7 +33,9 @@ def today(defense: str, attack: str) -> dict[str, str]:
 def run(store: Store, plan: Plan = PLAN, setup: Setup | None = None, workers: int = 1) -> Summary:
     summary = Summary()
     tasks = runner.pending(plan, store, today, summary, setup or Setup())
-    return runner.run(longest_first(tasks, plan, DRAFT.costs), store, workers, summary)
+    return runner.run(
+        longest_first(tasks, plan, DRAFT.costs), store, Fleet(workers=workers), summary
+    )
 
 
 def untimed(record: Record) -> str:
@@ -79,7 +82,7 @@ def test_workers_and_order_change_nothing(whole: Store, tmp_path: Path) -> None:
     backwards = replace(PLAN, cells=tuple(reversed(PLAN.cells)))
     summary = Summary()
     tasks = runner.pending(backwards, other, today, summary, Setup())
-    runner.run(tasks, other, 2, summary)
+    runner.run(tasks, other, Fleet(workers=2), summary)
     assert contents(other) == contents(whole)
 
 
@@ -140,6 +143,20 @@ def test_a_weight_file_replaced_during_a_run_lends_its_name_to_nothing(tmp_path:
     assert (again.correct, again.weights) == (first.correct, first.weights)
 
 
+def test_other_plug_ins_or_weights_than_the_plans_are_refused() -> None:
+    planned = PLAN.cells[0]
+    task = Task(planned, 0, "quick", Setup(), today(planned.cell.defense, planned.cell.attack))
+    assert isinstance(measure(task), Record)
+    assert task.weights is not None
+    other = measure(replace(task, weights={name: "0" * 64 for name in task.weights}))
+    assert isinstance(other, Failure)
+    assert other.reason == "weights natural are not the files of the plan"
+    cell = replace(planned.cell, versions=planned.cell.versions.replace("judge=1", "judge=0"))
+    older = measure(replace(task, planned=replace(planned, cell=cell)))
+    assert isinstance(older, Failure)
+    assert "planned with plug-ins judge=0" in older.reason
+
+
 def test_a_damaged_record_is_named_and_left_alone(whole: Store, tmp_path: Path) -> None:
     other = Store(tmp_path)
     path = other.path(PLAN.cells[0], 0)
@@ -157,7 +174,7 @@ def test_a_failure_is_a_reason_and_never_a_record(tmp_path: Path) -> None:
     assert isinstance(result, Failure)
     assert "nothing" in result.reason
     plan = replace(PLAN, cells=(broken,))
-    summary = runner.run([Task(broken, 0, "quick")], Store(tmp_path), 1, Summary())
+    summary = runner.run([Task(broken, 0, "quick")], Store(tmp_path), Fleet(), Summary())
     assert len(summary.failures) == 1
     assert plan.shards == 2
     assert not list(tmp_path.rglob("*.json"))

@@ -11,6 +11,7 @@ from bench.errors import BenchError, nearest
 COMMANDS = {
     "run": "Measure defenses against attacks; resumes what is unfinished.",
     "plan": "What a run would do: cells, skips with reasons, network calls.",
+    "merge": "One folder of results from those of several machines.",
     "table": "Leaderboards from stored results, as Markdown and CSV.",
     "list": "Defenses, attacks, classifiers or data sets.",
     "train": "Train every network that a defense needs.",

@@ -52,6 +52,7 @@ OPTIONS = (
         help="Cheap controls beside purifiers; default: the data set's, 'off' for none.",
     ),
     click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in."),
+    click.option("--shard", default="", metavar="I/N", help="Part I of N equal parts of the work."),
 )
 
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from bench.cli.options import count, request, shared
+from bench.results import SHARD
 
 
 @click.command("plan")
 @shared
 @click.option("--json", "as_json", is_flag=True, help="Cells and skips as JSON.")
-def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+def plan_command(plugins: tuple[str, ...], as_json: bool, shard: str, **asked: Any) -> None:
     """Print the cells of a run, the skips with their reasons, and the network calls."""
     from tabulate import tabulate
 
     from bench import plan, registry
+    from bench.slices import Slice
 
+    part = Slice.parse(shard)
     registry.load(plugins)
     made, draft = plan.make(request(**asked, plugins=plugins))
     pairs = list(zip(made.cells, draft.costs, strict=True))
+    mine = part.of(made, draft.costs)
+    shards = Counter(digest for digest, _ in mine)
+    if shard:
+        draft.notes.append(part.note(made, mine))
     if as_json:
         cells = [
             {
@@ -31,6 +39,7 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
                 "attack": planned.attack,
                 "control": planned.control,
                 "digest": planned.cell.digest,
+                "shards": sorted(n for digest, n in mine if digest == planned.cell.digest),
                 "resolved_defense": planned.cell.defense,
                 "resolved_attack": planned.cell.attack,
                 "network_calls": {
@@ -68,7 +77,7 @@ def plan_command(plugins: tuple[str, ...], as_json: bool, **asked: Any) -> None:
     click.echo(tabulate(rows, head, tablefmt="simple", disable_numparse=True))
     for skip in made.skips:
         click.echo(f"skip: {skip.attack} against {skip.defense}: {skip.reason}")
-    total = sum(cost.total for _, cost in pairs) * made.images
+    total = sum(cost.total * SHARD * shards[planned.cell.digest] for planned, cost in pairs)
     click.echo(
         f"{made.dataset} {made.threat}, preset {made.preset}: {count(len(made.cells), 'cell')}, "
         f"{len(made.skips)} skipped, {made.images} images, {total:,.0f} network calls"

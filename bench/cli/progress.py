@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from bench.cli.options import count
 from bench.plan import Draft
 from bench.results import Plan
 from bench.runner import Summary
-from bench.worker import Task
+from bench.worker import Failure, Task
 
 
 class Reporter:
@@ -92,10 +93,12 @@ class Reporter:
             click.echo(json.dumps({**counts, "failures": failures}, indent=1))
             return
         reasons = Counter(
-            (f.task.planned.defense, f.task.planned.attack, f.reason) for f in summary.failures
+            (f.task.planned.defense, f.task.planned.attack, f.reason, _elsewhere(f))
+            for f in summary.failures
         )
-        for (defense, attack, reason), shards in reasons.items():
-            self._say(f"failed: {defense} {attack}: {reason} ({count(shards, 'shard')}; no number)")
+        for (defense, attack, reason, where), shards in reasons.items():
+            number = f"({count(shards, 'shard')}{where}; no number)"
+            self._say(f"failed: {defense} {attack}: {reason} {number}")
         self._say(
             f"{count(summary.measured, 'shard')} measured in {time.monotonic() - self._began:.0f} s"
         )
@@ -109,6 +112,10 @@ class Reporter:
             self._bar.console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def _elsewhere(failure: Failure) -> str:
+    return "" if failure.machine == platform.node() else f" on {failure.machine}"
 
 
 def _failure(task: Task, reason: str) -> dict[str, str | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,27 @@ import click
 
 from bench.cli.data_root import data_root
 from bench.cli.options import request, shared
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, nearest, unknown
 from bench.results import SHARD
 
 if TYPE_CHECKING:
+    from bench.executors import Fleet
     from bench.spec import Part
 
 
 @click.command("run")
 @shared
 @data_root
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Local processes.")
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes; default: 1, with ray all that have room."
+)
+@click.option("--executor", default="local", show_default=True, metavar="NAME", help="local, ray.")
+@click.option(
+    "--address", default="", metavar="HOST:PORT", help="Head of a Ray cluster; default: a new one."
+)
+@click.option(
+    "--gpus-per-worker", type=float, metavar="F", help="With ray; default: 1 on cuda, else 0."
+)
 @click.option("--results", default="results", show_default=True, metavar="DIR")
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, ...")
 @click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
@@ -28,7 +39,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
 def run_command(
     *,
-    workers: int,
+    workers: int | None,
+    executor: str,
+    address: str,
+    gpus_per_worker: float | None,
+    shard: str,
     results: str,
     device: str,
     chunk: int,
@@ -49,17 +64,21 @@ def run_command(
     from bench.home import data_root as root
     from bench.results import Store
     from bench.runner import Summary, longest_first, pending, run
+    from bench.slices import Slice
     from bench.worker import Setup, subset_here, weights_option
 
     with chunk_size(chunk):
         pass  # refuses a chunk that is not a multiple of 32 before anything else happens
-    if workers < 1:
-        raise BenchError("--workers needs at least 1")
+    part = Slice.parse(shard)
+    fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
     registry.load(plugins)
     made, draft = plan.make(request(**asked, plugins=plugins, weights=weights), here=True)
     overrides = weights_option(made.dataset, weights)
-    build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
-    setup = Setup(device, chunk, 1, plugins, overrides, str(root().resolve()))
+    if executor == "local":  # elsewhere the workers' machines have the device
+        build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
+    files = tuple(str(Path(file).resolve()) for file in plugins)
+    fleet = replace(fleet, files=(*files, *(path for _, path in overrides)))
+    setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()))
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -68,7 +87,10 @@ def run_command(
         return found
 
     read: dict[str, str] = {}
-    tasks = pending(made, store, today, summary, setup)
+    mine = part.of(made, draft.costs)
+    if shard:
+        draft.notes.append(part.note(made, mine))
+    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
     for name, _ in overrides:
         if name not in read:
             raise BenchError(
@@ -82,10 +104,37 @@ def run_command(
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
     with interrupt.in_order(), reporter:
-        run(longest_first(tasks, made, draft.costs), store, workers, summary, reporter.advance)
+        run(longest_first(tasks, made, draft.costs), store, fleet, summary, reporter.advance)
     reporter.finish(results, as_json)
     sys.stdout.flush()
     return 2 if summary.failures else 0
+
+
+def fleet_of(
+    executor: str, workers: int | None, address: str, gpus: float | None, device: str
+) -> Fleet:
+    """The workers that were asked for.
+
+    Raises:
+        BenchError: an unknown executor, or an option that does not go with it.
+    """
+    from bench.executors import EXECUTORS, Fleet
+    from bench.executors.ray import endpoint
+
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if workers is not None and workers < 1:
+        raise BenchError("--workers needs at least 1")
+    if executor != "ray" and (address or gpus is not None):
+        raise BenchError(
+            f"{'--address' if address else '--gpus-per-worker'} goes with --executor ray"
+        )
+    if address:
+        endpoint(address)
+    cuda = device.startswith("cuda")
+    if gpus is not None and (gpus < 0 or (gpus > 0 and not cuda)):
+        raise BenchError("--gpus-per-worker needs a number from 0 on, and --device cuda")
+    return Fleet(executor, workers or 0, address, float(cuda) if gpus is None else gpus)
 
 
 def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from bench import cli
 from bench.zoo.weights import packaged
 
 RUN = ["run", "--dataset", "digits", "--images", "32", "--preset", "quick", "--control", "off"]
+RAY = [*RUN, "--defense", "none", "--executor", "ray"]
 NATURAL = packaged("digits") / "natural.safetensors"
 FOREIGN = packaged("patches") / "natural.safetensors"
 
@@ -50,7 +51,7 @@ def test_help_imports_nothing_heavy() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    for command in ("run", "plan", "table", "list", "train", "check", "doctor"):
+    for command in ("run", "plan", "merge", "table", "list", "train", "check", "doctor"):
         assert command in result.stdout
 
 
@@ -69,6 +70,14 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "none", "--images", "x"], "--images"),
         ([*RUN, "--defense", "none", "--workers", "0"], "--workers"),
         ([*RUN, "--defense", "none", "--chunk", "33"], "multiple of 32"),
+        ([*RUN, "--defense", "none", "--shard", "3/2"], "parts count from 1 to 2"),
+        ([*RUN, "--defense", "none", "--executor", "rya"], "did you mean 'ray'"),
+        ([*RUN, "--defense", "none", "--address", "h:1"], "--address goes with --executor ray"),
+        ([*RUN, "--defense", "none", "--gpus-per-worker", "1"], "goes with --executor ray"),
+        ([*RAY, "--address", "ray://h:1"], "is not HOST:PORT"),
+        ([*RAY, "--gpus-per-worker", "1"], "--device cuda"),
+        (["merge", "nowhere", "--into", "there"], "no results in 'nowhere'"),
+        (["merge", "--into", "there"], "Missing argument 'FROM...'"),
         ([*RUN, "--defense", "none", "--device", "warp"], "device 'warp'"),
         ([*RUN, "--defense", "none", "--plugin", "nowhere.py"], "does not exist"),
         ([*RUN, "--defense", "none", "--weights", "natural"], "NAME=PATH"),

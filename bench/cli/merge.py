@@ -1,0 +1,37 @@
+"""`bench merge`: one folder of results from those of several machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("merge")
+@click.argument(
+    "sources", nargs=-1, required=True, metavar="FROM...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--into",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that gets everything; it may hold results already.",
+)
+def merge_command(*, sources: tuple[Path, ...], into: Path) -> None:
+    """Copy plans and records of several result folders into one.
+
+    Equal records are kept; a damaged or foreign file, or two records of one shard that differ,
+    stop it before anything is written.
+    """
+    from bench.merge import merge
+    from bench.results import Store
+
+    done = merge(sources, into)
+    click.echo(
+        f"{into}: {done.copied:,} records copied, {done.kept:,} there already, "
+        f"{done.plans:,} new plans",
+        err=True,
+    )
+    for dataset in Store(into).datasets():
+        click.echo(f"bench table --results {into} --dataset {dataset}")
