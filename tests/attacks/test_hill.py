@@ -1,0 +1,92 @@
+"""Hill's protocol against the points and verdicts of the authors' loop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from attacks.gradients import Bpda, Eot, Slope
+from attacks.keep import Verify
+from attacks.pgd import PGD
+from bench.defense import Defense, Network, Purifier, Traits
+from bench.threat import ThreatModel
+from tests.reference import Classifier, tensors_of
+
+DATA = tensors_of("bpda_eot")
+X, Y = DATA["x"], DATA["y"]
+
+
+class Levels(Purifier):
+    """The reference's purifier: eight levels, after the noise of its calls in their order."""
+
+    def __init__(self, std: float, noise: list[Tensor]) -> None:
+        super().__init__()
+        self.std, self.noise = std, noise
+        self.traits = Traits(random=std > 0, exact=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.std:
+            x = (x + self.std * self.noise.pop(0)).clamp(0, 1)
+        return (7 * x + 0.5).floor() / 7
+
+
+class Spy:
+    """A gradient that remembers the points it was asked at and what it said."""
+
+    def __init__(self, draws: int) -> None:
+        self.inner = Eot(Bpda(), draws, "logits")
+        self.points: list[Tensor] = []
+        self.slopes: list[Slope] = []
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
+        self.points.append(x.clone())
+        self.slopes.append(self.inner(defense, x, y))
+        return self.slopes[-1]
+
+
+def defense_of(name: str) -> Defense:
+    std, noise = 0.0, []
+    if f"{name}/noise_std" in DATA:
+        std = float(DATA[f"{name}/noise_std"])
+        sizes = [n * X[0].numel() for n in DATA[f"{name}/noise_counts"].tolist()]
+        noise = [part.view(-1, *X.shape[1:]) for part in DATA[f"{name}/noise_flat"].split(sizes)]
+    return Defense(Network(Classifier("bpda_eot"), "classifier"), [Levels(std, noise)])
+
+
+def run(name: str, steps: int) -> tuple[Tensor, Tensor, Spy]:
+    """x_adv, the protocol's verdict, and what the gradient saw, after so many steps."""
+    eps, eta = DATA[f"{name}/eps_eta"].tolist()
+    _, draws, confirm = DATA[f"{name}/steps_attackreps_defreps"].tolist()
+    spy = Spy(draws)
+    attack = PGD(spy, steps, eta / eps, keep=Verify(draws, confirm))
+    attacked = attack(defense_of(name), X, Y, ThreatModel(name.partition("_")[0], eps))
+    assert attacked.protocol is not None
+    return attacked.x_adv, attacked.protocol, spy
+
+
+@pytest.mark.parametrize("name", ["linf_det", "l2_det", "linf_stoch"])
+def test_hills_protocol_is_the_authors(name: str) -> None:
+    steps, draws, confirm = DATA[f"{name}/steps_attackreps_defreps"].tolist()
+    x_adv, protocol, spy = run(name, steps)
+    rows = DATA[f"{name}/class_batch"]
+    baseline = Verify(draws, confirm).begin(defense_of(name), X, Y)
+    assert torch.equal(baseline.protocol, rows[0])
+    for looks, row in enumerate(rows[1:]):
+        assert torch.equal(run(name, looks)[1], row)
+    assert torch.equal(protocol, rows[-1])
+    # The reference has the mean loss of the batch, and asks a deterministic purifier again too.
+    theirs = DATA[f"{name}/grad_step1"]
+    found = spy.slopes[0].gradient / (len(X) * (1 if name == "linf_stoch" else draws))
+    assert (found - theirs).abs().max() <= 1e-3 * theirs.abs().max()
+    pairs = [(spy.points[1], DATA[f"{name}/x_step1"]), (x_adv, DATA[f"{name}/ims_adv"])]
+    updates = int(DATA[f"{name}/n_updates"])
+    if protocol.any():
+        pairs.append((spy.points[updates], DATA[f"{name}/x_last"]))
+    # Where the last image falls the reference moves once more before it leaves.
+    assert len(spy.points) - 1 == updates - (not protocol.any())
+    for found, expected in pairs:
+        if name == "l2_det":
+            assert (found - expected).abs().max() <= 1e-4
+        else:
+            assert ((found - expected).abs() < 1e-5).float().mean() >= 0.99
