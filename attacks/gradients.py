@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attacks.losses import LOSSES, LossName
+from attacks.losses import LOSSES, AnyLoss
 from bench.defense import Defense, Network, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
@@ -66,7 +66,7 @@ class Direction(Protocol):
 class Blind:
     """The bare classifier's gradient at x: an attacker who knows of no purifier."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
         """One classifier call with gradient."""
@@ -78,7 +78,7 @@ class Blind:
 class Bpda:
     """Forward through P, backward as the identity at z = P(x) (Athalye et al. 2018)."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """One purification without a graph, one classifier call with gradient at z."""
@@ -92,7 +92,7 @@ class Bpda:
 class Exact:
     """Through all of P by autograd; zero where the purified image does not depend on x."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
     surrogate: bool = False
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
@@ -109,7 +109,7 @@ class Exact:
         return Slope(gradient, loss, moved=z.detach() - x, logits=known)
 
 
-def surrogate(loss: LossName = "ce") -> Exact:
+def surrogate(loss: AnyLoss = "ce") -> Exact:
     """Forward and backward through the defense's differentiable stand-in."""
     return Exact(loss, surrogate=True)
 
@@ -175,7 +175,7 @@ def draws_of(draws: int, random: bool) -> int:
 
 
 def classifier_slope(
-    defense: Defense, z: Tensor, y: Tensor, loss: LossName, together: int = 1
+    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient like z, loss [B] and logits [B,K] of the bare classifier, a graph per network chunk.
 
@@ -200,7 +200,7 @@ def classifier_slope(
 
 
 def _pull(
-    defense: Defense, z: Tensor, y: Tensor, loss: LossName, together: int
+    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int
 ) -> tuple[Tensor, Tensor]:
     """Of the loss of mean logits: its gradient in each replicate's logits [B,K], and itself [B]."""
     with torch.no_grad():

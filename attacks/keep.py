@@ -57,10 +57,12 @@ class Chosen(Keeper):
         self._everyone = torch.arange(len(best.x), device=best.x.device)
 
     def came(self, point: Tensor) -> None:
+        """Weighs the point, where every one counts."""
         if self.every:
             self.best.offer(point, self._everyone)
 
     def end(self, point: Tensor) -> None:
+        """Weighs the point, where one of each restart counts."""
         if not self.every:
             self.best.offer(point, self._everyone)
 
@@ -76,12 +78,14 @@ class Highest(Keeper):
         self._loss: Tensor | None = None
 
     def saw(self, point: Tensor, slope: Slope) -> None:
+        """Keeps the point where its loss is higher."""
         if self._loss is None:
             self.x, self._loss = point.clone(), slope.loss.clone()
         higher = slope.loss > self._loss
         self.x[higher], self._loss[higher] = point[higher], slope.loss[higher]
 
     def end(self, point: Tensor) -> None:
+        """Hands the highest point on, and forgets it."""
         self.then.end(self.x)
         self.x, self._loss = self.then.x, None
 

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from attacks.gradients import Direction, Gradient, Slope
+from attacks.gradients import Direction, Gradient, Slope, draws_of
 from attacks.keep import Keep, Verify, keeper
-from attacks.steps import Rule, Search, Straight
+from attacks.steps import STRAIGHT, Rule, Search
 from bench.attack import Attacked, Trace
-from bench.defense import Defense
+from bench.defense import Defense, repeat
 from bench.threat import ThreatModel
 
 
@@ -22,7 +22,8 @@ class PGD:
 
     direction, weight: move along (1 - weight) * steepest(gradient) + weight * steepest(direction)
     (Yoon et al. 2021, Table 1). keep: which point is handed over; where fresh draws choose (always
-    between restarts) there are `select` of them. The trace is the first restart's.
+    between restarts) there are `select` of them. targeted: restart i aims at the i-th likeliest
+    wrong class of the image, by the mean logits of `select` runs. The trace is the first restart's.
     """
 
     gradient: Gradient
@@ -34,19 +35,21 @@ class PGD:
     direction: Direction | None = None
     weight: float = 0.5
     select: int = 4
-    rule: Rule = Straight()
+    targeted: bool = False
+    rule: Rule = STRAIGHT
 
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W] in [0,1] that climb the loss at labels y [B]."""
         kept = keeper(self.keep, defense, x, y, restarts=self.restarts, draws=self.select)
         search = Search(x, threat, self.steps, self.step, partial(self._turn, defense, threat))
+        aims = self._aims(defense, x, y) if self.targeted else None
         queries, losses, norms = 0, [], []
         for restart in range(self.restarts):
             point = threat.random_start(x) if self.random_start else x.clone()
-            walk = self.rule.begin(search)
+            walk, goal = self.rule.begin(search), y if aims is None else aims[restart % len(aims)]
             for step in range(self.steps + kept.looks_at_the_end):
-                slope = self.gradient(defense, point, y)
+                slope = self.gradient(defense, point, goal)
                 queries += slope.queries
                 if restart == 0:
                     losses.append(slope.loss)
@@ -63,6 +66,13 @@ class PGD:
             protocol=kept.protocol,
             queries=torch.full_like(y, queries) if queries else None,
         )
+
+    def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
+        """Labels with a target, likeliest first, [K-1,B,2]."""
+        draws = draws_of(self.select, defense.random)
+        logits = defense.logits(repeat(x, draws)).view(draws, len(x), -1).mean(0)
+        others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)[:, :-1]
+        return torch.stack([y.expand_as(others.T), others.T], 2)
 
     def _turn(self, defense: Defense, threat: ThreatModel, point: Tensor, slope: Slope) -> Tensor:
         """The unit step at a point, like x."""

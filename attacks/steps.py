@@ -59,6 +59,9 @@ class Straight:
         return walk
 
 
+STRAIGHT = Straight()
+
+
 @dataclass(frozen=True)
 class Momentum:
     """Along the decaying sum of gradients, each at l1 norm 1 (Dong et al. 2018, Algorithm 1)."""
@@ -106,6 +109,7 @@ class _AutoWalk:
         self.shorter = max(int(0.03 * search.steps), 1)
         self.step = torch.full((len(search.x), 1, 1, 1), search.step, device=search.x.device)
         self.moves, self.count = 0, 0
+        self.before = search.x
 
     def __call__(self, point: Tensor, slope: Slope) -> Tensor:
         if not self.moves:
@@ -125,7 +129,7 @@ class _AutoWalk:
         self.halved = torch.ones_like(slope.loss, dtype=torch.bool)
         self.rises = torch.zeros_like(slope.loss)
         # The authors' code compares the first loss of a step with 0, not with that of the start.
-        self.last, self.before = torch.zeros_like(slope.loss), point
+        self.last = torch.zeros_like(slope.loss)
 
     def _learn(self, point: Tensor, slope: Slope) -> tuple[Tensor, Slope]:
         """Where to go on from, and what was seen there."""

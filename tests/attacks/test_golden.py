@@ -52,7 +52,7 @@ class Replayed(Purifier):
         self.adp, self.noise = adp, list(noise)
 
     def forward(self, x: Tensor) -> Tensor:
-        starts = [self.adp.start(part, self.noise.pop(0)) for part in x.split(2)]
+        starts = [self.adp.start(part, self.noise.pop(0)) for part in torch.split(x, 2)]
         return torch.cat([purify(self.adp.score, start, self.adp.rule) for start in starts])
 
     def direction(self, x: Tensor) -> Tensor:

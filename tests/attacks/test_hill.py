@@ -9,9 +9,11 @@ from torch import Tensor
 from attacks.gradients import Bpda, Eot, Slope
 from attacks.keep import Verify
 from attacks.pgd import PGD
+from bench import rng
 from bench.defense import Defense, Network, Purifier, Traits
 from bench.threat import ThreatModel
 from tests.reference import Classifier, tensors_of
+from tests.tiny import Luck, images, labels, linear, smooth
 
 DATA = tensors_of("bpda_eot")
 X, Y = DATA["x"], DATA["y"]
@@ -50,7 +52,9 @@ def defense_of(name: str) -> Defense:
     if f"{name}/noise_std" in DATA:
         std = float(DATA[f"{name}/noise_std"])
         sizes = [n * X[0].numel() for n in DATA[f"{name}/noise_counts"].tolist()]
-        noise = [part.view(-1, *X.shape[1:]) for part in DATA[f"{name}/noise_flat"].split(sizes)]
+        noise = [
+            part.view(-1, *X.shape[1:]) for part in torch.split(DATA[f"{name}/noise_flat"], sizes)
+        ]
     return Defense(Network(Classifier("bpda_eot"), "classifier"), [Levels(std, noise)])
 
 
@@ -70,8 +74,9 @@ def test_hills_protocol_is_the_authors(name: str) -> None:
     steps, draws, confirm = DATA[f"{name}/steps_attackreps_defreps"].tolist()
     x_adv, protocol, spy = run(name, steps)
     rows = DATA[f"{name}/class_batch"]
-    baseline = Verify(draws, confirm).begin(defense_of(name), X, Y)
-    assert torch.equal(baseline.protocol, rows[0])
+    baseline = Verify(draws, confirm).begin(defense_of(name), X, Y).protocol
+    assert baseline is not None
+    assert torch.equal(baseline, rows[0])
     for looks, row in enumerate(rows[1:]):
         assert torch.equal(run(name, looks)[1], row)
     assert torch.equal(protocol, rows[-1])
@@ -90,3 +95,62 @@ def test_hills_protocol_is_the_authors(name: str) -> None:
             assert (found - expected).abs().max() <= 1e-4
         else:
             assert ((found - expected).abs() < 1e-5).float().mean() >= 0.99
+
+
+class Lucky(Purifier):
+    """Turns images about 1/2 in the calls that are listed, counted from 0."""
+
+    traits = Traits(random=True, exact=False)
+
+    def __init__(self, *turned: int) -> None:
+        super().__init__()
+        self.turned, self.calls = turned, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return 1 - x if self.calls - 1 in self.turned else x
+
+
+def test_an_unlucky_look_breaks_nothing_unless_it_is_verified() -> None:
+    x, threat = images(1), ThreatModel("linf", 1e-4)
+    attack = PGD(Eot(Bpda(), 2, "logits"), 3, keep=Verify(2, 5))
+    verdicts = {}
+    # Calls: the baseline, four looks, and a verification after the look at which it turns.
+    for turned in ((), (2,), (2, 3)):
+        defense = Defense(linear(), [Lucky(*turned)])
+        y = labels(defense, x)
+        attacked = attack(defense, x, y, threat)
+        assert attacked.protocol is not None
+        verdicts[turned] = attacked.protocol.tolist()
+        assert defense.calls()["classifier"][1] == 2 * (2 if turned == (2, 3) else 4)
+    assert verdicts == {(): [True], (2,): [True], (2, 3): [False]}
+
+
+def test_the_point_of_the_first_verified_break_is_handed_over() -> None:
+    defense, threat = Defense(smooth()), ThreatModel("linf", 0.05)
+    x = images(32)
+    y = labels(defense, x)
+    y[0] = (y[0] + 1) % 5
+    attacked = PGD(Eot(Bpda(), 1, "logits"), 12, 0.1, keep=Verify())(defense, x, y, threat)
+    assert attacked.protocol is not None
+    broken = ~attacked.protocol
+    assert 1 < broken.sum() < 32
+    assert torch.equal(defense.predict(attacked.x_adv) == y, attacked.protocol)
+    assert torch.equal(attacked.x_adv[0], x[0])
+    steps = threat.distance(attacked.x_adv, x)[broken] / 0.005
+    assert steps.min() < 0.1
+    assert steps.max() > 1.9
+
+
+def test_verification_is_drawn_apart_from_attack_and_judge() -> None:
+    defense, threat = Defense(linear(), [Luck(0.4)]), ThreatModel("linf", 0.05)
+    x = images()
+    y = labels(defense, x)
+    losses = []
+    for confirm in (1, 30):
+        with rng.work("cell"), rng.stream("attack"):
+            attack = PGD(Eot(Bpda(), 3, "logits"), 2, keep=Verify(3, confirm))
+            trace = attack(defense, x, y, threat).trace
+        assert trace is not None
+        losses.append(trace.loss)
+    assert torch.equal(losses[0], losses[1])
