@@ -37,7 +37,7 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
-EXTENDED = ("pgd-surrogate", "apgd", "mim", "certify")
+EXTENDED = ("pgd-surrogate", "apgd", "mim")
 """Beside `all`, whose members are fixed."""
 PROTOCOL = (
     "bpda-eot:protocol=hill",
@@ -47,6 +47,8 @@ PROTOCOL = (
     "pgd-surrogate:protocol=hill",
 )
 """Attacks of `all` as their papers' code runs them, each under its own settings."""
+CERTIFIED = ("certify",)
+"""Proofs, which are no attacks."""
 GROUPS = {
     "all": ALL,
     "blind": (*BLIND, *TRANSFER),
@@ -55,6 +57,7 @@ GROUPS = {
     "corruption": CORRUPTION,
     "extended": EXTENDED,
     "protocol": PROTOCOL,
+    "certified": CERTIFIED,
 }
 
 Count = Annotated[int, Range(1)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, EXTENDED, PROTOCOL
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL
 from bench import cost, registry
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -107,7 +107,7 @@ def sensible(defended: str, attacked: str) -> bool:
 PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, "none")
-    for attacked in (*ALL, *EXTENDED, *PROTOCOL, *SETTINGS)
+    for attacked in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *SETTINGS)
     if sensible(defended, attacked)
 ]
 
@@ -143,3 +143,34 @@ def test_luck_is_planned_and_orders_nothing() -> None:
     per_run = 1 + 2 * 2
     assert planned.luck == 21 * (3 * 1 + 3 * 2) * per_run
     assert planned.forward == (21 + 2 * 3 * 2 + DRAWS * 2) * per_run
+
+
+class Still(Purifier):
+    """Random in name, with a stand-in; it and the stand-in call no network."""
+
+    traits = Traits(random=True, exact=False, surrogate=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def surrogate(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("name", ["bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"])
+def test_hills_protocol_costs_what_is_planned_where_nothing_falls(name: str) -> None:
+    """Only a verification that breaks an image is left over, and what refutes luck."""
+    plugin = registry.find_attack(name)
+    settings: dict[str, Any] = dict(plugin.resolve(parse_part(name), "digits", "quick").settings)
+    defense = Defense(smooth(CLASSES, SHAPE), [Still()])
+    x = images(4, SHAPE)
+    y = labels(defense, x)
+    before = defense.classifier.forwards, defense.classifier.backwards
+    attack: Attack = plugin.factory(**settings)
+    attack(defense, x, y, ThreatModel("linf", 1e-5))
+    forwards = (defense.classifier.forwards - before[0]) / len(x)
+    backwards = (defense.classifier.backwards - before[1]) / len(x)
+    runs = plugin.cost(settings, Still.traits)
+    looked = runs.bpda + runs.surrogate
+    assert forwards == runs.plain - int(settings["verify"]) + looked + runs.classified
+    assert backwards == looked
