@@ -22,8 +22,9 @@ from attacks.gradients import (
     draws_of,
     surrogate,
 )
+from attacks.keep import Keep
 from attacks.losses import LossName
-from attacks.pgd import PGD, Keep
+from attacks.pgd import PGD
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.registry import Runs, attack
@@ -36,8 +37,18 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
-EXTENDED = ("pgd-surrogate",)
+EXTENDED = ("pgd-surrogate", "apgd", "mim")
 """Beside `all`, whose members are fixed."""
+PROTOCOL = (
+    "bpda-eot:protocol=hill",
+    "bpda-eot:protocol=adp",
+    "joint-score:protocol=adp",
+    "joint-full:protocol=adp",
+    "pgd-surrogate:protocol=hill",
+)
+"""Attacks of `all` as their papers' code runs them, each under its own settings."""
+CERTIFIED = ("certify",)
+"""Proofs, which are no attacks."""
 GROUPS = {
     "all": ALL,
     "blind": (*BLIND, *TRANSFER),
@@ -45,6 +56,8 @@ GROUPS = {
     "blackbox": BLACKBOX,
     "corruption": CORRUPTION,
     "extended": EXTENDED,
+    "protocol": PROTOCOL,
+    "certified": CERTIFIED,
 }
 
 Count = Annotated[int, Range(1)]
@@ -85,15 +98,15 @@ def no_surrogate(settings: Settings, traits: Traits) -> str | None:
 
 def choosing(settings: Settings, traits: Traits) -> int:
     """Runs per image of a PGD that tell which of its points is the best one."""
-    steps, restarts = int(settings["steps"]), int(settings["restarts"])
+    steps, restarts = int(settings["steps"]), int(settings.get("restarts", 1))
     best = settings.get("keep") == "best"
     points = 1 + restarts * (steps if best else 1) if best or restarts > 1 else 0
     return points * draws_of(PGD.select, traits.random) * traits.runs
 
 
 def looks(settings: Settings) -> int:
-    """Gradients per image of a PGD, each the mean over its EOT draws."""
-    return int(settings["steps"]) * int(settings["restarts"])
+    """Gradients per image of a PGD, each over its EOT draws."""
+    return int(settings["steps"]) * int(settings.get("restarts", 1))
 
 
 def drawn(settings: Settings, traits: Traits) -> int:

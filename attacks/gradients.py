@@ -7,26 +7,32 @@ Meanings: docs/semantics.md, "Gradients".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from attacks.losses import LOSSES, LossName
+from attacks.losses import LOSSES, AnyLoss
 from bench.defense import Defense, Network, repeat
+
+Combine = Literal["gradients", "logits", "vote"]
+VOTE = 2 / 255
+"""How far one vote may move a purified pixel inside [0,1] (ADP's authors' code)."""
 
 
 class Slope(NamedTuple):
     """What one look at the defense showed.
 
     gradient: like x. loss: [B]. moved: P(x) - x, like x, where the look purified.
-    queries: deployed predictions asked per image.
+    queries: deployed predictions asked per image. logits: those of the runs that the look made
+    of the defense itself, [B,K], their mean over EOT draws.
     """
 
     gradient: Tensor
     loss: Tensor
     moved: Tensor | None = None
     queries: int = 0
+    logits: Tensor | None = None
 
 
 class Gradient(Protocol):
@@ -34,6 +40,17 @@ class Gradient(Protocol):
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
         """The slope at x; randomness comes from the global generator."""
+        ...
+
+
+class Single(Protocol):
+    """The gradient of one run, as EOT repeats it."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
+        """The slope at x [B,C,H,W]: that many replicates of each image, replicate-major.
+
+        The loss is that of their mean logits; with `together` 1 each has its own.
+        """
         ...
 
 
@@ -49,69 +66,82 @@ class Direction(Protocol):
 class Blind:
     """The bare classifier's gradient at x: an attacker who knows of no purifier."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
         """One classifier call with gradient."""
-        return Slope(*classifier_slope(defense, x, y, self.loss))
+        gradient, loss, _ = classifier_slope(defense, x, y, self.loss)
+        return Slope(gradient, loss)
 
 
 @dataclass(frozen=True)
 class Bpda:
     """Forward through P, backward as the identity at z = P(x) (Athalye et al. 2018)."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
 
-    def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """One purification without a graph, one classifier call with gradient at z."""
         with torch.no_grad():
             z = defense.purify(x)
-        return Slope(*classifier_slope(defense, z, y, self.loss), moved=z - x)
+        gradient, loss, logits = classifier_slope(defense, z, y, self.loss, together)
+        return Slope(gradient, loss, moved=z - x, logits=logits)
 
 
 @dataclass(frozen=True)
 class Exact:
     """Through all of P by autograd; zero where the purified image does not depend on x."""
 
-    loss: LossName = "ce"
+    loss: AnyLoss = "ce"
     surrogate: bool = False
 
-    def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """dL/dz at the detached z first, chunk by chunk, then one product with dz/dx."""
         start = x.detach().requires_grad_()
         with torch.enable_grad():
             z = defense.surrogate(start) if self.surrogate else defense.purify(start)
-        upstream, loss = classifier_slope(defense, z.detach(), y, self.loss)
+        upstream, loss, logits = classifier_slope(defense, z.detach(), y, self.loss, together)
         gradient = torch.zeros_like(x)
         if z.requires_grad:
             (found,) = torch.autograd.grad(z, start, upstream, allow_unused=True)
             gradient = gradient if found is None else found
-        return Slope(gradient, loss, moved=z.detach() - x)
+        known = None if self.surrogate else logits
+        return Slope(gradient, loss, moved=z.detach() - x, logits=known)
 
 
-def surrogate(loss: LossName = "ce") -> Exact:
+def surrogate(loss: AnyLoss = "ce") -> Exact:
     """Forward and backward through the defense's differentiable stand-in."""
     return Exact(loss, surrogate=True)
 
 
 @dataclass(frozen=True)
 class Eot:
-    """The mean slope over `draws` fresh runs, as one batch (Athalye et al. 2018).
+    """What `draws` fresh runs say together, as one batch (Athalye et al. 2018).
 
-    A deterministic defense is asked once: every draw would be the same.
+    combine: the mean of their gradients; the gradient of the loss of their mean logits (Hill et
+    al. 2021); or the sum of their votes (ADP's code): each purified image takes one step along its
+    gradient's sign, and the gradient is how far that leads inside [0,1]. There a purified pixel
+    at 0 or 1 cannot vote outward. A deterministic defense is asked once: every draw would be
+    the same.
     """
 
-    gradient: Gradient
+    gradient: Single
     draws: int
+    combine: Combine = "gradients"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
-        """Every image repeated `draws` times, then averaged per image."""
+        """Every image repeated `draws` times, then one slope per image."""
         draws = draws_of(self.draws, defense.random)
-        slope = self.gradient(defense, repeat(x, draws), repeat(y, draws))
-        moved = None if slope.moved is None else _mean(slope.moved, draws)
-        return Slope(
-            _mean(slope.gradient, draws), _mean(slope.loss, draws), moved, draws * slope.queries
+        many, together = repeat(x, draws), draws if self.combine == "logits" else 1
+        slope = self.gradient(defense, many, repeat(y, draws), together)
+        moved, logits = (
+            None if part is None else _mean(part, draws) for part in (slope.moved, slope.logits)
         )
+        found = slope.gradient
+        if self.combine == "vote" and slope.moved is not None:
+            found = _votes(many + slope.moved, found)
+        gradient, loss = _mean(found, draws), _mean(slope.loss, draws)
+        return Slope(gradient, loss, moved, draws * slope.queries, logits)
 
 
 @dataclass(frozen=True)
@@ -145,19 +175,46 @@ def draws_of(draws: int, random: bool) -> int:
 
 
 def classifier_slope(
-    defense: Defense, z: Tensor, y: Tensor, loss: LossName
-) -> tuple[Tensor, Tensor]:
-    """Gradient like z and loss [B] of the bare classifier, one graph per network chunk."""
+    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient like z, loss [B] and logits [B,K] of the bare classifier, a graph per network chunk.
+
+    together: as in `Single`; the replicates' mean logits then ask one forward more.
+    """
+    pull = _pull(defense, z, y, loss, together) if together > 1 else None
     gradients: list[Tensor] = []
     losses: list[Tensor] = []
+    outputs: list[Tensor] = []
     for start in range(0, len(z), Network.chunk):
         part = slice(start, start + Network.chunk)
         point = z[part].detach().requires_grad_()
         with torch.enable_grad():
-            values = LOSSES[loss](defense.classifier(point), y[part])
-            gradients += torch.autograd.grad(values.sum(), point)
+            logits = defense.classifier(point)
+            values = LOSSES[loss](logits, y[part])
+            climbed = values if pull is None else logits * pull[0][part]
+            gradients += torch.autograd.grad(climbed.sum(), point)
         losses.append(values.detach())
-    return torch.cat(gradients), torch.cat(losses)
+        outputs.append(logits.detach())
+    together_loss = torch.cat(losses) if pull is None else pull[1]
+    return torch.cat(gradients), together_loss, torch.cat(outputs)
+
+
+def _pull(
+    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int
+) -> tuple[Tensor, Tensor]:
+    """Of the loss of mean logits: its gradient in each replicate's logits [B,K], and itself [B]."""
+    with torch.no_grad():
+        logits = defense.classifier(z)
+    mean = _mean(logits, together).requires_grad_()
+    with torch.enable_grad():
+        values = LOSSES[loss](mean, y[: len(mean)])
+        (gradient,) = torch.autograd.grad(values.sum(), mean)
+    return repeat(gradient / together, together), repeat(values.detach(), together)
+
+
+def _votes(z: Tensor, gradient: Tensor) -> Tensor:
+    """Where one step of VOTE along the sign leads from z inside [0,1], as a displacement."""
+    return (z + VOTE * gradient.sign()).clamp(0, 1) - z
 
 
 def _mean(values: Tensor, draws: int) -> Tensor:

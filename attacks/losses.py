@@ -12,6 +12,8 @@ from bench.errors import BenchError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LossName = Literal["ce", "margin", "dlr"]
+AnyLoss = Literal[LossName, "dlr-t"]
+"""With those that need a target: their labels are [B,2], the right class and the one aimed at."""
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -40,4 +42,24 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
-LOSSES: dict[LossName, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+def targeted_dlr(logits: Tensor, goal: Tensor) -> Tensor:
+    """The target's logit minus the right one over a gap of logits, [B] (Croce & Hein 2020, eq. 8).
+
+    goal: [B,2], the right class and the target.
+
+    Raises:
+        BenchError: fewer than four classes.
+    """
+    if logits.shape[1] < 4:
+        raise BenchError("loss=dlr-t needs at least 4 classes; use loss=ce or loss=margin")
+    right, target = logits.gather(1, goal).unbind(1)
+    top = logits.topk(4, dim=1).values
+    return (target - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
+LOSSES: dict[AnyLoss, Loss] = {
+    "ce": cross_entropy,
+    "margin": margin,
+    "dlr": dlr,
+    "dlr-t": targeted_dlr,
+}

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from attacks.gradients import Direction, Gradient
-from attacks.select import Best
+from attacks.gradients import Direction, Gradient, Slope, draws_of
+from attacks.keep import Keep, Verify, keeper
+from attacks.steps import STRAIGHT, Rule, Search
 from bench.attack import Attacked, Trace
-from bench.defense import Defense
+from bench.defense import Defense, repeat
 from bench.threat import ThreatModel
-
-Keep = Literal["last", "best"]
 
 
 @dataclass(frozen=True)
 class PGD:
-    """`steps` steps of `step` * eps along the steepest direction of `gradient`.
+    """`steps` steps of `step` * eps along the steepest direction of `gradient`, as `rule` says.
 
     direction, weight: move along (1 - weight) * steepest(gradient) + weight * steepest(direction)
-    (Yoon et al. 2021, Table 1). keep: the last iterate, or the best of all iterates on `select`
-    draws; with restarts the best is always chosen there. The trace is the first restart's.
+    (Yoon et al. 2021, Table 1). keep: which point is handed over; where fresh draws choose (always
+    between restarts) there are `select` of them. targeted: restart i aims at the i-th likeliest
+    wrong class of the image, by the mean logits of `select` runs. The trace is the first restart's.
     """
 
     gradient: Gradient
@@ -31,36 +31,53 @@ class PGD:
     step: float = 0.25
     random_start: bool = False
     restarts: int = 1
-    keep: Keep = "last"
+    keep: Keep | Verify = "last"
     direction: Direction | None = None
     weight: float = 0.5
     select: int = 4
+    targeted: bool = False
+    rule: Rule = STRAIGHT
 
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W] in [0,1] that climb the loss at labels y [B]."""
-        choose = self.keep == "best" or self.restarts > 1
-        best = Best(defense, x, y, self.select) if choose else None
-        everyone = torch.arange(len(x), device=x.device)
+        kept = keeper(self.keep, defense, x, y, restarts=self.restarts, draws=self.select)
+        search = Search(x, threat, self.steps, self.step, partial(self._turn, defense, threat))
+        aims = self._aims(defense, x, y) if self.targeted else None
         queries, losses, norms = 0, [], []
-        point = x
         for restart in range(self.restarts):
             point = threat.random_start(x) if self.random_start else x.clone()
-            for step in range(self.steps):
-                slope = self.gradient(defense, point, y)
-                move = threat.steepest(slope.gradient)
-                if self.direction is not None:
-                    pull = threat.steepest(self.direction(defense, point, slope))
-                    move = (1 - self.weight) * move + self.weight * pull
-                point = threat.project(point + self.step * threat.eps * move, x)
+            walk, goal = self.rule.begin(search), y if aims is None else aims[restart % len(aims)]
+            for step in range(self.steps + kept.looks_at_the_end):
+                slope = self.gradient(defense, point, goal)
                 queries += slope.queries
                 if restart == 0:
                     losses.append(slope.loss)
                     norms.append(slope.gradient.flatten(1).norm(dim=1))
-                if best and (self.keep == "best" or step == self.steps - 1):
-                    best.offer(point, everyone)
+                kept.saw(point, slope)
+                if kept.over or step == self.steps:
+                    break
+                point = walk(point, slope)
+                kept.came(point)
+            kept.end(point)
         return Attacked(
-            best.x if best else point,
+            kept.x,
             trace=Trace(torch.stack(losses), torch.stack(norms)),
+            protocol=kept.protocol,
             queries=torch.full_like(y, queries) if queries else None,
         )
+
+    def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
+        """Labels with a target, likeliest first, [K-1,B,2]."""
+        draws = draws_of(self.select, defense.random)
+        logits = defense.logits(repeat(x, draws)).view(draws, len(x), -1).mean(0)
+        others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)[:, :-1]
+        return torch.stack([y.expand_as(others.T), others.T], 2)
+
+    def _turn(self, defense: Defense, threat: ThreatModel, point: Tensor, slope: Slope) -> Tensor:
+        """The unit step at a point, like x."""
+        move = threat.steepest(slope.gradient)
+        if self.direction is None:
+            return move
+        pull = threat.steepest(self.direction(defense, point, slope))
+        return (1 - self.weight) * move + self.weight * pull

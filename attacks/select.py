@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.gradients import draws_of
 from bench import rng
-from bench.defense import Defense
+from bench.defense import Defense, repeat
 
 
 class Verdict(NamedTuple):
@@ -39,6 +39,14 @@ class Selector:
             right += (scores.argmax(1) == y).float() / self.draws
             confidence += scores.gather(1, y.unsqueeze(1)).squeeze(1).exp() / self.draws
         return Verdict(right, right + 1e-3 * confidence)
+
+    @torch.no_grad()
+    def mean_logits(self, x: Tensor) -> Tensor:
+        """The mean logits [B,K] of as many fresh single runs as there are draws."""
+        with rng.stream("select", self.used):
+            logits = self.defense.logits(repeat(x, self.draws))
+        self.used += 1
+        return logits.view(self.draws, len(x), -1).mean(0)
 
     @torch.no_grad()
     def wrong(self, x: Tensor, y: Tensor, runs: Sequence[int]) -> tuple[Tensor, Tensor]:

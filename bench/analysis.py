@@ -12,6 +12,8 @@ from importlib.resources import files
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from bench.boards import (
     Board,
     Entry,
@@ -25,11 +27,12 @@ from bench.boards import (
     worst,
 )
 from bench.errors import BenchError
-from bench.metrics import Measured, by_variant, cost, k_of, vote, worst_of
+from bench.metrics import Measured, by_variant, certified, cost, k_of, vote, worst_of
 from bench.stats import Comparison, Figure, holm, mean_interval, verdict
 
 WORST = "worst case"
 ON = "accuracy on "
+WITHIN = "certified within "
 FIELDS = (
     *("dataset", "subset", "preset", "defense", "attack", "threat", "metric"),
     *("measured", "low", "high", "n", "seeds", "draws"),
@@ -224,7 +227,7 @@ def _published(spec: BoardSpec, row: Row, column: str) -> dict[str, str]:
 
 
 def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:
-    """Vote, worst of K, the attack's own protocol, and corruption groups, where they exist."""
+    """Vote, worst of K, the attack's own protocol, corruption groups, radii, where they exist."""
     found = list(entry.seeds.values())
     block = entry.any.block
     k = k_of(min(measured.draws for measured in found))
@@ -237,6 +240,10 @@ def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:
     groups = [by_variant(measured) for measured in found]
     for name in groups[0]:
         yield f"{ON}{name}", mean_interval(mean_over(g[name] for g in groups), block)
+    proven = [certified(measured) for measured in found]
+    for radius in max(proven, key=len):
+        values = (p.get(radius, np.zeros(len(block))) for p in proven)
+        yield f"{WITHIN}{radius:g}", mean_interval(mean_over(values), block)
 
 
 def _size(board: Board, item: Entry | Worst) -> dict[str, str]:

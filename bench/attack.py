@@ -23,6 +23,23 @@ class Trace:
     grad_norm: Tensor
 
 
+ABSTAINED = -1
+"""The class of a certificate that says nothing."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is proven of each image (with the attack's confidence), in place of attacking it.
+
+    label: the class, or ABSTAINED, int [B]. copies: noisy copies that got it, int [B].
+    radius: l2, in pixel units, within which the class stays, [B]; 0 where nothing is proven.
+    """
+
+    label: Tensor
+    copies: Tensor
+    radius: Tensor
+
+
 @dataclass(frozen=True)
 class Attacked:
     """Attacked images and how they came about.
@@ -30,6 +47,7 @@ class Attacked:
     x_adv: [B,C,H,W], or [V,B,C,H,W] with one entry of `variants` for each V (corruptions).
     protocol: the attack's own verdict, bool [B] (True: still robust), where it decides inside.
     queries: deployed predictions asked of the defense per image, int [B].
+    certificate: within the threat `certified`, in place of the judge's predictions.
     """
 
     x_adv: Tensor
@@ -37,6 +55,7 @@ class Attacked:
     trace: Trace | None = None
     protocol: Tensor | None = None
     queries: Tensor | None = None
+    certificate: Certificate | None = None
 
 
 class Attack(Protocol):

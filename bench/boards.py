@@ -18,6 +18,9 @@ from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
 
 CLEAN = "none"
 CORRUPTION = "corruption"
+CERTIFIED = "certified"
+ASIDE = (CORRUPTION, CERTIFIED)
+"""Threats outside of any ball: shown last, never in a worst case."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
@@ -253,8 +256,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
     skips = {(s.defense, s.attack): s.reason for plan in reversed(plans) for s in plan.skips}
     columns |= dict.fromkeys(attack for _, attack in skips)
     kinds = {
-        item.attack: (item.cell.threat == CORRUPTION) - (item.cell.threat == CLEAN)
-        for item in planned
+        item.attack: (item.cell.threat in ASIDE) - (item.cell.threat == CLEAN) for item in planned
     }
     return Board(
         dataset=head.dataset,

@@ -10,6 +10,7 @@ from bench import registry
 from bench.defense import Traits
 from bench.registry import DefensePlugin, both_ways
 from bench.spec import Part
+from bench.threat import CERTIFIED
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
     plugin = registry.find_attack(attack.name)
     runs = plugin.cost(dict(attack.settings), traits)
     judged = draws * traits.runs * max(1, plugin.variants(dict(attack.settings)))
+    if CERTIFIED in plugin.norms:
+        judged = 0
     unit = _unit(parts)
     luck = runs.luck * (unit.run + 1)
     whole = runs.plain + runs.bpda + runs.exact + judged
@@ -63,6 +66,7 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
         + runs.direction * unit.direction
         + runs.surrogate * (unit.stand_in + 1)
         + runs.blind
+        + runs.classified
     )
     backward = (
         runs.bpda

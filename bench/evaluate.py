@@ -15,7 +15,7 @@ from bench import rng
 from bench.attack import Attack, Attacked, Trace
 from bench.defense import Defense
 from bench.errors import BenchError
-from bench.threat import ThreatModel
+from bench.threat import CERTIFIED, ThreatModel
 
 Calls = dict[str, tuple[int, int]]
 
@@ -24,7 +24,8 @@ Calls = dict[str, tuple[int, int]]
 class Outcome:
     """The verdicts on one batch of images, and what they cost.
 
-    correct: bool [V, M, B] for V variants (1 without), M draws of the judge, B images.
+    correct: bool [V, M, B] for V variants (1 without), M draws of the judge, B images; where
+    something is proven instead, [1, 1, B]: the certificate names the right class.
     distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
     (forward, backward). seconds: CPU seconds of this process.
     """
@@ -64,7 +65,10 @@ def evaluate(
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)
         distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
-        correct = torch.stack([_judge(defense, point, y, draws) for point in points])
+        if threat.norm == CERTIFIED:
+            correct = _proven(attacked, y)
+        else:
+            correct = torch.stack([_judge(defense, point, y, draws) for point in points])
     counts.append(defense.calls())
     return Outcome(
         attacked=attacked,
@@ -97,6 +101,12 @@ def _judge(defense: Defense, x: Tensor, y: Tensor, draws: int) -> Tensor:
         with rng.stream("judge", draw):
             rows.append(defense.predict(x) == y)
     return torch.stack(rows)
+
+
+def _proven(attacked: Attacked, y: Tensor) -> Tensor:
+    if attacked.certificate is None:
+        raise BenchError(f"threat '{CERTIFIED}' is for attacks that give a certificate")
+    return (attacked.certificate.label == y).view(1, 1, -1)
 
 
 def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:

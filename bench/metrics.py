@@ -13,6 +13,8 @@ from bench.results import Cell, Record, shards_of
 from bench.stats import Floats, Ints
 
 Bools = NDArray[np.bool_]
+RADII = (0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Where a curve of certified accuracy is read, l2 in pixel units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,16 @@ def by_variant(measured: Measured) -> dict[str, Floats]:
             groups.setdefault(kind, []).append(means[place])
             groups.setdefault(f"severity {severity}", []).append(means[place])
     return {name: np.mean(group, axis=0) for name, group in groups.items()}
+
+
+def certified(measured: Measured) -> dict[float, Floats]:
+    """Per radius up to the largest found: the right class and proven that far [N]; often empty."""
+    if not all(record.certificate for record in measured.records):
+        return {}
+    found = np.concatenate([record.certificate["radius"] for record in measured.records])
+    right = measured.verdicts[0, 0]
+    reached = (radius for radius in RADII if radius <= found.max())
+    return {radius: (right & (found >= radius)).astype(np.float64) for radius in reached}
 
 
 def cost(seeds: Sequence[Measured]) -> Cost:

@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
-from bench.threat import MARKERS, ThreatModel
+from bench.threat import CERTIFIED, MARKERS, ThreatModel
 
 JUDGE_VERSION = 1
 
@@ -138,8 +138,8 @@ def find_info(dataset: str) -> DatasetInfo:
 
 
 def draws(info: DatasetInfo, random: bool, threat: str) -> int:
-    """M, the judge's fresh predictions: 1 where nothing is random, and for corruptions."""
-    return info.draws if random and threat != "corruption" else 1
+    """M, the judge's fresh predictions: 1 where nothing is random, and outside of any ball."""
+    return info.draws if random and threat not in ("corruption", CERTIFIED) else 1
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:

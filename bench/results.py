@@ -25,6 +25,8 @@ from bench.errors import BenchError
 FORMAT = 1
 SHARD = 32
 """Images of one shard, the unit of work and of storage."""
+CERTIFICATE = ("label", "copies", "radius")
+"""What a certificate says of each image."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Record:
     queries: deployed predictions per image that the attack asked, or empty.
     calls: network -> {attack, judge} -> [forward, backward] images.
     trace: first and last loss and share of zero gradients per image, where there is one.
+    certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
+
+    Fields with a default came after the format: empty ones are not written, so that older records
+    stay the same bytes, and an older reader passes over them.
     """
 
     cell: Cell
@@ -85,10 +91,14 @@ class Record:
     trace: Mapping[str, tuple[float, ...]]
     timing: Mapping[str, Any]
     format: int = FORMAT
+    certificate: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields."""
-        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+        data = asdict(self)
+        if not self.certificate:
+            del data["certificate"]
+        return json.dumps(data, separators=(",", ":")) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Record:
@@ -303,6 +313,15 @@ def _freeze(value: Any) -> Any:
     return tuple(map(_freeze, value)) if isinstance(value, list) else value
 
 
+def _check_certificate(record: Record) -> None:
+    if not record.certificate:
+        return
+    if set(record.certificate) != set(CERTIFICATE):
+        raise ValueError("certificate")
+    if any(len(values) != len(record.index) for values in record.certificate.values()):
+        raise ValueError("lengths")
+
+
 def _check(record: Record) -> None:
     images = len(record.index)
     rows = (*record.correct, *([record.protocol] if record.protocol else []))
@@ -314,6 +333,7 @@ def _check(record: Record) -> None:
         raise ValueError("lengths")
     if any(len(values) not in (0, images) for values in (record.queries, *record.trace.values())):
         raise ValueError("lengths")
+    _check_certificate(record)
     for phases in record.calls.values():
         if any(min(forward, backward) < 0 for forward, backward in phases.values()):
             raise ValueError("calls")

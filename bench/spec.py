@@ -19,6 +19,8 @@ Settings = Mapping[str, Value]
 DEFAULT_CLASSIFIER = "natural"
 ROBUSTBENCH = "robustbench"
 """The classifier that is written with the name of its model: `robustbench/NAME`."""
+PROTOCOL = "protocol"
+"""The setting that is part of a name: `bpda-eot:protocol=hill` is a plug-in beside `bpda-eot`."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+)?", re.IGNORECASE)
 
 
@@ -58,7 +60,7 @@ class Part:
             name += f"/{settings.pop('model')}"
         written = {key: value for key, value in settings.items() if key not in self.unwritten}
         pairs = ",".join(f"{key}={show(value)}" for key, value in written.items())
-        return f"{name}:{pairs}" if pairs else name
+        return f"{name}{',' if ':' in name else ':'}{pairs}" if pairs else name
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def show(value: Value) -> str:
 def parse_part(text: str) -> Part:
     """`name[:key=value,...]` to a Part whose values are still text.
 
+    `protocol=P` belongs to the name: a published protocol has settings and costs of its own.
+
     Raises:
         BenchError: no name, or a setting that is not `key=value`.
     """
@@ -103,6 +107,8 @@ def parse_part(text: str) -> Part:
         if key.strip() in pairs:
             raise BenchError(f"'{key.strip()}' is set twice in '{text}'")
         pairs[key.strip()] = value.strip()
+    if PROTOCOL in pairs:
+        name += f":{PROTOCOL}={pairs.pop(PROTOCOL)}"
     return Part(name, tuple(pairs.items()))
 
 

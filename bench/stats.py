@@ -65,6 +65,18 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> F
     return Figure(successes / n, float(low), float(high))
 
 
+def certified_radius(successes: int, n: int, alpha: float, sigma: float) -> float | None:
+    """l2 radius within which smoothing with noise `sigma` keeps a class that n draws gave so often.
+
+    sigma * quantile of the one-sided Clopper-Pearson bound at 1 - alpha; None (abstain) where that
+    bound is below 1/2 (Cohen et al. 2019, CERTIFY).
+    """
+    from scipy.special import ndtri
+
+    share = clopper_pearson(successes, n, 1 - 2 * alpha).low
+    return None if share < 0.5 else float(sigma * ndtri(share))
+
+
 def mean_interval(values: Floats, block: Ints) -> Figure:
     """The mean of per-image correctness `values` [N] in [0,1], with images grouped by `block` [N].
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.analysis import (
     ON,
+    WITHIN,
     WORST,
     Analysis,
     BoardSpec,
@@ -18,7 +19,18 @@ from bench.analysis import (
     percent,
     ranked,
 )
-from bench.boards import CLEAN, CORRUPTION, Board, Entry, Row, Worst, deviation, figure
+from bench.boards import (
+    ASIDE,
+    CERTIFIED,
+    CLEAN,
+    CORRUPTION,
+    Board,
+    Entry,
+    Row,
+    Worst,
+    deviation,
+    figure,
+)
 from bench.flags import Flag, flags
 from bench.metrics import cost
 from bench.results import Record
@@ -83,6 +95,7 @@ def _board_blocks(analysis: Analysis) -> Iterator[Table | Listing]:
     rows = ranked(analysis)
     yield _main(analysis, rows)
     yield from _corruption(board, rows)
+    yield from _certified(board, rows)
     yield from _differences(analysis, rows)
     yield from _random(analysis, rows)
     for kind, heading in (("alarm", "Alarms: this figure is doubtful"), ("note", "Notes")):
@@ -127,6 +140,11 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
     ]
     if board.preset in PRESET_NOTES:
         notes.append(PRESET_NOTES[board.preset])
+    if any(e.threat == CERTIFIED for row in board.rows for e in row.entries.values()):
+        notes.append(
+            "certify: the share that is right and does not abstain, a proof and no attack; it is "
+            "no part of the worst case."
+        )
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
@@ -152,7 +170,7 @@ def _effort(board: Board, row: Row) -> tuple[str, ...]:
     return (
         str(board.images),
         str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)}-{max(seeds)}",
-        draws_text(*(entry for entry in entries if entry.threat != CORRUPTION)),
+        draws_text(*(entry for entry in entries if entry.threat not in ASIDE)),
         f"{max(spent.prediction for spent in costs):.1f}",
         f"{sum(spent.forwards for spent in costs):.0f}",
         f"{sum(spent.backwards for spent in costs):.0f}",
@@ -179,6 +197,29 @@ def _corruption(board: Board, rows: list[Row]) -> Iterator[Table]:
         cells = ((row, *(found.get(c, "") for c in columns)) for row, found in body.items())
         note = "Means over kinds at one severity, then over severities of one kind."
         yield Table("Common corruptions", ("defense", *columns), tuple(cells), (note,))
+
+
+def _certified(board: Board, rows: list[Row]) -> Iterator[Table]:
+    body: list[tuple[str, str, str, dict[str, str]]] = []
+    for row in rows:
+        for name, entry in row.complete().items():
+            if entry.threat == CERTIFIED:
+                found = {k: figure_text(v) for k, v in extra_metrics(entry) if k.startswith(WITHIN)}
+                body.append((_label(row), name, figure_text(figure(entry)), found))
+    if not body:
+        return
+    columns = max((found for *_, found in body), key=len)
+    cells = ((*head, *(found.get(c, "0.0") for c in columns)) for *head, found in body)
+    yield Table(
+        "Certified accuracy",
+        ("defense", "by", "at 0", *(name.removeprefix(WITHIN) for name in columns)),
+        tuple(cells),
+        (
+            "The share of images whose class is right and proven not to change within that l2 "
+            "radius; at 0, those that are right without abstaining. A lower bound for the vote of "
+            "noisy copies, against any attack: it is no part of the worst case.",
+        ),
+    )
 
 
 def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:

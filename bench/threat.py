@@ -11,8 +11,10 @@ from bench.errors import BenchError, unknown
 from bench.spec import number
 
 NORMS = ("linf", "l2")
-# Not balls: an unchanged image, and images that a corruption made (only their range is checked).
-MARKERS = ("none", "corruption")
+CERTIFIED = "certified"
+# Not balls: an unchanged image, images that a corruption made (only their range is checked), and an
+# unchanged image of which something is proven.
+MARKERS = ("none", "corruption", CERTIFIED)
 TOLERANCE = 1e-6
 
 
@@ -20,8 +22,8 @@ TOLERANCE = 1e-6
 class ThreatModel:
     """A ball of radius `eps` around each image, in [0,1] pixel units, intersected with [0,1].
 
-    `norm` is `linf` or `l2`; the markers `none` (x_adv is x) and `corruption` (any image) have
-    eps 0 and serve cells that are not attacks within a ball.
+    `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
+    image) have eps 0 and serve cells that are not attacks within a ball.
     """
 
     norm: str
@@ -63,7 +65,8 @@ class ThreatModel:
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of the perturbation, [B]; l2 for `corruption`."""
         delta = (x_adv - x).flatten(1)
-        size: Tensor = delta.abs().amax(1) if self.norm in ("linf", "none") else delta.norm(dim=1)
+        linf = self.norm in ("linf", "none", CERTIFIED)
+        size: Tensor = delta.abs().amax(1) if linf else delta.norm(dim=1)
         return size
 
     def contains(self, x_adv: Tensor, x: Tensor) -> Tensor:

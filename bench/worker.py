@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench import build, inventory, plan, registry
-from bench.attack import Indexed
+from bench.attack import Certificate, Indexed
 from bench.data.subsets import Subset, in_order, load_subset
 from bench.defense import Network
 from bench.errors import BenchError
@@ -186,6 +186,15 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
         "queries": () if attacked.queries is None else tuple(map(int, attacked.queries.tolist())),
         "calls": outcome.calls,
         "trace": outcome.trace,
+        "certificate": _proven(attacked.certificate) if attacked.certificate else {},
+    }
+
+
+def _proven(certificate: Certificate) -> dict[str, tuple[float, ...]]:
+    return {
+        "label": tuple(map(int, certificate.label.tolist())),
+        "copies": tuple(map(int, certificate.copies.tolist())),
+        "radius": tuple(float(f"{radius:.6g}") for radius in certificate.radius.tolist()),
     }
 
 

@@ -13,7 +13,7 @@ from bench.metrics import Measured, assemble
 from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
 
 THREAT = "linf:8/255"
-THREATS = {"clean": "none", "corruption": "corruption"}
+THREATS = {"clean": "none", "corruption": "corruption", "certify": "certified"}
 
 
 def cell(defense: str = "adp@natural", attack: str = "bpda", seed: int = 0, **more: str) -> Cell:
@@ -48,6 +48,7 @@ def records(
     trace: Mapping[str, Sequence[float]] | None = None,
     protocol: NDArray[np.bool_] | None = None,
     calls: int = 10,
+    radius: Sequence[float] = (),
 ) -> list[Record]:
     """The shards of a cell with these verdicts, [V,M,N]."""
     made = []
@@ -77,6 +78,7 @@ def records(
                 calls={"classifier": {"attack": (calls * 32, calls * 32), "judge": (judged, 0)}},
                 trace={k: tuple(v[part.start : part.stop]) for k, v in (trace or {}).items()},
                 timing={"seconds": 1.235, "device": "cpu", "wall_seconds": 9.0},
+                certificate=_proven(radius[part.start : part.stop]),
             )
         )
     return made
@@ -152,6 +154,12 @@ def fill(root: Path, images: int = 64, seeds: int = 1, leave_out: Sequence[str] 
         if any(part in str(path) for part in leave_out):
             path.unlink()
     return store
+
+
+def _proven(radius: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    if not radius:
+        return {}
+    return {"label": (0,) * len(radius), "copies": (90,) * len(radius), "radius": tuple(radius)}
 
 
 def _text(bits: NDArray[np.bool_]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL
 from bench import cost, registry
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -27,13 +27,15 @@ NOISY = f"adp:{FULL.format(sigma=0.1, rule='adaptive')}"
 QUIET = f"adp:{FULL.format(sigma=0, rule='fixed')}"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 # They end early on images that fall; against luck they ask again.
-AT_MOST = ("square", "autoattack")
+AT_MOST = ("square", "autoattack", "bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill")
 SETTINGS = (
     *("bpda:keep=best,steps=3", "bpda-eot:restarts=2,steps=2,eot=3", "classifier-pgd:restarts=2"),
     *("joint-score:at=x,steps=3", "joint-score:restarts=2,steps=3,eot=2"),
     *("joint-full:at=x,steps=3,eot=2", "pgd-exact:keep=best,steps=2,eot=2"),
     *("spsa:runs=0,steps=2", "square:runs=0,queries=20", "corruption:kinds=fog,severities=1+2"),
     *("autoattack:attacks=standard,steps=3", "autoattack:attacks=apgd-dlr,gradient=exact,steps=3"),
+    *("apgd:steps=3,eot=2,restarts=2,gradient=exact", "apgd:loss=dlr-t,steps=2,keep=best"),
+    *("mim:gradient=blind,steps=3", "mim:gradient=exact,steps=2,eot=2", "certify:rule=predict"),
 )
 
 
@@ -105,7 +107,7 @@ def sensible(defended: str, attacked: str) -> bool:
 PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, "none")
-    for attacked in (*ALL, *SETTINGS)
+    for attacked in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *SETTINGS)
     if sensible(defended, attacked)
 ]
 
@@ -121,7 +123,7 @@ def test_planned_calls_are_the_counted_ones(defended: str, attacked: str) -> Non
         assert planned.luck == 0
 
 
-@pytest.mark.parametrize("attacked", ALL)
+@pytest.mark.parametrize("attacked", [*ALL, *PROTOCOL[:-1]])
 def test_a_purifier_that_may_stop_early_asks_at_most_what_is_planned(attacked: str) -> None:
     planned, counted = planned_and_counted(EARLY, attacked)
     assert counted[0] <= planned.forward + planned.luck
@@ -141,3 +143,34 @@ def test_luck_is_planned_and_orders_nothing() -> None:
     per_run = 1 + 2 * 2
     assert planned.luck == 21 * (3 * 1 + 3 * 2) * per_run
     assert planned.forward == (21 + 2 * 3 * 2 + DRAWS * 2) * per_run
+
+
+class Still(Purifier):
+    """Random in name, with a stand-in; it and the stand-in call no network."""
+
+    traits = Traits(random=True, exact=False, surrogate=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def surrogate(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("name", ["bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"])
+def test_hills_protocol_costs_what_is_planned_where_nothing_falls(name: str) -> None:
+    """Only a verification that breaks an image is left over, and what refutes luck."""
+    plugin = registry.find_attack(name)
+    settings: dict[str, Any] = dict(plugin.resolve(parse_part(name), "digits", "quick").settings)
+    defense = Defense(smooth(CLASSES, SHAPE), [Still()])
+    x = images(4, SHAPE)
+    y = labels(defense, x)
+    before = defense.classifier.forwards, defense.classifier.backwards
+    attack: Attack = plugin.factory(**settings)
+    attack(defense, x, y, ThreatModel("linf", 1e-5))
+    forwards = (defense.classifier.forwards - before[0]) / len(x)
+    backwards = (defense.classifier.backwards - before[1]) / len(x)
+    runs = plugin.cost(settings, Still.traits)
+    looked = runs.bpda + runs.surrogate
+    assert forwards == runs.plain - int(settings["verify"]) + looked + runs.classified
+    assert backwards == looked

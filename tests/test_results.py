@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,17 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
     assert list(store.records("digits")) == [RECORD]
     assert store.read(PLANNED, 1) is None
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
+
+
+def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
+    plain = json.loads(RECORD.to_json())
+    assert list(plain) == [f.name for f in fields(Record) if f.name != "certificate"]
+    proven = {"label": (1, -1), "copies": (99, 51), "radius": (0.25, 0.0)}
+    record = replace(RECORD, certificate=proven)
+    assert Record.from_json(record.to_json(), "") == record
+    for damaged in ({**proven, "radius": (0.25,)}, {"label": (1, -1)}):
+        with pytest.raises(BenchError, match="not a whole record"):
+            Record.from_json(replace(RECORD, certificate=damaged).to_json(), "here")
 
 
 def test_a_retired_record_is_kept_and_never_read(tmp_path: Path) -> None:

@@ -109,3 +109,11 @@ def test_a_bad_setting_says_what_is_allowed(key: str, value: str, says: str) -> 
 
 def test_fractions() -> None:
     assert number("8/255") == 8 / 255
+
+
+def test_a_protocol_is_part_of_the_name() -> None:
+    part = parse_part("bpda-eot:steps=3,protocol=hill,eot=2")
+    assert part == Part("bpda-eot:protocol=hill", (("steps", "3"), ("eot", "2")))
+    assert str(part) == "bpda-eot:protocol=hill,steps=3,eot=2"
+    assert parse_part(str(part)) == part
+    assert str(parse_part("bpda-eot:protocol=hill")) == "bpda-eot:protocol=hill"

@@ -77,6 +77,47 @@ def test_corruptions_stay_out_of_the_worst_case(tmp_path: Path) -> None:
     assert sum(analysis.worst["adp@natural"].share.values()) == pytest.approx(1)
 
 
+def test_certificates_are_a_curve_of_their_own_beside_the_worst_case(tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), []
+    right = np.arange(64) < 48
+    radius = [0.3] * 16 + [0.12] * 16 + [0.0] * 32
+    shares = {"clean": 0.9, "bpda": 0.5, "certify": 0.0}
+    for attack, share in shares.items():
+        item = planned(cell("none@noisy", attack))
+        asked.append(item)
+        proof = attack == "certify"
+        bits = right.reshape(1, 1, 64) if proof else verdicts([share] * 64)
+        for record in records(item.cell, bits, radius=radius if proof else ()):
+            store.write(item, record)
+    store.write_plan(plan(asked, images=64))
+    found = boards(store, "patches")
+    shown = document(found, SPEC, "patches")
+    assert main_table(shown).header[1:5] == ("clean", "bpda", "certify", WORST)
+    assert set(analyse(found[0]).worst["none@noisy"].share) == {"clean", "bpda"}
+    (table,) = (b for b in shown.blocks if b.heading == "Certified accuracy")
+    assert isinstance(table, Table)
+    assert table.header == ("defense", "by", "at 0", "0.05", "0.1", "0.15", "0.2", "0.25")
+    assert [text.split()[0] for text in table.rows[0][2:]] == ["75.0", *["50.0"] * 2, *["25.0"] * 3]
+    rows = tidy(found, SPEC, "patches")
+    row = one(rows, attack="certify", metric="certified within 0.1")
+    assert (row["measured"], row["threat"], row["draws"]) == ("50.0", "certified", "1")
+    assert one(rows, attack="certify", metric="accuracy")["measured"] == "75.0"
+
+
+def test_a_protocols_own_verdict_is_a_metric_and_never_the_headline(tmp_path: Path) -> None:
+    store, name = Store(tmp_path), "bpda-eot:protocol=hill"
+    item = planned(cell("adp@natural", name))
+    fallen = np.arange(64) >= 16
+    for record in records(item.cell, verdicts([1.0] * 64, draws=4), protocol=fallen):
+        store.write(item, record)
+    store.write_plan(plan([item], images=64))
+    found = boards(store, "patches")
+    rows = tidy(found, SPEC, "patches")
+    assert one(rows, attack=name, metric="accuracy")["measured"] == "100.0"
+    assert one(rows, attack=name, metric="protocol")["measured"] == "75.0"
+    assert main_table(document(found, SPEC, "patches")).rows[0][1].startswith("100.0")
+
+
 def test_the_worst_case_of_one_draw_is_the_minimum_over_attacks(tmp_path: Path) -> None:
     (board,) = boards(fill(tmp_path), "patches")
     row = next(row for row in board.rows if row.label == "jpeg@natural")

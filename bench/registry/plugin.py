@@ -197,7 +197,8 @@ class Runs:
     plain: runs without gradient. bpda: runs with the classifier's gradient only. exact: runs with
     the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
     of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
-    lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient.
+    lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient. classified:
+    runs of the bare classifier alone, without gradient.
     """
 
     plain: float = 0
@@ -208,6 +209,7 @@ class Runs:
     direction: float = 0
     luck: float = 0
     surrogate: float = 0
+    classified: float = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, EXTENDED, GROUPS
+from attacks.apgd import CROCE
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, PROTOCOL
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -20,6 +21,7 @@ from tests.tiny import Levels, Noise, images, labels, smooth
 SHAPE = (1, 8, 8)
 ADP = Traits(random=True, direction=True, runs=10)
 NONE = Traits(identity=True)
+MORE = ("apgd:loss=dlr-t,restarts=2,steps=3", "mim:gradient=exact", "certify:rule=predict")
 SMALL = {
     "spsa": "steps=2,samples=4",
     "square": "queries=10",
@@ -61,11 +63,17 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
     return ThreatModel(norm, 0.05 if norm == "linf" else 0.4) if norm in norms else None
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("text", [*ALL, *EXTENDED])
-def test_contract(text: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    attack, threat = build(text, monkeypatch), threat_of(text, norm)
-    assert threat is not None
+CASES = [
+    (text, str(threat))
+    for text in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *MORE)
+    for threat in dict.fromkeys([threat_of(text, "linf"), threat_of(text, "l2")])
+    if threat
+]
+
+
+@pytest.mark.parametrize(("text", "ball"), CASES)
+def test_contract(text: str, ball: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, threat = build(text, monkeypatch), ThreatModel.parse(ball)
     x = images(5, SHAPE)
     purifiers: tuple[Purifier, ...] = (Noise(0.05), Levels(9))
     for purifier in purifiers:
@@ -90,13 +98,14 @@ def test_contract(text: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_groups_name_registered_attacks_in_one_order() -> None:
     for name, members in GROUPS.items():
-        if name == "extended":
+        if name in ("extended", "protocol", "certified"):
             assert not set(members) & set(ALL)
             continue
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
-    assert {parse_part(text).name for text in (*ALL, *GROUPS["extended"])} == set(known)
+    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED)
+    assert {parse_part(text).name for text in every} == set(known)
 
 
 def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
@@ -119,6 +128,16 @@ def test_what_makes_no_sense_is_skipped_with_its_reason() -> None:
     assert "direction" in str(skip("joint-full", Traits(random=True)))
     assert "no surrogate" in str(skip("pgd-surrogate", ADP))
     assert skip("pgd-surrogate", Traits(random=True, surrogate=True)) is None
+    assert skip("bpda-eot:protocol=hill", Traits()) is None
+    assert skip("apgd", NONE) is None
+    assert "gradient=bpda attacks it" in str(skip("apgd:gradient=exact", Traits(exact=False)))
+    assert [skip(text, NONE) is None for text in PROTOCOL] == [False] * len(PROTOCOL)
+
+
+@pytest.mark.parametrize("text", CROCE.values())
+def test_croces_attacks_are_settings_of_ours(text: str) -> None:
+    typed, found = parse_part(text), resolved(text)
+    assert {key: str(found[key]) for key, _ in typed.settings} == dict(typed.settings)
 
 
 @pytest.mark.parametrize("preset", ["quick", "standard", "paper"])

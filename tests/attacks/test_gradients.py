@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.gradients import Blind, Bpda, Displacement, Eot, Exact, Gradient, Score, surrogate
-from bench.defense import Defense, Network, Purifier, chunk_size
-from tests.tiny import SIZE, Affine, Levels, Noise, Quadratic, images, labels, smooth
+from attacks.gradients import Blind, Bpda, Displacement, Eot, Exact, Score, Single, surrogate
+from bench.defense import Defense, Network, Purifier, Traits, chunk_size
+from tests.tiny import SIZE, Affine, Levels, Noise, Quadratic, images, labels, linear, smooth
 
 
 def matrix() -> Tensor:
@@ -87,6 +87,47 @@ def test_eot_is_the_mean_over_the_same_draws() -> None:
     torch.testing.assert_close(slope.moved, slope.gradient - x, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("make", [Bpda, Exact])
+def test_combined_logits_are_the_gradient_of_the_loss_of_their_mean(
+    make: Callable[[], Single],
+) -> None:
+    defense = Defense(smooth(), [Noise(0.5)])
+    x = images(40)
+    y = labels(defense, x)
+    torch.manual_seed(5)
+    points = (x.repeat(3, 1, 1, 1) + 0.5 * torch.randn(120, *x.shape[1:])).requires_grad_()
+    logits = defense.classifier(points).view(3, 40, -1).mean(0)
+    losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    (expected,) = torch.autograd.grad(losses.sum(), points)
+    before = defense.calls()["classifier"]
+    torch.manual_seed(5)
+    slope = Eot(make(), 3, "logits")(defense, x, y)
+    torch.testing.assert_close(slope.gradient, expected.view(3, *x.shape).mean(0))
+    torch.testing.assert_close(slope.loss, losses.detach())
+    assert slope.logits is not None
+    torch.testing.assert_close(slope.logits, logits.detach())
+    after = defense.calls()["classifier"]
+    assert (after[0] - before[0], after[1] - before[1]) == (240, 120)
+
+
+def test_votes_are_signs_that_cannot_leave_the_image_range() -> None:
+    class Border(Purifier):
+        traits = Traits(random=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            ends = torch.tensor([0.0, 0.5, 1.0, 0.999]).repeat(len(x) * 4)
+            return ends.view_as(x) + 0 * x
+
+    defense = Defense(linear(), [Border()])
+    x = images()
+    y = labels(defense, x)
+    slope = Eot(Bpda(), 3, "vote")(defense, x, y)
+    at_z = of_classifier(defense, defense.purify(x), y).sign()
+    low, high = torch.tensor([[0.0, -2, -2, -2], [2, 2, 0, 0.255]]).repeat(1, 4).view(2, 1, 4, 4)
+    expected = torch.where(at_z > 0, high, low) / 255
+    torch.testing.assert_close(slope.gradient, expected.expand_as(x), atol=1e-6, rtol=0)
+
+
 def test_eot_asks_a_deterministic_defense_once() -> None:
     defense = Defense(smooth(), [Levels(5)])
     x = images()
@@ -98,7 +139,7 @@ def test_eot_asks_a_deterministic_defense_once() -> None:
 
 
 @pytest.mark.parametrize("make", [Bpda, Exact])
-def test_the_chunk_changes_nothing(make: Callable[[], Gradient]) -> None:
+def test_the_chunk_changes_nothing(make: Callable[[], Single]) -> None:
     defense = Defense(smooth(), [Noise(0.2)])
     x = images(40)
     y = labels(defense, x)

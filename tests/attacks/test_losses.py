@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.losses import cross_entropy, dlr, margin
+from attacks.losses import cross_entropy, dlr, margin, targeted_dlr
 from bench.errors import BenchError
 
 LOGITS = torch.tensor([[3.0, 1.0, 0.0], [1.0, 5.0, 2.0]])
@@ -27,3 +27,12 @@ def test_dlr_is_unchanged_by_scale_and_shift() -> None:
 def test_dlr_needs_three_classes() -> None:
     with pytest.raises(BenchError, match="at least 3 classes"):
         dlr(LOGITS[:, :2], Y[:1])
+
+
+def test_targeted_dlr_is_the_gap_to_the_target_over_that_to_the_third_and_fourth() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0, -2.0], [1.0, 5.0, 2.0, 4.0]])
+    goal = torch.tensor([[0, 2], [3, 1]])
+    torch.testing.assert_close(targeted_dlr(logits, goal), torch.tensor([-3 / 4, 1 / 3.5]))
+    torch.testing.assert_close(targeted_dlr(100 * logits - 3, goal), targeted_dlr(logits, goal))
+    with pytest.raises(BenchError, match="at least 4 classes"):
+        targeted_dlr(LOGITS, goal)

@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.defense import Network, Purifier
+from attacks.gradients import Eot, surrogate
+from attacks.keep import Verify
+from attacks.pgd import PGD
+from bench.defense import Defense, Network, Purifier, Traits
 from bench.diffusion import run
 from bench.errors import BenchError
 from bench.nets import make
 from bench.registry import find_defense
 from bench.spec import parse_part
+from bench.threat import ThreatModel
 from defenses.denoise import Denoise, shot
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO
 from defenses.scoreopt_walk import ADAM_EPS, Draw, Loss, Rule, State, walk_n, walk_o
@@ -106,29 +110,39 @@ def test_one_shot_is_the_authors(golden: dict[str, Tensor], denoiser: Network) -
     torch.testing.assert_close(found, golden["one_shot/purified"], rtol=0, atol=1e-5)
 
 
-def test_the_surrogate_gradient_is_the_authors(
-    denoiser: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Theirs is of the loss of mean logits, so it weighs the replicas as the mean softmax does."""
-    data, net = tensors_of("pgd_eot_surrogate"), Classifier("pgd_eot_surrogate")
-    x, y = data["x"], data["y"]
-    point = x.repeat(3, 1, 1, 1).requires_grad_()
-    purifier = ScoreOptN(denoiser, Rule(), 2, 0.25, 0.25)
-    noise = data["noise_surrogate"]
-    monkeypatch.setattr(torch, "randn_like", lambda z: noise[: len(z)])
-    logits = net(purifier.surrogate(point)).view(3, 2, 10).mean(0)
-    loss = nn.functional.cross_entropy(logits, y)
-    (gradient,) = torch.autograd.grad(loss, point)
-    expected = data["attack_grad"]
-    found = gradient.view(3, *x.shape).mean(0)
-    largest = expected.abs().max().item()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * largest)
+class PgdEot(Purifier):
+    """The reference's defense and stand-in, with its noise."""
 
-    draw = Draw(level(0.25, 6), data["noise_defence"])
-    rule = code(0.1, 6, noise_error=True)
-    purified = run(walk_n(denoiser, rule, [(draw, [None] * 2)]), x.repeat(3, 1, 1, 1))
-    decided = net(purified).view(3, 2, 10).mean(0).argmax(1) == y
-    assert torch.equal(decided, data["correct"])
+    traits = Traits(random=True, exact=False, surrogate=True)
+
+    def __init__(self, denoiser: Network, data: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.denoiser, self.data = denoiser, data
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        return run([shot(self.denoiser, level(0.25, 6), self.data["noise_surrogate"])], x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        draw = Draw(level(0.25, 6), self.data["noise_defence"])
+        return run(walk_n(self.denoiser, code(0.1, 6, noise_error=True), [(draw, [None] * 2)]), x)
+
+
+def test_the_surrogate_protocol_is_the_authors(denoiser: Network) -> None:
+    data = tensors_of("pgd_eot_surrogate")
+    x, y = data["x"], data["y"]
+    net = Network(Classifier("pgd_eot_surrogate"), "classifier")
+    defense = Defense(net, [PgdEot(denoiser, data)])
+    follow = Eot(surrogate(), 3, "logits")
+    # The reference takes the mean loss of the batch.
+    found, expected = follow(defense, x, y).gradient / len(x), data["attack_grad"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * expected.abs().max().item())
+    attack = PGD(follow, 2, keep=Verify(3, 3))
+    attacked = attack(defense, x, y, ThreatModel("linf", 1e-4))
+    assert attacked.protocol is not None
+    assert torch.equal(attacked.protocol, data["correct"])
+    moved = (attacked.x_adv - x) / 1e-4
+    inside = (x > 1e-4) & (x < 1 - 1e-4) & (expected.abs() > 1e-3 * expected.abs().max())
+    assert (moved[inside].sign() == expected[inside].sign()).float().mean() > 0.99
 
 
 # --- the print ---------------------------------------------------------------------------------

@@ -1,0 +1,104 @@
+"""Searches that move otherwise: APGD's step sizes and momentum, along any gradient under EOT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from attacks.catalog import Count, Share, Step, choosing
+from attacks.gradients import Blind, Bpda, Eot, Exact, Gradient, draws_of
+from attacks.keep import Keep
+from attacks.losses import AnyLoss, LossName
+from attacks.pgd import PGD
+from attacks.steps import Auto, Momentum
+from bench.defense import Traits
+from bench.registry import Runs, attack
+from bench.spec import Settings
+
+Through = Literal["blind", "bpda", "exact"]
+CROCE: Mapping[str, str] = {
+    "adp": "apgd:gradient=exact,loss=margin,steps=10,eot=200",
+    "aid short": "autoattack:attacks=apgd-ce+apgd-t",
+    "aid ce": "apgd:gradient=bpda,loss=ce,steps=1000,restarts=5",
+    "aid cw": "apgd:gradient=bpda,loss=margin,steps=1000,restarts=5",
+    "aid dlr-t": "apgd:gradient=bpda,loss=dlr-t,steps=1000,restarts=5",
+}
+"""The adaptive attacks of Croce et al. 2022 on ADP and AID-Purifier, in the grammar."""
+
+
+def along(through: Through, loss: AnyLoss, eot: int) -> Gradient:
+    """The gradient that an attacker who looks so far would follow."""
+    if through == "blind":
+        return Blind(loss)
+    return Eot(Bpda(loss) if through == "bpda" else Exact(loss), eot)
+
+
+def _no_gradient(settings: Settings, traits: Traits) -> str | None:
+    """`bpda` goes through anything; without a purifier both are the classifier's gradient."""
+    if settings["gradient"] == "exact" and not (traits.exact or traits.identity):
+        return "no exact gradient: gradient=bpda attacks it"
+    return None
+
+
+def _runs(settings: Settings, traits: Traits) -> Runs:
+    """One look more than steps where the highest loss is kept."""
+    steps = int(settings["steps"]) + (settings["keep"] == "loss")
+    looks, plain = steps * int(settings["restarts"]), choosing(settings, traits)
+    if settings["loss"] == "dlr-t":
+        plain += draws_of(PGD.select, traits.random)
+    if settings["gradient"] == "blind":
+        return Runs(plain=plain, blind=looks)
+    runs = looks * draws_of(int(settings["eot"]), traits.random)
+    exact = settings["gradient"] == "exact"
+    return Runs(plain=plain, exact=runs) if exact else Runs(plain=plain, bpda=runs)
+
+
+@attack(
+    "apgd",
+    source="Croce & Hein 2020; on defenses as Croce et al. 2022, Adaptive Test-time Defenses",
+    settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 50, "eot": 5}},
+    skip=_no_gradient,
+    cost=_runs,
+)
+def apgd(
+    *,
+    steps: Count = 100,
+    eot: Count = 20,
+    step: Step = 2.0,
+    random_start: bool = True,
+    restarts: Count = 1,
+    keep: Keep = "loss",
+    loss: AnyLoss = "ce",
+    gradient: Through = "bpda",
+) -> PGD:
+    """PGD that sets its own steps by the mean loss over the draws.
+
+    loss=margin is CW; with loss=dlr-t restart i aims at the i-th likeliest wrong class.
+    """
+    follow = along(gradient, loss, eot)
+    targeted = loss == "dlr-t"
+    return PGD(follow, steps, step, random_start, restarts, keep, targeted=targeted, rule=Auto())
+
+
+@attack(
+    "mim",
+    source="Dong et al. 2018: 10 steps of eps/10, decay 1",
+    settings={"quick": {"eot": 5}},
+    skip=_no_gradient,
+    cost=_runs,
+)
+def mim(
+    *,
+    steps: Count = 10,
+    eot: Count = 15,
+    step: Step = 0.1,
+    decay: Share = 1.0,
+    random_start: bool = False,
+    restarts: Count = 1,
+    keep: Keep = "last",
+    loss: LossName = "ce",
+    gradient: Through = "bpda",
+) -> PGD:
+    """PGD along the accumulated gradient."""
+    follow = along(gradient, loss, eot)
+    return PGD(follow, steps, step, random_start, restarts, keep, rule=Momentum(decay))
