@@ -94,7 +94,7 @@ def file(context: Context, *, path: str = "") -> nn.Module:
     """
     path, normalisation = _path({"path": path})
     weights = context.weights(FILE + path)
-    return layouts.classifier(weights, context.dataset, normalisation)
+    return rebuild(weights, normalisation)
 
 
 @classifier(

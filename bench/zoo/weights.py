@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -63,11 +63,12 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     if override is not None:
         if not override.is_file():
             raise BenchError(f"weights file {override} does not exist")
-        return _for(dataset, _foreign(name, [override]))
+        return _for(dataset, _foreign(dataset, name, [override]))
     if name.startswith(FILE):
-        return _for(dataset, _foreign(name, [_expanded(name.removeprefix(FILE))]))
+        return _for(dataset, _foreign(dataset, name, [_expanded(name.removeprefix(FILE))]))
     if name.startswith(ROBUSTBENCH):
-        return _foreign(name, _of_robustbench(dataset, name.removeprefix(ROBUSTBENCH)))
+        model = name.removeprefix(ROBUSTBENCH)
+        return _foreign(dataset, name, _of_robustbench(dataset, model))
     mine = own(dataset) / f"{name}{SUFFIX}"
     if mine.is_file():
         weights = read(mine, name)
@@ -108,10 +109,17 @@ def _expanded(path: str) -> Path:
         raise BenchError(f"cannot read weights {path}: {error}") from None
 
 
-def _foreign(name: str, paths: Sequence[Path]) -> Weights:
-    """Files of another origin under the first one's path; several have the sha256 of their own."""
+def _foreign(dataset: str, name: str, paths: Sequence[Path]) -> Weights:
+    """Files of another origin under the first one's path; several have the sha256 of their own.
+
+    Those that say nothing of themselves count as made for `dataset`.
+    """
+    for path in paths:
+        if path.exists() and not path.is_file():  # a device or a pipe would never end
+            raise BenchError(f"cannot read weights {path}: it is no file")
     if len(paths) == 1 and paths[0].suffix == SUFFIX:
-        return read(paths[0], name)
+        found = read(paths[0], name)
+        return replace(found, metadata={"dataset": dataset, **found.metadata})
     digests = []
     for path in paths:
         try:
@@ -120,7 +128,8 @@ def _foreign(name: str, paths: Sequence[Path]) -> Weights:
         except OSError as error:
             raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
     joined = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Weights(name, paths[0], digests[0] if len(digests) == 1 else joined, {})
+    sha256 = digests[0] if len(digests) == 1 else joined
+    return Weights(name, paths[0], sha256, {"dataset": dataset})
 
 
 def _of_robustbench(dataset: str, model: str) -> list[Path]:
@@ -143,17 +152,20 @@ def _of_robustbench(dataset: str, model: str) -> list[Path]:
 def read(path: Path, name: str | None = None) -> Weights:
     """The `Weights` of one file; BenchError when it is not a whole safetensors file."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as whole:
+            start = whole.read(512)
+            whole.seek(0)
+            sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = dict(file.metadata() or {})
     except OSError as error:
         raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise BenchError(
-            f"weights {path} are {what_it_is(content)}, not a whole safetensors file ({error}); "
+            f"weights {path} are {what_it_is(start)}, not a whole safetensors file ({error}); "
             "download or train them again"
         ) from None
-    return Weights(name or path.stem, path, hashlib.sha256(content).hexdigest(), metadata)
+    return Weights(name or path.stem, path, sha256, metadata)
 
 
 def what_it_is(content: bytes) -> str:
