@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.nets.edm import Denoiser, Scales
+from bench.nets.edm import Scales, VPPrecond
 
 STEPS, BETA_FIRST, BETA_LAST = 1000, 1e-4, 0.02
 Resample = Literal["", "up", "down"]
@@ -179,8 +179,8 @@ def _through(block: nn.Module, x: Tensor, e: Tensor) -> Tensor:
     return x
 
 
-class DiscreteVP(Denoiser):
-    """A network of the discrete VP diffusion as a denoiser; levels between steps interpolate."""
+class DiscreteVP(VPPrecond):
+    """The scales of VP for a network of 1000 discrete steps; levels between them interpolate."""
 
     ladder: Tensor
 
@@ -194,8 +194,7 @@ class DiscreteVP(Denoiser):
 
     def scales(self, sigma: Tensor) -> Scales:
         """As VPPrecond's, with the label that the discrete schedule has at sigma."""
-        scale = (1 + sigma.square()).rsqrt()
-        return Scales(torch.ones_like(sigma), -sigma, scale, self.step(sigma))
+        return super().scales(sigma)._replace(noise=self.step(sigma))
 
     def step(self, sigma: Tensor) -> Tensor:
         """The step in 0..999, with fractions, whose noise against the image is `sigma`."""

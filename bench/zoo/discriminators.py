@@ -80,6 +80,19 @@ def _published(
     return made
 
 
+def published_parts(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """What is kept of a published file: its own tensors and one copy of the classifier's.
+
+    The copy only tells whose discriminator it is; nothing loads it into a classifier. Raises
+    BenchError unless there are both.
+    """
+    kept = {key: value for key, value in state.items() if key.startswith((*OWN, COPY))}
+    for needed in ("encoder_1.block_seq.0.0.weight", "fc.weight", f"{COPY}0.weight"):
+        if needed not in kept:
+            raise BenchError(f"{where} is no discriminator of AID-Purifier: '{needed}' is missing")
+    return kept
+
+
 def _layers(state: Mapping[str, Tensor], prefix: str) -> list[int]:
     """The widths of the linear layers numbered below `prefix`, in order."""
     rows = {

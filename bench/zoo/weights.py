@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.home import home
+from bench.zoo.entries import how_to_get
 
 SUFFIX = ".safetensors"
 MANIFEST = "manifest.json"
@@ -52,6 +53,13 @@ def own(dataset: str) -> Path:
     return home() / "weights" / dataset
 
 
+def here(dataset: str, name: str) -> bool:
+    """Whether there is a file of weights of that name, whole or not."""
+    return any(
+        (folder / f"{name}{SUFFIX}").is_file() for folder in (own(dataset), packaged(dataset))
+    )
+
+
 def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     """The first of `override`, the user's own and the packaged weights of that name.
 
@@ -78,7 +86,7 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     if not shipped.is_file():
         raise BenchError(
             f"no weights '{name}' for data set '{dataset}' in {mine.parent} or the package; "
-            f"train them: bench train {name} --dataset {dataset}"
+            f"{how_to_get(dataset, name)}"
         )
     expected = manifest(dataset).get(name, {}).get("sha256")
     return _for(dataset, _vouched(read(shipped, name), expected))
