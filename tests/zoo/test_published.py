@@ -24,10 +24,12 @@ from bench.zoo import layouts, published
 from bench.zoo.discriminators import discriminator, published_parts
 from bench.zoo.networks import rebuild
 from bench.zoo.weights import find, manifest, own
+from tests.cli.test_cli import bench, one_line
 from tests.layouts import hollow
 from tests.reference import GOLDEN, tensors_of
 from tests.zoo.test_discriminators import TAPS, classifier
 from tests.zoo.test_discriminators import published as aid_file
+from tests.zoo.test_foreign import Harm
 
 __all__ = ["classifier"]
 
@@ -276,3 +278,23 @@ def test_converted_weights_are_used_like_trained_ones(tmp_path: Path) -> None:
     purifier = build.purifier("adp:network=ncsnv2,steps=1,runs=1", context)
     x = torch.rand(2, 3, 16, 16)
     assert purifier(x).shape == x.shape
+
+
+def test_the_command_takes_a_published_file(tmp_path: Path) -> None:
+    """`--weights NAME=FILE`, recognised by what is in it; the record holds its sha256."""
+    asked = ["--defense", "adp:network=ncsnv2,steps=1,runs=1", "--attacks", "clean"]
+    where = ["--dataset", "patches", "--images", "32", "--control", "off", "--preset", "quick"]
+    files = ["--weights", f"score-ncsnv2={GOLDEN / LIST}", "--results", str(tmp_path / "results")]
+    ran = bench("run", *asked, *where, *files, BENCH_HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    record = next(
+        text
+        for path in (tmp_path / "results").rglob("*.json")
+        if "score-ncsnv2" in (text := path.read_text())
+    )
+    assert hashlib.sha256((GOLDEN / LIST).read_bytes()).hexdigest() in record
+    torch.save([Harm(tmp_path / "harm")], tmp_path / "evil.pth")
+    files = ["--weights", f"score-ncsnv2={tmp_path / 'evil.pth'}", "--results", str(tmp_path / "r")]
+    ran = bench("run", *asked, *where, *files, BENCH_HOME=str(tmp_path))
+    assert "wants to call pathlib" in one_line(ran)
+    assert not (tmp_path / "harm").exists()
