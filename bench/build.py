@@ -33,6 +33,7 @@ from bench.registry import (
     find_defense,
     owned,
 )
+from bench.resized import fitted
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 from bench.zoo import weights as zoo
 
@@ -207,7 +208,7 @@ def purifier(part: Part | str, context: Context) -> Purifier:
     if not isinstance(made, Purifier):
         raise BenchError(f"defense '{plugin.name}' gave {type(made).__name__}, not a Purifier")
     made.traits = plugin.traits(settings)
-    return made.eval().requires_grad_(False)
+    return fitted(made, context.shape[-1]).eval().requires_grad_(False)
 
 
 def traits(part: Part | str, context: Context) -> Traits:

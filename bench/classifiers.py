@@ -87,14 +87,14 @@ def _file_fits(settings: Settings, dataset: str) -> None:
     weights=lambda settings: (FILE + _path(settings)[0],),
 )
 def file(context: Context, *, path: str = "") -> nn.Module:
-    """Any file: written by `bench train`, or the state dict of a published layout.
+    """Any file: written by `bench train`, or published: a state dict or a pickled network.
 
     Files of `bench train` say how they are normalised. Another may be followed by `#` and a name
     (`file:wrn.pt#cifar10`, `#none`); without it, it is what the layout's publisher uses.
     """
     path, normalisation = _path({"path": path})
     weights = context.weights(FILE + path)
-    return layouts.classifier(weights, context.dataset, normalisation)
+    return rebuild(weights, normalisation)
 
 
 @classifier(

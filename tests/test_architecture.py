@@ -14,7 +14,7 @@ FLOORS = (
     ("errors", "stats", "home"),
     ("spec", "rng", "download", "unpack"),
     ("threat", "defense", "results"),
-    ("attack", "chain", "registry", "archive", "merge"),
+    ("attack", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),
     ("zoo", "boards"),
     ("classifiers", "flags", "analysis"),

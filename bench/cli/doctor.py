@@ -6,11 +6,15 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.data_root import data_root
+from bench.zoo.entries import WEIGHTS
+
+if TYPE_CHECKING:
+    from bench.zoo.entries import Entry
 
 PACKAGES = (
     "purifybench",
@@ -52,7 +56,6 @@ def doctor_command(dataset: str, as_json: bool) -> int:
 
 
 def _machine(problems: list[str]) -> dict[str, Any]:
-    import torch
 
     from bench.home import home
 
@@ -61,10 +64,19 @@ def _machine(problems: list[str]) -> dict[str, Any]:
     return {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "versions": versions,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": ", ".join(_devices()),
         "cores": os.cpu_count(),
         "home": str(home()),
     }
+
+
+def _devices() -> list[str]:
+    """Every accelerator by its name, or the processor."""
+    import torch
+
+    cuda = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in cuda]
+    return found + ["mps"] * torch.backends.mps.is_available() or ["cpu"]
 
 
 def _version(name: str) -> str:
@@ -104,20 +116,32 @@ def _fetched() -> dict[str, bool]:
 def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     """What is there of a data set; what is not is added to `problems`."""
     from bench import build
+    from bench.data.sources import SOURCES
     from bench.data.subsets import load_subset
     from bench.errors import BenchError
+    from bench.home import data_root as data_folder
     from bench.inventory import known_weights
     from bench.plan import find_info
-    from bench.zoo.weights import find, packaged
+    from bench.zoo.entries import entries, how_to_get
+    from bench.zoo.weights import find, here, packaged
 
     info = find_info(name)
     found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}
+    found["missing"], found["published"] = {}, [_published(entry) for entry in entries(name)]
     try:
         found["test_images"] = len(build.dataset(name).read("test"))
         found["subset"] = load_subset(name, info.subset).name
     except BenchError as error:
-        problems.append(f"{name}: {error}")
+        if name in SOURCES and not SOURCES[name].present(data_folder()):
+            found["missing"]["images"] = str(error)
+        else:
+            problems.append(f"{name}: {error}")
     for weight in known_weights(name):
+        if not here(name, weight):
+            found["missing"][weight] = how_to_get(name, weight)
+            if packaged(name).is_dir():
+                problems.append(f"{name}: the package lacks its weights '{weight}'")
+            continue
         try:
             file = find(name, weight)
         except BenchError as error:
@@ -127,8 +151,28 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
             "sha256": file.sha256,
             "from": "package" if file.path.parent == packaged(name) else str(file.path),
             "command": file.metadata.get("command", ""),
+            "merit": file.metadata.get("merit", ""),
         }
     return found
+
+
+def _published(entry: Entry) -> dict[str, Any]:
+    """What is known of a published file, and whether its weights came from it here."""
+    from bench.zoo.weights import SUFFIX, own
+
+    return {
+        "name": f"{WEIGHTS}{entry.name}",
+        "weights": entry.weights,
+        "title": entry.title,
+        "how": entry.how,
+        "page": entry.page,
+        "licence": entry.licence,
+        "bytes": entry.bytes or None,
+        "sha256": entry.sha256 or None,
+        "reported": entry.reported,
+        "note": entry.note,
+        "here": (own(entry.dataset) / f"{entry.weights}{SUFFIX}").is_file(),
+    }
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -146,9 +190,23 @@ def _print(found: dict[str, Any]) -> None:
         for weight, file in data["weights"].items():
             line = f"{weight:<14} {file['sha256'][:12]}  {file['from']:<8} {file['command']}"
             click.echo(f"  {line.rstrip()}")
+        for weight, how in data["missing"].items():
+            click.echo(f"  {weight:<14} missing; {how}")
+        for entry in data["published"]:
+            _print_published(entry)
     for name, here in found["fetched"].items():
         click.echo(f"{name}: {'here' if here else f'not here (bench fetch {name})'}")
     for problem in found["problems"]:
         click.echo(f"problem: {problem}", err=True)
     count = len(found["problems"])
     click.echo("all well" if not count else f"{count} problem{'s' if count > 1 else ''}")
+
+
+def _print_published(entry: dict[str, Any]) -> None:
+    size = f"{entry['bytes'] / 1e6:,.0f} MB" if entry["bytes"] else "size not publicly known"
+    vouched = "checksum known" if entry["sha256"] else "checksum not publicly known"
+    click.echo(f"  {entry['name']} -> {entry['weights']}: {entry['title']}")
+    click.echo(f"    {entry['page']}; licence: {entry['licence']}; {size}; {vouched}")
+    for key in ("reported", "note"):
+        if entry[key]:
+            click.echo(f"    {key}: {entry[key]}")

@@ -25,6 +25,7 @@ NETWORKS: Mapping[str, str] = {
     "edm": "bench.nets.edm:compact",
     "edm-ddpmpp": "bench.nets.edm:ddpmpp",
     "edm-vp": "bench.nets.edm:baseline_vp",
+    "guided": "bench.nets.guided:guided",
     "ebm": "bench.nets.ebm:EBM",
     "pixelcnnpp": "bench.nets.pixelcnnpp:PixelCNNpp",
 }
@@ -41,9 +42,10 @@ def make(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     network_class = getattr(import_module(module), attribute)
     try:
         network = network_class(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"network '{name}' cannot be built with {dict(arguments)}: {error}"
+            f"network '{name}' cannot be built with {dict(arguments)}: {reason}"
         ) from None
     assert isinstance(network, nn.Module)
     return network

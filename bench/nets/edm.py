@@ -28,6 +28,9 @@ class Scales(NamedTuple):
 class Denoiser(nn.Module, ABC):
     """A U-Net F(x, noise labels [B]) inside the scales of a subclass."""
 
+    side: int | None = None
+    """The only size of images that it takes, where it was trained on one; others are resized."""
+
     def __init__(self, model: nn.Module) -> None:
         """`model`: F."""
         super().__init__()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.errors import BenchError
 from bench.nets.aid import CodeDiscriminator, Discriminator
 from bench.nets.normalised import Normalised
-from bench.zoo.layouts import read_state
 from bench.zoo.networks import fit_into, rebuild_as
+from bench.zoo.states import read_state
 from bench.zoo.weights import Weights
 
 # Which two of the four taps the authors' command lines leave on.
@@ -58,7 +58,7 @@ def discriminator(
 def _published(
     weights: Weights, classifier: nn.Module, taps: Sequence[str], dataset: str
 ) -> CodeDiscriminator:
-    state = read_state(weights)
+    state = read_state(weights).tensors
     own = {key: value for key, value in state.items() if key.startswith(OWN)}
     first = [own.get(f"encoder_{i}.block_seq.0.0.weight") for i in range(1, len(PARTS) + 1)]
     widths = [weight.shape[1] for weight in first if weight is not None]
@@ -78,6 +78,19 @@ def _published(
     )
     fit_into(made, own, str(weights.path))
     return made
+
+
+def published_parts(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """What is kept of a published file: its own tensors and one copy of the classifier's.
+
+    The copy only tells whose discriminator it is; nothing loads it into a classifier. Raises
+    BenchError unless there are both.
+    """
+    kept = {key: value for key, value in state.items() if key.startswith((*OWN, COPY))}
+    for needed in ("encoder_1.block_seq.0.0.weight", "fc.weight", f"{COPY}0.weight"):
+        if needed not in kept:
+            raise BenchError(f"{where} is no discriminator of AID-Purifier: '{needed}' is missing")
+    return kept
 
 
 def _layers(state: Mapping[str, Tensor], prefix: str) -> list[int]:

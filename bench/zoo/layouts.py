@@ -1,25 +1,19 @@
-"""Published classifiers from their tensors alone: which network, how deep, how wide.
+"""Published networks from their tensors alone: which network, how deep, how wide.
 
-A state dict is recognised by its keys and its sizes are read off its shapes. Checkpoints of torch
-are read with weights only: no code that a file may hold is ever run.
+A state dict is recognised by its keys and its sizes are read off its shapes.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.errors import BenchError, unknown
-from bench.nets import make
-from bench.zoo.networks import fit_into, normalised, rebuild
-from bench.zoo.weights import PICKLED, SUFFIX, Weights, load_state, what_it_is
-
-State = Mapping[str, Tensor]
+from bench.errors import BenchError
+from bench.zoo import score_sde, sizes
+from bench.zoo.states import State
 
 # Mean and standard deviation per channel of what published classifiers were trained on: the
 # meliketoy repository (cifar10, cifar100), DeepMind's and RobustBench's (-dm), torchvision.
@@ -40,181 +34,105 @@ USUAL = {
     ("wideresnet-dm", "cifar100"): "cifar100-dm",
     ("vgg", "imagenet"): "imagenet",
 }
-CONTAINERS = ("state_dict", "model_state_dict", "net", "model")
-PREFIXES = ("module.", "model.")
-# A copy of block1 that the classes of AID-Purifier and TRADES carry and never call.
-UNUSED = "sub_block1."
+Tensors = Mapping[str, Tensor]
 
 
-def classifier(weights: Weights, dataset: str, normalisation: str = "") -> nn.Module:
-    """The classifier in any file, frozen, [B,C,H,W] in [0,1] to logits.
+@dataclass(frozen=True)
+class Layout:
+    """How a network is recognised: the keys that tell it and its arguments from the shapes.
 
-    A file written by `bench train` says what it is; another is recognised by its tensors.
-    normalisation: a name of NORMALISATIONS; without one, what the file says or what its publisher
-    uses on `dataset`. Raises BenchError when the file is of neither kind.
+    prefix: what our wrapper puts before the published keys. kinds: the classes that a file may
+    name, where the tensors alone do not tell the network; the first layout is that of a file that
+    names none.
     """
-    if normalisation and normalisation not in NORMALISATIONS:
-        raise unknown("normalisation", normalisation, NORMALISATIONS)
-    if "network" in weights.metadata:
-        if normalisation:
-            raise BenchError(
-                f"weights {weights.path} say how they are normalised; drop '#{normalisation}'"
-            )
-        return rebuild(weights)
-    state = read_state(weights)
-    name, arguments = recognise(state, str(weights.path))
-    network = make(name, arguments)
-    fit_into(network, state, str(weights.path))
-    layer = NORMALISATIONS[normalisation or USUAL.get((name, dataset), "none")]
-    if layer is not None:
-        network = normalised(network, *layer, arguments.get("channels"), str(weights.path))
-    return network.eval().requires_grad_(False)
+
+    keys: tuple[str, ...]
+    arguments: Callable[[Tensors], dict[str, Any]]
+    prefix: str = ""
+    kinds: tuple[str, ...] = ()
 
 
-def read_state(weights: Weights) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a torch checkpoint, without prefixes or unused parts."""
-    content: Any = load_state(weights) if weights.path.suffix == SUFFIX else _unpickled(weights)
-    if isinstance(content, list | tuple) and content:
-        content = content[0]
-    for key in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values())
-    if not tensors or not content:
-        raise BenchError(
-            f"weights {weights.path} hold no state dict (names to tensors, bare or under "
-            f"{', '.join(CONTAINERS)})"
-        )
-    return {
-        key: value
-        for key, value in ((_stripped(str(k)), v) for k, v in content.items())
-        if not key.startswith(UNUSED)
-    }
+LAYOUTS: Mapping[str, Layout] = {
+    "wideresnet": Layout(("block1.layer.0.bn1.weight", "fc.weight"), sizes.robustbench),
+    "wideresnet-meliketoy": Layout(
+        ("layer1.0.bn1.weight", "conv1.bias", "linear.weight"), sizes.meliketoy
+    ),
+    "wideresnet-dm": Layout(("init_conv.weight", "logits.weight"), sizes.deepmind),
+    "vgg": Layout(("features.0.weight", "features.1.running_mean"), sizes.vgg),
+    "adp-simple-conv": Layout(("conv2.weight", "fc1.weight", "fc2.weight"), sizes.simple_conv),
+    "adp-simple-mlp": Layout(("fc1.weight", "fc2.weight", "fc3.weight"), sizes.simple_mlp),
+    "ncsnv2": Layout(("begin_conv.weight", "sigmas", "refine4.msf.convs.0.weight"), sizes.ncsnv2),
+    "edm-ddpmpp": Layout(
+        ("map_layer0.weight", "map_augment.weight"), sizes.song_unet, "model.", ("EDMPrecond",)
+    ),
+    "edm-vp": Layout(
+        ("map_layer0.weight", "map_layer1.weight"), sizes.song_unet, "model.", ("VPPrecond",)
+    ),
+    "pixelcnnpp": Layout(("u_init.conv.weight_v", "nin_out.lin_a.weight_v"), sizes.pixelcnnpp),
+    "guided": Layout(("time_embed.0.weight", "out.2.weight"), sizes.guided, "model."),
+    "ebm": Layout(("f.0.weight", "f.2.weight", "f.4.weight"), sizes.ebm),
+}
 
 
-def _unpickled(weights: Weights) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(weights.path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if (what := _what_is_at(weights)) != PICKLED or "truncated" in str(error):
-            raise _unreadable(weights, what) from None
-        raise BenchError(
-            f"weights {weights.path} hold more than tensors and were not opened: unpickling them "
-            "could run code; save the state dict alone"
-        ) from None
-    except (RuntimeError, OSError, EOFError, LookupError, ValueError) as error:
-        raise _unreadable(weights, _what_is_at(weights), error) from None
+@dataclass(frozen=True)
+class Recognised:
+    """A network, its arguments, and its tensors under the names of our class."""
+
+    network: str
+    arguments: dict[str, Any]
+    tensors: dict[str, Tensor]
 
 
-def _what_is_at(weights: Weights) -> str:
-    with weights.path.open("rb") as file:
-        return what_it_is(file.read(512))
-
-
-def _unreadable(weights: Weights, what: str, error: Exception | None = None) -> BenchError:
-    """What the file is, as far as its beginning tells; else what torch says of it."""
-    reason = " ".join(str(error or "it ends too early").split())[:100]
-    return BenchError(
-        f"cannot read weights {weights.path}: "
-        + (f"they are {what}, no checkpoint" if what != PICKLED else f"damaged ({reason})")
-    )
-
-
-def _stripped(key: str) -> str:
-    while key.startswith(PREFIXES):
-        key = key.partition(".")[2]
-    return key
-
-
-def recognise(state: State, where: str) -> tuple[str, dict[str, Any]]:
-    """Network and arguments of a published classifier by its keys and shapes.
+def recognise(state: State | Tensors, where: str) -> Recognised:
+    """The published network that a state dict is of.
 
     Raises BenchError that names the layouts that are known.
     """
-    for name, (keys, arguments) in LAYOUTS.items():
-        if all(key in state for key in keys):
-            try:
-                sizes = arguments(state)
-            except (LookupError, TypeError, ZeroDivisionError):  # tensors of other dimensions
-                continue
-            if min(size for key, size in sizes.items() if key != "hidden") > 0:
-                return name, sizes
-    first = ", ".join(list(state)[:3])
+    found = state if isinstance(state, State) else State(dict(state))
+    tensors = found.tensors
+    if f"{score_sde.LIST}0.weight" in tensors:
+        tensors, kind = _of_score_sde(tensors, where), "VPPrecond"
+    else:
+        kind = found.kind
+    for name, layout in LAYOUTS.items():
+        named = kind in layout.kinds
+        if not named and not (all(key in tensors for key in layout.keys) and _may_be(layout, kind)):
+            continue
+        try:
+            arguments = layout.arguments(tensors)
+        except (LookupError, TypeError, ValueError, ZeroDivisionError):  # of other dimensions
+            continue
+        if _sound(arguments):
+            renamed = {layout.prefix + key: value for key, value in tensors.items()}
+            return Recognised(name, arguments, renamed)
+    first = ", ".join(list(tensors)[:3])
     raise BenchError(
-        f"weights {where} are of no layout known here (keys {first} ...); known: "
-        f"{', '.join(LAYOUTS)}, and files written by bench train"
+        f"weights {where} are of no layout known here (keys {first[:200]} ...); known: "
+        f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train"
     )
 
 
-def _count(state: State, prefix: str) -> int:
-    """How many modules are numbered directly below `prefix`."""
-    return len({k[len(prefix) :].partition(".")[0] for k in state if k.startswith(prefix)})
+def _may_be(layout: Layout, kind: str) -> bool:
+    """Whether a class that a file names leaves the layout open; a few name a network exactly."""
+    exact = {name for other in LAYOUTS.values() for name in other.kinds}
+    return kind not in exact
 
 
-def _robustbench(state: State) -> dict[str, Any]:
-    return {
-        "depth": 6 * _count(state, "block1.layer.") + 4,
-        "widen": len(state["block1.layer.0.conv1.weight"]) // 16,
-        "classes": len(state["fc.weight"]),
-        "channels": state["conv1.weight"].shape[1],
-    }
+def _sound(arguments: Mapping[str, Any]) -> bool:
+    """Whether every size is one, as far as sizes go."""
+    free = {"hidden", "augment_dim", "attn_resolutions"}
+    for key, value in arguments.items():
+        parts = value if isinstance(value, list) else [value]
+        if key not in free and (not parts or min(parts) <= 0):
+            return False
+    return True
 
 
-def _meliketoy(state: State) -> dict[str, Any]:
-    return {
-        "depth": 6 * _count(state, "layer1.") + 4,
-        "widen": len(state["layer1.0.conv1.weight"]) // 16,
-        "classes": len(state["linear.weight"]),
-        "channels": state["conv1.weight"].shape[1],
-    }
-
-
-def _dm(state: State) -> dict[str, Any]:
-    return {
-        "depth": 6 * _count(state, "layer.0.block.") + 4,
-        "width": len(state["layer.0.block.0.conv_0.weight"]) // 16,
-        "classes": len(state["logits.weight"]),
-        "channels": state["init_conv.weight"].shape[1],
-    }
-
-
-def _vgg(state: State) -> dict[str, Any]:
-    """Convolutions count towards the depth with three linear layers, whatever the head."""
-    convolutions = sum(v.dim() == 4 for k, v in state.items() if k.startswith("features."))
-    first = state["features.0.weight"]
-    single = "classifier.weight" in state
-    flat = state["classifier.weight" if single else "classifier.0.weight"].shape[1]
-    last = state["classifier.weight" if single else "classifier.6.weight"]
-    return {
-        "depth": convolutions + 3,
-        "classes": len(last),
-        "channels": first.shape[1],
-        "width": len(first),
-        "hidden": 0 if single else len(state["classifier.0.weight"]),
-        "pool": round((flat / (8 * len(first))) ** 0.5),
-    }
-
-
-def _simple_conv(state: State) -> dict[str, Any]:
-    return {
-        "classes": len(state["fc2.weight"]),
-        "channels": state["conv1.weight"].shape[1],
-        "size": 4 * round((state["fc1.weight"].shape[1] / 64) ** 0.5),
-    }
-
-
-def _simple_mlp(state: State) -> dict[str, Any]:
-    return {"classes": len(state["fc3.weight"]), "pixels": state["fc1.weight"].shape[1]}
-
-
-LAYOUTS: Mapping[str, tuple[tuple[str, ...], Callable[[State], dict[str, Any]]]] = {
-    "wideresnet": (("block1.layer.0.bn1.weight", "fc.weight"), _robustbench),
-    "wideresnet-meliketoy": (("layer1.0.bn1.weight", "conv1.bias", "linear.weight"), _meliketoy),
-    "wideresnet-dm": (("init_conv.weight", "logits.weight"), _dm),
-    "vgg": (("features.0.weight", "features.1.running_mean"), _vgg),
-    "adp-simple-conv": (("conv2.weight", "fc1.weight", "fc2.weight"), _simple_conv),
-    "adp-simple-mlp": (("fc1.weight", "fc2.weight", "fc3.weight"), _simple_mlp),
-}
-"""By network: the keys that tell it, and its arguments from the shapes."""
+def _of_score_sde(tensors: Tensors, where: str) -> dict[str, Tensor]:
+    try:
+        return score_sde.renamed(tensors, score_sde.arguments(tensors))
+    except (LookupError, TypeError, ValueError, ZeroDivisionError, BenchError):
+        raise BenchError(
+            f"weights {where} are no DDPM++ of score-SDE for 32x32 images (another configuration "
+            "of it?)"
+        ) from None

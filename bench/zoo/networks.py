@@ -1,18 +1,24 @@
-"""A trained network back from its file alone: the metadata say how to build it."""
+"""A network back from its file alone: ours say how to build it, published ones are recognised."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.nets import make
 from bench.nets.normalised import Normalised
+from bench.zoo.layouts import NORMALISATIONS, USUAL, Recognised, recognise
+from bench.zoo.states import read_state
 from bench.zoo.weights import Weights, load_state
 
+SLACK = 1_000_000
+"""Numbers that a network may have besides those of its file."""
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -36,12 +42,29 @@ def normalised(
     return Normalised(network, mean, std)
 
 
-def rebuild(weights: Weights) -> nn.Module:
+def rebuild(weights: Weights, normalisation: str = "") -> nn.Module:
     """The network in `weights`, frozen and in eval mode; takes [B,C,H,W] in [0,1].
 
-    A classifier comes wrapped in its normalisation layer and gives logits [B,K]; a score network
-    gives s(x) like x. Raises BenchError when the file does not say what it holds or does not fit.
+    A file of ours says what it is; a published one is recognised by its tensors. A classifier
+    comes wrapped in its normalisation layer and gives logits [B,K]; a score network gives s(x)
+    like x. normalisation: a name of NORMALISATIONS for a published classifier; without one, what
+    its publisher uses on the data set. Raises BenchError when the file does not say what it holds,
+    does not fit, or is of no known layout.
     """
+    if normalisation and normalisation not in NORMALISATIONS:
+        raise unknown("normalisation", normalisation, NORMALISATIONS)
+    if "network" not in weights.metadata:
+        made = _published(weights, normalisation)
+    elif normalisation:
+        raise BenchError(
+            f"weights {weights.path} say how they are normalised; drop '#{normalisation}'"
+        )
+    else:
+        made = _ours(weights)
+    return made.eval().requires_grad_(False)
+
+
+def _ours(weights: Weights) -> nn.Module:
     facts = weights.metadata
     try:
         name, arguments = facts["network"], dict(json.loads(facts["arguments"]))
@@ -57,7 +80,55 @@ def rebuild(weights: Weights) -> nn.Module:
     if normalisation:
         mean, std = normalisation
         network = normalised(network, mean, std, arguments.get("channels"), str(weights.path))
-    return network.eval().requires_grad_(False)
+    return network
+
+
+def _published(weights: Weights, normalisation: str) -> nn.Module:
+    where = str(weights.path)
+    found = recognise(read_state(weights), where)
+    network = build(found, where)
+    usual = USUAL.get((found.network, weights.metadata.get("dataset", "")), "none")
+    layer = NORMALISATIONS[normalisation or usual]
+    if layer is None:
+        return network
+    return normalised(network, *layer, found.arguments.get("channels"), where)
+
+
+def build(found: Recognised, where: str) -> nn.Module:
+    """A published network with its tensors, without a normalisation layer.
+
+    Its sizes were read off a file that anyone may have made, so that it may not grow larger than
+    the tensors that it is for.
+    """
+    with _AtMost(2 * sum(tensor.numel() for tensor in found.tensors.values()) + SLACK, where):
+        network = make(found.network, found.arguments)
+    fit_into(network, found.tensors, where)
+    return network
+
+
+class _AtMost(TorchFunctionMode):
+    """Inside the block, new tensors hold at most so many numbers together."""
+
+    def __init__(self, numbers: int, where: str) -> None:
+        super().__init__()
+        self.left, self.where = numbers, where
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if function in (torch.empty, torch.zeros, torch.randn, torch.full):
+            self.left -= made.numel()  # not written to yet, so not taken from memory either
+            if self.left < 0:
+                raise BenchError(
+                    f"weights {self.where} do not fit: their shapes ask for a network that is "
+                    "larger than they are"
+                )
+        return made
 
 
 def rebuild_as(weights: Weights, what: str, *classes: type[N]) -> N:

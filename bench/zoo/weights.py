@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.home import home
+from bench.zoo.entries import how_to_get
 
 SUFFIX = ".safetensors"
 MANIFEST = "manifest.json"
@@ -52,6 +53,13 @@ def own(dataset: str) -> Path:
     return home() / "weights" / dataset
 
 
+def here(dataset: str, name: str) -> bool:
+    """Whether there is a file of weights of that name, whole or not."""
+    return any(
+        (folder / f"{name}{SUFFIX}").is_file() for folder in (own(dataset), packaged(dataset))
+    )
+
+
 def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     """The first of `override`, the user's own and the packaged weights of that name.
 
@@ -63,11 +71,12 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     if override is not None:
         if not override.is_file():
             raise BenchError(f"weights file {override} does not exist")
-        return _for(dataset, _foreign(name, [override]))
+        return _for(dataset, _foreign(dataset, name, [override]))
     if name.startswith(FILE):
-        return _for(dataset, _foreign(name, [_expanded(name.removeprefix(FILE))]))
+        return _for(dataset, _foreign(dataset, name, [_expanded(name.removeprefix(FILE))]))
     if name.startswith(ROBUSTBENCH):
-        return _foreign(name, _of_robustbench(dataset, name.removeprefix(ROBUSTBENCH)))
+        model = name.removeprefix(ROBUSTBENCH)
+        return _foreign(dataset, name, _of_robustbench(dataset, model))
     mine = own(dataset) / f"{name}{SUFFIX}"
     if mine.is_file():
         weights = read(mine, name)
@@ -77,7 +86,7 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     if not shipped.is_file():
         raise BenchError(
             f"no weights '{name}' for data set '{dataset}' in {mine.parent} or the package; "
-            f"train them: bench train {name} --dataset {dataset}"
+            f"{how_to_get(dataset, name)}"
         )
     expected = manifest(dataset).get(name, {}).get("sha256")
     return _for(dataset, _vouched(read(shipped, name), expected))
@@ -108,10 +117,17 @@ def _expanded(path: str) -> Path:
         raise BenchError(f"cannot read weights {path}: {error}") from None
 
 
-def _foreign(name: str, paths: Sequence[Path]) -> Weights:
-    """Files of another origin under the first one's path; several have the sha256 of their own."""
+def _foreign(dataset: str, name: str, paths: Sequence[Path]) -> Weights:
+    """Files of another origin under the first one's path; several have the sha256 of their own.
+
+    Those that say nothing of themselves count as made for `dataset`.
+    """
+    for path in paths:
+        if path.exists() and not path.is_file():  # a device or a pipe would never end
+            raise BenchError(f"cannot read weights {path}: it is no file")
     if len(paths) == 1 and paths[0].suffix == SUFFIX:
-        return read(paths[0], name)
+        found = read(paths[0], name)
+        return replace(found, metadata={"dataset": dataset, **found.metadata})
     digests = []
     for path in paths:
         try:
@@ -120,7 +136,8 @@ def _foreign(name: str, paths: Sequence[Path]) -> Weights:
         except OSError as error:
             raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
     joined = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Weights(name, paths[0], digests[0] if len(digests) == 1 else joined, {})
+    sha256 = digests[0] if len(digests) == 1 else joined
+    return Weights(name, paths[0], sha256, {"dataset": dataset})
 
 
 def _of_robustbench(dataset: str, model: str) -> list[Path]:
@@ -143,17 +160,20 @@ def _of_robustbench(dataset: str, model: str) -> list[Path]:
 def read(path: Path, name: str | None = None) -> Weights:
     """The `Weights` of one file; BenchError when it is not a whole safetensors file."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as whole:
+            start = whole.read(512)
+            whole.seek(0)
+            sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = dict(file.metadata() or {})
     except OSError as error:
         raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise BenchError(
-            f"weights {path} are {what_it_is(content)}, not a whole safetensors file ({error}); "
+            f"weights {path} are {what_it_is(start)}, not a whole safetensors file ({error}); "
             "download or train them again"
         ) from None
-    return Weights(name or path.stem, path, hashlib.sha256(content).hexdigest(), metadata)
+    return Weights(name or path.stem, path, sha256, metadata)
 
 
 def what_it_is(content: bytes) -> str:

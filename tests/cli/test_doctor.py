@@ -6,8 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
-from bench.zoo.weights import packaged
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bench.cli.doctor import doctor_command
+from bench.registry import Context
+from bench.zoo.weights import own, packaged, save
 from tests.cli.test_cli import bench
+from tests.zoo.test_foreign import cifar10
+
+__all__ = ["cifar10"]
 
 
 def test_doctor_names_every_problem_and_imports_robustbench_quietly(tmp_path: Path) -> None:
@@ -30,3 +39,25 @@ def test_doctor_names_every_problem_and_imports_robustbench_quietly(tmp_path: Pa
     weights = found["datasets"]["digits"]["weights"]
     assert weights["cnn"]["from"] == str(own / "cnn.safetensors")
     assert weights["score"]["from"] == "package"
+
+
+def test_doctor_says_how_to_get_what_is_missing(
+    cifar10: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    facts = {"dataset": "cifar10", "command": "bench fetch weights/edm-cifar10"}
+    save(own("cifar10") / "edm-ddpmpp.safetensors", {"a": torch.zeros(1)}, facts)
+    asked = ["--dataset", "cifar10"]
+    found = json.loads(CliRunner().invoke(doctor_command, [*asked, "--json"]).stdout)
+    data = found["datasets"]["cifar10"]
+    assert data["weights"]["edm-ddpmpp"]["command"] == "bench fetch weights/edm-cifar10"
+    assert "edm-ddpmpp" not in data["missing"]
+    how = data["missing"]["pixelcnn"]
+    assert "bench fetch weights/pixelcnnpp-cifar10 --from FILE (from https://mega.nz/" in how
+    assert "bench train pixelcnn --dataset cifar10" in how
+    assert data["missing"]["noisy"] == "train them: bench train noisy --dataset cifar10"
+    entry = next(e for e in data["published"] if e["name"] == "weights/edm-cifar10")
+    assert (entry["sha256"], entry["here"]) == (None, True)
+    lines = CliRunner().invoke(doctor_command, asked).stdout
+    assert "CC BY-NC-SA 4.0; size not publicly known; checksum not publicly known" in lines
+    assert "reported: 2.95 bits/dim" in lines

@@ -15,12 +15,13 @@ LAYOUTS = Path(__file__).parents[1] / "golden" / "layouts"
 
 
 class Layout(NamedTuple):
-    """A published layout, our network, its arguments, and the prefix of keys nothing uses."""
+    """A published layout, our network, its arguments, keys that nothing uses, our prefix."""
 
     file: str
     network: str
     arguments: dict[str, Any] = {}  # noqa: RUF012 (never written)
     unused: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 # Overlapping parts of the classifier, which AID-Purifier's checkpoints carry.
@@ -44,6 +45,7 @@ TABLE = [
     Layout("edm_ddpmpp_cifar10", "edm-ddpmpp"),
     Layout("edm_baseline_vp_cifar10", "edm-vp"),
     Layout("ncsnv2_28x28", "ncsnv2", {"ngf": 64, "num_classes": 110, "channels": 1}),
+    Layout("guided_diffusion_imagenet256_uncond", "guided", prefix="model."),
     Layout("pixelcnnpp_cifar10", "pixelcnnpp"),
     Layout("pixelcnnpp_28x28", "pixelcnnpp", {"nr_filters": 40, "input_channels": 1}),
 ]
@@ -52,7 +54,8 @@ TABLE = [
 @pytest.mark.parametrize("layout", TABLE, ids=lambda layout: layout.file)
 def test_full_size_layouts(layout: Layout) -> None:
     tensors = json.loads((LAYOUTS / f"{layout.file}.json").read_text())["tensors"]
-    wanted = {k: t for k, t in tensors.items() if not k.startswith(layout.unused)}
+    used = {k: t for k, t in tensors.items() if not k.startswith(layout.unused)}
+    wanted = {layout.prefix + k: t for k, t in used.items()}
     assert not layout.unused or len(wanted) < len(tensors)
     with torch.device("meta"):
         made = make(layout.network, layout.arguments)

@@ -39,7 +39,7 @@ def test_order_of_search(places: tuple[Path, Path], tmp_path: Path) -> None:
     assert zoo.find("toy", "net").path == own / "net.safetensors"
     other = write(tmp_path, "other", 3.0)
     found = zoo.find("toy", "net", other.path)
-    assert found == zoo.Weights("net", other.path, other.sha256, {"v": "1"})
+    assert found == zoo.Weights("net", other.path, other.sha256, {"v": "1", "dataset": "toy"})
     assert zoo.load_state(found)["a"].tolist() == [3.0, 3.0]
 
 
@@ -145,5 +145,5 @@ def test_a_network_comes_back_from_its_file_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_say_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="do not say which network"):
+    with pytest.raises(BenchError, match="no layout known here"):
         rebuild(write(tmp_path, "net", 1.0))

@@ -1,0 +1,141 @@
+"""The arguments of a network from the shapes of its tensors, for every published layout.
+
+Each function takes a state dict and raises LookupError, TypeError or ZeroDivisionError where the
+tensors are not those of its network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+Arguments = dict[str, Any]
+
+
+def count(state: State, prefix: str) -> int:
+    """How many modules are numbered directly below `prefix`."""
+    return len({k[len(prefix) :].partition(".")[0] for k in state if k.startswith(prefix)})
+
+
+def robustbench(state: State) -> Arguments:
+    """WideResNet as RobustBench and AID-Purifier have it."""
+    return {
+        "depth": 6 * count(state, "block1.layer.") + 4,
+        "widen": len(state["block1.layer.0.conv1.weight"]) // 16,
+        "classes": len(state["fc.weight"]),
+        "channels": state["conv1.weight"].shape[1],
+    }
+
+
+def meliketoy(state: State) -> Arguments:
+    """WideResNet of the meliketoy repository, which ADP uses."""
+    return {
+        "depth": 6 * count(state, "layer1.") + 4,
+        "widen": len(state["layer1.0.conv1.weight"]) // 16,
+        "classes": len(state["linear.weight"]),
+        "channels": state["conv1.weight"].shape[1],
+    }
+
+
+def deepmind(state: State) -> Arguments:
+    """WideResNet of DeepMind."""
+    return {
+        "depth": 6 * count(state, "layer.0.block.") + 4,
+        "width": len(state["layer.0.block.0.conv_0.weight"]) // 16,
+        "classes": len(state["logits.weight"]),
+        "channels": state["init_conv.weight"].shape[1],
+    }
+
+
+def vgg(state: State) -> Arguments:
+    """Convolutions count towards the depth with three linear layers, whatever the head."""
+    convolutions = sum(v.dim() == 4 for k, v in state.items() if k.startswith("features."))
+    first = state["features.0.weight"]
+    single = "classifier.weight" in state
+    flat = state["classifier.weight" if single else "classifier.0.weight"].shape[1]
+    last = state["classifier.weight" if single else "classifier.6.weight"]
+    return {
+        "depth": convolutions + 3,
+        "classes": len(last),
+        "channels": first.shape[1],
+        "width": len(first),
+        "hidden": 0 if single else len(state["classifier.0.weight"]),
+        "pool": round((flat / (8 * len(first))) ** 0.5),
+    }
+
+
+def simple_conv(state: State) -> Arguments:
+    """ADP's small classifier for 28x28 images."""
+    return {
+        "classes": len(state["fc2.weight"]),
+        "channels": state["conv1.weight"].shape[1],
+        "size": 4 * round((state["fc1.weight"].shape[1] / 64) ** 0.5),
+    }
+
+
+def simple_mlp(state: State) -> Arguments:
+    """ADP's linear layers for 28x28 images."""
+    return {"classes": len(state["fc3.weight"]), "pixels": state["fc1.weight"].shape[1]}
+
+
+def ncsnv2(state: State) -> Arguments:
+    """The noise levels come with the tensors."""
+    first = state["begin_conv.weight"]
+    levels = state["sigmas"]
+    return {
+        **{"ngf": len(first), "channels": first.shape[1], "num_classes": len(levels)},
+        **{"sigma_begin": float(levels[0]), "sigma_end": float(levels[-1])},
+    }
+
+
+def song_unet(state: State) -> Arguments:
+    """DDPM++ under the names of EDM."""
+    sides = _sides(state)
+    embedding, width = state["map_layer0.weight"].shape
+    widths = [len(state[f"enc.{side}x{side}_block0.conv1.weight"]) for side in sides]
+    blocks = {k.split(".")[1] for k in state if k.startswith(f"enc.{sides[0]}x{sides[0]}_block")}
+    augment = state.get("map_augment.weight")
+    return {
+        "img_resolution": sides[0],
+        "img_channels": state[f"enc.{sides[0]}x{sides[0]}_conv.weight"].shape[1],
+        "model_channels": width,
+        "channel_mult": [w // width for w in widths],
+        "channel_mult_emb": embedding // width,
+        "num_blocks": len(blocks),
+        "attn_resolutions": [s for s in sides if f"enc.{s}x{s}_block0.qkv.weight" in state],
+        "augment_dim": 0 if augment is None else augment.shape[1],
+    }
+
+
+def _sides(state: State) -> list[int]:
+    """The resolutions of an encoder, largest first."""
+    found = {m[1] for key in state if (m := re.match(r"enc\.(\d{1,5})x\1_", key))}
+    return sorted(map(int, found), reverse=True)
+
+
+def pixelcnnpp(state: State) -> Arguments:
+    """PixelCNN++; images have one or three channels."""
+    outputs = len(state["nin_out.lin_a.weight_v"])
+    channels = state["u_init.conv.weight_v"].shape[1] - 1  # beside the plane of ones
+    return {
+        "nr_resnet": count(state, "up_layers.0.u_stream."),
+        "nr_filters": len(state["u_init.conv.weight_v"]),
+        "nr_logistic_mix": outputs // (10 if channels == 3 else 3),
+        "input_channels": channels,
+    }
+
+
+def ebm(state: State) -> Arguments:
+    """Hill et al.'s energy: two convolutions beside the stages, an activation between them."""
+    first = state["f.0.weight"]
+    return {"channels": first.shape[1], "width": len(first), "stages": count(state, "f.") - 2}
+
+
+def guided(state: State) -> Arguments:
+    """Guided diffusion's U-Net at ImageNet's depth, whatever its width."""
+    first = state["input_blocks.0.0.weight"]
+    return {"channels": first.shape[1], "model_channels": len(first)}
