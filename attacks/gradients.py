@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.losses import LOSSES, LossName
-from bench.defense import Defense, Network, repeat
+from bench.defense import Defense, by_chunks, repeat
 
 
 class Slope(NamedTuple):
@@ -148,15 +148,15 @@ def classifier_slope(
     defense: Defense, z: Tensor, y: Tensor, loss: LossName
 ) -> tuple[Tensor, Tensor]:
     """Gradient like z and loss [B] of the bare classifier, one graph per network chunk."""
-    gradients: list[Tensor] = []
-    losses: list[Tensor] = []
-    for start in range(0, len(z), Network.chunk):
-        part = slice(start, start + Network.chunk)
-        point = z[part].detach().requires_grad_()
+
+    def slope(rows: slice) -> tuple[Tensor, Tensor]:
+        point = z[rows].detach().requires_grad_()
         with torch.enable_grad():
-            values = LOSSES[loss](defense.classifier(point), y[part])
-            gradients += torch.autograd.grad(values.sum(), point)
-        losses.append(values.detach())
+            values = LOSSES[loss](defense.classifier(point), y[rows])
+            (gradient,) = torch.autograd.grad(values.sum(), point)
+        return gradient, values.detach()
+
+    gradients, losses = zip(*by_chunks(len(z), slope), strict=True)
     return torch.cat(gradients), torch.cat(losses)
 
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from bench import build, inventory, plan, registry
+from bench import build, device, inventory, plan, registry
 from bench.data.subsets import load_subset
 from bench.defense import Network
+from bench.device import Precision
 from bench.errors import BenchError
 from bench.evaluate import Outcome, evaluate
+from bench.network import computing, shrink
 from bench.registry import Context
-from bench.results import SHARD, Planned, Record
+from bench.results import SHARD, Cell, Planned, Record
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
 
+T = TypeVar("T")
 SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
 
 
@@ -31,7 +34,9 @@ SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "sc
 class Setup:
     """What a worker needs before its first shard. It changes no verdict, only where and how fast.
 
-    chunk: images per network call, a multiple of 32. threads: of torch, per worker.
+    device: one or several (`cuda:0,cuda:1`), over which workers are spread in turn. chunk: images
+    per network call, a multiple of 32. threads: of torch, per worker. precision: what networks
+    compute in, and gate: how it came to be allowed or refused (bench/gate.py).
     """
 
     device: str = "cpu"
@@ -39,12 +44,27 @@ class Setup:
     threads: int = 1
     plugins: tuple[str, ...] = ()
     weights: tuple[tuple[str, str], ...] = ()
+    precision: Precision = "float32"
+    gate: str = ""
 
-    def start(self) -> None:
-        """Prepare this process."""
+    def start(self, place: int = 0) -> None:
+        """Prepare this process as worker number `place`, counted from 0."""
+        global _place  # noqa: PLW0603  # a worker is a process, and this is all it is told
+        _place = place
         torch.set_num_threads(self.threads)
+        device.prepare(self.here())
         Network.chunk = self.chunk
         registry.load(self.plugins)
+
+    def here(self) -> str:
+        """The device of this worker."""
+        names = device.parse(self.device)
+        return names[_place % len(names)]
+
+
+_place = 0
+_memory: dict[str, tuple[int, bool]] = {}
+"""What a defense left of the chunk, and whether it made networks lean, when memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +87,13 @@ class Failure:
 
 def measure(task: Task) -> Record | Failure:
     """The record of a shard; a Failure (never a number) when anything goes wrong."""
+    return tried(task, lambda: _measure(task))
+
+
+def tried(task: Task, work: Callable[[], T]) -> T | Failure:
+    """`work`, or why it failed, in one line."""
     try:
-        return _measure(task)
+        return work()
     except BenchError as error:
         return Failure(task, str(error))
     except Exception as error:
@@ -76,27 +101,52 @@ def measure(task: Task) -> Record | Failure:
 
 
 def _measure(task: Task) -> Record:
+    return within_memory(task.setup, task.planned.cell.defense, lambda: _record(task))
+
+
+def within_memory(setup: Setup, defense: str, work: Callable[[], T]) -> T:
+    """`work`, from its beginning and its seeds again where memory ran out.
+
+    Networks and chains split themselves (`bench.network.by_chunks`); what is left over is the
+    graph of a library, and the networks of other defenses. A defense keeps the chunk that it could
+    be measured with.
+    """
+    Network.chunk, Network.lean = _memory.get(defense, (setup.chunk, False))
+    try:
+        while True:
+            try:
+                done = work()
+                break
+            except Exception as error:
+                if not device.out_of_memory(error):
+                    raise
+            build.forget()
+            Network.lean = True
+            shrink(min(Network.chunk, 2 * SHARD))
+        if Network.chunk < setup.chunk:
+            _memory[defense] = (Network.chunk, Network.lean)
+        return done
+    finally:
+        Network.chunk, Network.lean = setup.chunk, False
+
+
+def _record(task: Task) -> Record:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
-    context = _pinned(build.context(cell.dataset, setup.device, dict(setup.weights)))
+    context = context_of(cell, setup)
     defense = build.defense(cell.defense, context)
-    attack = build.attack(cell.attack, context)
-    subset = load_subset(cell.dataset, cell.subset)
-    rows = slice(task.shard * SHARD, (task.shard + 1) * SHARD)
-    index = subset.index[rows]
-    images = build.dataset(cell.dataset).images(subset.split)
-    x = images.x[list(index)].to(setup.device)
-    y = images.y[list(index)].to(setup.device)
+    shard = images_of(cell, task.shard, context)
     draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
-    outcome = evaluate(
-        defense,
-        attack,
-        x,
-        y,
-        ThreatModel.parse(cell.threat),
-        draws=draws,
-        key=f"{cell.digest}/{task.shard}",
-    )
+    with computing(setup.precision):
+        outcome = evaluate(
+            defense,
+            build.attack(cell.attack, context),
+            shard.x,
+            shard.y,
+            ThreatModel.parse(cell.threat),
+            draws=draws,
+            key=f"{cell.digest}/{task.shard}",
+        )
     return Record(
         cell=cell,
         shard=task.shard,
@@ -108,21 +158,60 @@ def _measure(task: Task) -> Record:
         resolved=resolved(cell.defense, cell.attack),
         software=_software(),
         weights=inventory.weights_used(cell.defense, cell.attack, context),
-        index=index,
-        label=subset.label[rows],
-        block=subset.block[rows],
+        index=shard.index,
+        label=shard.label,
+        block=shard.block,
         variants=outcome.attacked.variants,
         draws=draws,
         **_verdicts(outcome),
         timing={
             "seconds": round(outcome.seconds, 3),
             "wall_seconds": round(time.perf_counter() - began, 3),
-            "device": setup.device,
-            "threads": setup.threads,
-            "chunk": setup.chunk,
-            "machine": platform.machine(),
+            **_conditions(setup),
         },
     )
+
+
+def _conditions(setup: Setup) -> dict[str, Any]:
+    """Where and how networks computed: what may differ between equal records."""
+    found = {
+        "device": device.describe(setup.here()),
+        "precision": setup.precision,
+        "threads": setup.threads,
+        "chunk": Network.chunk,
+        "machine": platform.machine(),
+    }
+    if setup.gate:
+        found["gate"] = setup.gate
+    if Network.chunk < setup.chunk:
+        found["out_of_memory"] = f"{Network.chunk} images per network call instead of {setup.chunk}"
+    return found
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The images of a shard [B,C,H,W] in [0,1] and their labels [B], on the device."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    index: tuple[int, ...]
+    label: tuple[int, ...]
+    block: tuple[int, ...]
+
+
+def images_of(cell: Cell, shard: int, context: Context) -> Shard:
+    """The images of one shard of a cell."""
+    subset = load_subset(cell.dataset, cell.subset)
+    rows = slice(shard * SHARD, (shard + 1) * SHARD)
+    index = subset.index[rows]
+    images = build.dataset(cell.dataset).images(subset.split)
+    x, y = (part[list(index)].to(context.device) for part in (images.x, images.y))
+    return Shard(x, y, index, subset.label[rows], subset.block[rows])
+
+
+def context_of(cell: Cell, setup: Setup) -> Context:
+    """Where this worker finds weights, and its device."""
+    return _pinned(build.context(cell.dataset, setup.here(), dict(setup.weights)))
 
 
 @cache
