@@ -51,9 +51,10 @@ class _Chain(torch.autograd.Function):
 def chain(steps: Iterable[Step], x: Tensor) -> Tensor:
     """`x` [B,...] after all `steps`; its gradient in x is that of the same steps under autograd.
 
-    Only states are stored: one tensor like x per step, and the activations of one step of
-    `Network.chunk` images at a time; short of memory (`Network.lean`) the host keeps them. Without a gradient not even those: `steps` may be a generator
-    that draws each step's noise as it goes, and the draws are the same in both cases.
+    Only states are stored: one tensor like x per step (on the host, where memory is short), and the
+    activations of one step of `Network.chunk` images at a time. Without a gradient not even those:
+    `steps` may be a generator that draws each step's noise as it goes, and the draws are the same
+    in both cases.
 
     A step must give every image the same result alone as in its batch, and the same when it is
     repeated. Gradients reach x alone, not tensors that a step closed over; what later steps need of

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -62,9 +62,9 @@ def describe(name: str) -> str:
     return f"cuda {torch.cuda.get_device_name(name)}" if kind == "cuda" else kind
 
 
-def chunk(text: str) -> int:
-    """Images per network call on such a device unless told otherwise."""
-    return CHUNKS.get(text.partition(":")[0].partition(",")[0], 32)
+def chunk(name: str) -> int:
+    """Images per network call on a device unless told otherwise."""
+    return CHUNKS.get(name.partition(":")[0], 32)
 
 
 def prepare(name: str) -> None:
@@ -81,7 +81,8 @@ def prepare(name: str) -> None:
     torch.cuda.set_device(name)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    uninitialised: Any = torch.utils.deterministic
+    uninitialised.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
 
@@ -101,15 +102,15 @@ def require(precision: str, devices: tuple[str, ...]) -> Precision:
             raise BenchError(f"precision tf32 exists on CUDA devices only, not on '{name}'")
         if kind == "cuda" and torch.cuda.get_device_capability(name) < (8, 0):
             raise BenchError(
-                f"precision {asked} needs a GPU of compute capability 8.0 or higher, and '{name}' "
-                f"({describe(name)}) has {'.'.join(map(str, torch.cuda.get_device_capability(name)))}"
+                f"precision {asked} needs a GPU of compute capability 8.0 (Ampere) or higher, and "
+                f"'{name}' ({describe(name)}) has less"
             )
     return asked
 
 
 def tf32(allowed: bool) -> bool:
     """Allow or forbid TF32 in this process; what it was before."""
-    before = torch.backends.cuda.matmul.allow_tf32
+    before = bool(torch.backends.cuda.matmul.allow_tf32)
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
     return before
@@ -145,8 +146,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def free() -> None:
     """Give back memory that torch keeps for later."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where CUDA was never used
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 

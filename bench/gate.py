@@ -1,4 +1,4 @@
-"""The equality gate: a defense is measured in a reduced precision only if verdicts stay as they are.
+"""The equality gate: reduced precision only for a defense whose verdicts stay as they are.
 
 On every image of the plan, with the same random numbers, two verdicts are taken in float32 and in
 the reduced precision: on the image, and on what a short attack in that same precision makes of it.
@@ -55,6 +55,10 @@ class Decision:
 
     precision: Precision
     reason: str
+
+    def applied(self, setup: Setup) -> Setup:
+        """`setup` with what was decided."""
+        return replace(setup, precision=self.precision, gate=self.reason)
 
 
 def trials(tasks: Sequence[Task], plan: Plan) -> list[Trial]:
@@ -120,8 +124,3 @@ def _decided(asked: Precision, shards: Sequence[Compared | Failure]) -> Decision
     if differ * ALLOWED > total:
         return Decision("float32", f"{said}, more than 1 in {ALLOWED}: float32")
     return Decision(asked, f"{said}: {asked}")
-
-
-def applied(setup: Setup, decision: Decision) -> Setup:
-    """`setup` with what was decided for a defense."""
-    return replace(setup, precision=decision.precision, gate=decision.reason)

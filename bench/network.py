@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 import torch
@@ -77,14 +77,15 @@ class Network(nn.Module):
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with device.arithmetic("float32" if self.exact else Network.precision, x.device.type):
-            out = self._answer(x, *args)
+            out: Any = self._answer(x, *args)
         out = out.float() if out.dtype == torch.bfloat16 else out
         if not torch.isfinite(out).all():
             raise BenchError(f"network '{self.name}' gave NaN or infinite values")
         self.forwards += len(x)
         if out.requires_grad:
             out.register_hook(self._count)
-        return out
+        answer: Tensor = out
+        return answer
 
     def _answer(self, x: Tensor, *args: Tensor) -> Tensor:
         if not torch.is_grad_enabled():

@@ -76,7 +76,8 @@ def stream(name: str, draw: int = 0) -> Iterator[None]:
 
 def gpus() -> Sequence[int]:
     """The GPUs whose generators have to be forked: none where CUDA was never used."""
-    return range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    cuda: Any = torch.cuda
+    return range(cuda.device_count()) if cuda.is_initialized() else ()
 
 
 def drawn_on_cpu(device: torch.device) -> AbstractContextManager[object]:
@@ -108,8 +109,8 @@ class _OnCpu(TorchFunctionMode):
             return func(*args, **kwargs)
         blank = name in _LIKE or name in _FILLS
         host = [_host(a, blank and place == 0) for place, a in enumerate(args)]
-        more = {key: _host(value, blank and key in ("input", "self")) for key, value in kwargs.items()}
-        drawn = func(*host, **more | ({"device": "cpu"} if "device" in kwargs else {}))
+        named = {key: _host(a, blank and key == "input") for key, a in kwargs.items()}
+        drawn = func(*host, **named | ({"device": "cpu"} if "device" in kwargs else {}))
         return args[0].copy_(drawn) if name in _FILLS else drawn.to(device)
 
 

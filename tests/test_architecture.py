@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
     ("errors", "stats"),
-    ("spec", "rng"),
+    ("spec", "rng", "device"),
+    ("network",),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive"),
     ("data", "nets", "diffusion", "metrics"),
@@ -23,6 +24,7 @@ FLOORS = (
     ("cost", "contract", "inventory"),
     ("plan", "executors"),
     ("worker", "training"),
+    ("gate",),
     ("runner",),
     ("cli",),
     ("__main__",),

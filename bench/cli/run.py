@@ -10,7 +10,6 @@ import click
 
 from bench.cli.options import request, shared
 from bench.errors import BenchError, nearest
-from bench.results import SHARD
 
 if TYPE_CHECKING:
     from bench.spec import Part
@@ -18,18 +17,40 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @shared
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Local processes.")
+@click.option(
+    "--workers", type=int, metavar="N", help="Local processes; default: one, or one for each GPU."
+)
 @click.option("--results", default="results", show_default=True, metavar="DIR")
-@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, ...")
-@click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="cpu, mps, cuda:1, cuda:0,cuda:1, or cuda for every visible GPU; workers take turns.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="NAME",
+    help="float32, tf32, bf16; the latter only where they change at most 1 verdict in 512.",
+)
+@click.option(
+    "--chunk",
+    type=int,
+    metavar="N",
+    help="Images per network call, a multiple of 32; default: 32, on cuda 256. Halved where memory "
+    "runs out.",
+)
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
 def run_command(
     *,
-    workers: int,
+    workers: int | None,
     results: str,
     device: str,
-    chunk: int,
+    precision: str,
+    chunk: int | None,
     weights: tuple[str, ...],
     as_json: bool,
     plugins: tuple[str, ...],
@@ -40,23 +61,27 @@ def run_command(
     Started again, it measures only what is missing. Nothing is printed as a number here: see
     `bench table`.
     """
-    from bench import build, inventory, plan, registry
+    from bench import device as devices
+    from bench import inventory, plan, registry
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.defense import chunk_size
     from bench.results import Store
-    from bench.runner import Summary, longest_first, pending, run
+    from bench.runner import Summary, gated, longest_first, pending, run
     from bench.worker import Setup, weights_option
 
+    places = devices.parse(device)
+    allowed = devices.require(precision, places)
+    chunk = devices.chunk(places[0]) if chunk is None else chunk
     with chunk_size(chunk):
         pass  # refuses a chunk that is not a multiple of 32 before anything else happens
+    workers = len(places) if workers is None else workers
     if workers < 1:
         raise BenchError("--workers needs at least 1")
     registry.load(plugins)
     made, draft = plan.make(request(**asked, plugins=plugins, weights=weights))
     overrides = weights_option(made.dataset, weights)
-    build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
-    setup = Setup(device, chunk, 1, plugins, overrides)
+    setup = Setup(device, chunk, 1, plugins, overrides, allowed)
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -77,6 +102,7 @@ def run_command(
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
     with interrupt.in_order(), reporter:
+        tasks = gated(tasks, made, workers, summary, reporter.say)
         run(longest_first(tasks, made, draft.costs), store, workers, summary, reporter.advance)
     reporter.finish(results, as_json)
     sys.stdout.flush()
