@@ -26,7 +26,7 @@ MOVES = ("_to_copy", "copy_")
 MIXES = (*MOVES, "index", "index_put_", "index_put", "_index_put_impl_")
 """Operations that take tensors of two devices (indices may come from the CPU)."""
 RANDOM = ("rand", "normal", "uniform", "bernoulli", "exponential", "multinomial", "poisson")
-LARGE = ("convolution", "convolution_backward", "addmm", "mm")
+LARGE = ("conv2d", "convolution", "convolution_backward")
 
 
 def _there(cls: type, inner: Tensor) -> Any:
@@ -56,7 +56,7 @@ There: Any = type(
 class Accelerator:
     """Does on the CPU what was asked of the device.
 
-    images: how many of them fit a convolution or a matrix product. refused: how often more came.
+    images: how many of them fit a convolution. refused: how often more came.
     """
 
     def __init__(self, images: int | None = None) -> None:
@@ -69,7 +69,8 @@ class Accelerator:
         def dispatch(_: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return self.dispatch(func, args, dict(kwargs or {}))
 
-        made: Any = type("Mode", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})
+        made: Any = type("Mode", (TorchDispatchMode,), {})
+        made.__torch_dispatch__ = dispatch  # set later, it does not import all of dynamo
         return made()
 
     def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -89,7 +90,7 @@ class Accelerator:
         plain, named = tree_map(_numbers, args), tree_map(_numbers, kwargs)
         if not inside:
             return func(*plain, **named)
-        if self.images and name in LARGE and len(tensors[0]) > self.images:
+        if self.images is not None and name in LARGE and len(tensors[0]) > self.images:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         if wanted:
