@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.losses import LOSSES, AnyLoss
-from bench.defense import Defense, Network, repeat
+from bench.defense import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
 VOTE = 2 / 255
@@ -182,19 +182,17 @@ def classifier_slope(
     together: as in `Single`; the replicates' mean logits then ask one forward more.
     """
     pull = _pull(defense, z, y, loss, together) if together > 1 else None
-    gradients: list[Tensor] = []
-    losses: list[Tensor] = []
-    outputs: list[Tensor] = []
-    for start in range(0, len(z), Network.chunk):
-        part = slice(start, start + Network.chunk)
-        point = z[part].detach().requires_grad_()
+
+    def slope(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        point = z[rows].detach().requires_grad_()
         with torch.enable_grad():
             logits = defense.classifier(point)
-            values = LOSSES[loss](logits, y[part])
-            climbed = values if pull is None else logits * pull[0][part]
-            gradients += torch.autograd.grad(climbed.sum(), point)
-        losses.append(values.detach())
-        outputs.append(logits.detach())
+            values = LOSSES[loss](logits, y[rows])
+            climbed = values if pull is None else logits * pull[0][rows]
+            (gradient,) = torch.autograd.grad(climbed.sum(), point)
+        return gradient, values.detach(), logits.detach()
+
+    gradients, losses, outputs = zip(*by_chunks(len(z), slope), strict=True)
     together_loss = torch.cat(losses) if pull is None else pull[1]
     return torch.cat(gradients), together_loss, torch.cat(outputs)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bench import rng
 from bench.defense import Defense
 from bench.threat import ThreatModel
 
@@ -76,9 +77,8 @@ def quiet() -> Iterator[int]:
     seed = int(torch.randint(2**31, ()))
     logger, trace = logging.getLogger(LOGGER), sys.gettrace()
     before, logger.disabled = logger.disabled, True
-    devices = range(torch.cuda.device_count())
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=rng.gpus()):
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
             yield seed

@@ -17,7 +17,9 @@ from bench.results import FORMAT, Plan, Planned, Record, Store, write_whole
 
 SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")
-KEPT = ("seconds", *MACHINE)
+CONDITIONS = ("gate", "out_of_memory")
+"""What of the conditions of a measurement a board has to say, where there is something to say."""
+KEPT = ("seconds", *MACHINE, "precision", *CONDITIONS)
 
 
 class Source(Protocol):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench.attack import Attack
 from bench.data.base import Dataset, DatasetInfo
 from bench.defense import Defense, Purifier, Traits
+from bench.device import one
 from bench.errors import BenchError
 from bench.nets.normalised import Normalised, has_features
 from bench.registry import (
@@ -81,7 +82,7 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
     def train() -> Tensor:
         return dataset(name).images("train").x
 
-    return Context(name, info.shape, len(info.classes), _device(device), weights, train)
+    return Context(name, info.shape, len(info.classes), one(device), weights, train)
 
 
 def _require_images_of(info: DatasetInfo, weights: zoo.Weights) -> None:
@@ -168,15 +169,6 @@ def _taps(network: nn.Module, context: Context) -> tuple[str, ...]:
     return tuple({name.partition(".")[0]: name for name in maps}.values())
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise BenchError(f"device '{name}' is not available here (try cpu)") from None
-    return device
-
-
 def defense(spec: DefenseSpec | str, context: Context) -> Defense:
     """The defense of a spec such as `adp:sigma=0.1@madry`, settings resolved for the data set.
 
@@ -192,6 +184,12 @@ def _defense(text: str, context: Context) -> Defense:
     network = context.network(classifier(spec.classifier, context), CLASSIFIER)
     context = behind(spec.classifier, context, network.module)
     return Defense(network, [purifier(part, context) for part in spec.parts])
+
+
+def forget() -> None:
+    """Let go of every defense and attack that was kept, and so of the memory of its networks."""
+    _defense.cache_clear()
+    _attack.cache_clear()
 
 
 def purifier(part: Part | str, context: Context) -> Purifier:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.defense import Network
+from bench.defense import Network, by_chunks
 
 Step = Callable[[Tensor, slice], Tensor]
 """(state [b,...], rows) -> next state [b,...].
@@ -28,31 +28,33 @@ class _Chain(torch.autograd.Function):
         for step in steps:
             states.append(step(states[-1], rows))
         ctx.steps = steps
-        ctx.save_for_backward(*states[:-1])
+        ctx.save_for_backward(*(s.cpu() if Network.lean else s for s in states[:-1]))
         return states[-1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        parts = []
-        for start in range(0, len(gradient), Network.chunk):
-            rows = slice(start, min(start + Network.chunk, len(gradient)))
+        states = ctx.saved_tensors
+
+        def back(rows: slice) -> Tensor:
             g = gradient[rows]
-            for state, step in zip(ctx.saved_tensors[::-1], ctx.steps[::-1], strict=True):
+            for state, step in zip(states[::-1], ctx.steps[::-1], strict=True):
                 with torch.enable_grad():
-                    before = state[rows].detach().requires_grad_()
+                    before = state[rows].to(gradient.device).detach().requires_grad_()
                     after = step(before, rows)
                 (g,) = torch.autograd.grad(after, before, g)
-            parts.append(g)
-        return torch.cat(parts), None
+            return g
+
+        return torch.cat(by_chunks(len(gradient), back)), None
 
 
 def chain(steps: Iterable[Step], x: Tensor) -> Tensor:
     """`x` [B,...] after all `steps`; its gradient in x is that of the same steps under autograd.
 
-    Only states are stored: one tensor like x per step, and the activations of one step of
-    `Network.chunk` images at a time. Without a gradient not even those: `steps` may be a generator
-    that draws each step's noise as it goes, and the draws are the same in both cases.
+    Only states are stored: one tensor like x per step (on the host, where memory is short), and the
+    activations of one step of `Network.chunk` images at a time. Without a gradient not even those:
+    `steps` may be a generator that draws each step's noise as it goes, and the draws are the same
+    in both cases.
 
     A step must give every image the same result alone as in its batch, and the same when it is
     repeated. Gradients reach x alone, not tensors that a step closed over; what later steps need of

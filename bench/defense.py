@@ -1,13 +1,11 @@
 """What an attack may know of a defense: purifiers in front of a classifier.
 
-`Network` is the only door to a neural network: it splits batches into chunks, counts calls and
-refuses NaN. Randomness never depends on the chunk, because noise is drawn outside of it.
+Plug-ins find `Network`, the door to neural networks (bench/network.py), here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
+from bench.network import Network, by_chunks, chunk_size
+
+__all__ = ["Defense", "Network", "Purifier", "Traits", "by_chunks", "chunk_size", "repeat"]
 
 
 @dataclass(frozen=True)
@@ -55,57 +56,6 @@ class Traits:
             identity=all(part.identity for part in parts),
             vote="majority" if any(part.vote == "majority" for part in parts) else "softmax",
         )
-
-
-class Network(nn.Module):
-    """A frozen network that is called in chunks of images and counts what it was asked.
-
-    `forwards` and `backwards` count images, not calls. Tensor arguments with a batch dimension
-    are split like the first one.
-    """
-
-    chunk = 32
-
-    def __init__(
-        self, module: nn.Module, name: str, call: Callable[..., Tensor] | None = None
-    ) -> None:
-        """Wrap `module` (its method `call` when given), freeze it and put it in eval mode."""
-        super().__init__()
-        # The faster layout of convolutions on every device, always: one definition, one rounding.
-        self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.name = name
-        self.forwards = 0
-        self.backwards = 0
-        self._call = call or module
-
-    def forward(self, x: Tensor, *args: Tensor) -> Tensor:
-        """The network's output for all of `x` [B,...].
-
-        Raises:
-            BenchError: the network gave NaN or infinity.
-        """
-        outputs = [self._one(*chunk) for chunk in self._chunks(x, args)]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-    def _chunks(self, x: Tensor, args: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-        for start in range(0, max(len(x), 1), self.chunk):
-            part = slice(start, start + self.chunk)
-            rest = (a[part] if a.dim() and len(a) == len(x) else a for a in args)
-            yield (x[part], *rest)
-
-    def _one(self, x: Tensor, *args: Tensor) -> Tensor:
-        self.forwards += len(x)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        out = self._call(x, *args)
-        if not torch.isfinite(out).all():
-            raise BenchError(f"network '{self.name}' gave NaN or infinite values")
-        if out.requires_grad:
-            out.register_hook(self._count)
-        return out
-
-    def _count(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 class Purifier(nn.Module):
@@ -210,19 +160,3 @@ def _run(purifier: Purifier, x: Tensor) -> Tensor:
 def repeat(x: Tensor, times: int) -> Tensor:
     """`x` [B,...] `times` times over, replicate-major: [times*B,...]."""
     return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))
-
-
-@contextmanager
-def chunk_size(images: int) -> Iterator[None]:
-    """Network calls of at most `images` images inside the block.
-
-    Raises:
-        BenchError: not a positive multiple of 32 (a shard).
-    """
-    if images <= 0 or images % 32:
-        raise BenchError(f"chunk {images} is not a positive multiple of 32")
-    before, Network.chunk = Network.chunk, images
-    try:
-        yield
-    finally:
-        Network.chunk = before

@@ -196,7 +196,7 @@ def cost(seeds: Sequence[Measured]) -> Cost:
             predicted += phases["judge"][0] if "judge" in phases else 0
     queries = [float(np.mean(r.queries)) for r in records if r.queries]
     seconds = [float(r.timing["seconds"]) for r in records if "seconds" in r.timing]
-    machines = {tuple(str(r.timing.get(key)) for key in MACHINE) for r in records}
+    machines = {_machine(record) for record in records}
     timed = len(seconds) == len(records) and len(machines) == 1
     return Cost(
         forwards=sum(forward for forward, _ in networks.values()),
@@ -206,6 +206,11 @@ def cost(seeds: Sequence[Measured]) -> Cost:
         queries=float(np.mean(queries)) if len(queries) == len(records) else None,
         seconds=sum(seconds) / images if timed else None,
     )
+
+
+def _machine(record: Record) -> tuple[str, ...]:
+    precision = record.timing.get("precision", "float32")
+    return (*(str(record.timing.get(key)) for key in MACHINE), str(precision))
 
 
 def _halves(measured: Measured) -> tuple[Floats, Floats]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from bench import gate
 from bench.cost import Cost
 from bench.executors import EXECUTORS, Fleet, Work
 from bench.results import Plan, Record, Store
@@ -17,12 +18,16 @@ Progress = Callable[[Task, float], None]
 
 @dataclass
 class Summary:
-    """What a run did. Failures are shards that have no number."""
+    """What a run did. Failures are shards that have no number.
+
+    gate: what a reduced precision was found to change, by the defense's label.
+    """
 
     measured: int = 0
     kept: int = 0
     stale: int = 0
     failures: list[Failure] = field(default_factory=list)
+    gate: dict[str, str] = field(default_factory=dict)
 
 
 def pending(
@@ -54,6 +59,31 @@ def pending(
             summary.stale += record is not None
             tasks.append(Task(planned, shard, plan.preset, setup, today))
     return tasks
+
+
+def gated(
+    tasks: Sequence[Task],
+    plan: Plan,
+    fleet: Fleet,
+    summary: Summary,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Task]:
+    """The tasks in the precision that the gate allows each defense; in float32 as they are."""
+    if not tasks or tasks[0].setup.precision == "float32":
+        return list(tasks)
+    setup, trials = tasks[0].setup, gate.trials(tasks, plan)
+    work = Work[gate.Trial, gate.Compared | Failure](setup.start, gate.compare, gate.lost)
+    with closing(EXECUTORS[fleet.executor](trials, work, fleet)) as compared:
+        decided = gate.decide(setup.precision, compared)
+    for task in tasks:
+        defense, reason = task.planned.defense, decided[task.planned.cell.defense].reason
+        if defense not in summary.gate:
+            say(f"{defense}: {reason}")
+        summary.gate[defense] = reason
+    return [
+        replace(task, setup=decided[task.planned.cell.defense].applied(task.setup))
+        for task in tasks
+    ]
 
 
 def run(

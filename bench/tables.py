@@ -19,6 +19,7 @@ from bench.analysis import (
     percent,
     ranked,
 )
+from bench.archive import CONDITIONS
 from bench.boards import (
     ASIDE,
     CERTIFIED,
@@ -307,6 +308,14 @@ def _made_with(board: Board) -> Iterator[Listing]:
         yield Listing("Software", tuple(sorted({_software(record) for record in records})))
         weights = {(n, sha[:12]) for record in records for n, sha in record.weights.items()}
         yield Listing("Weights (sha256)", tuple(f"{n} {sha}" for n, sha in sorted(weights)))
+    conditions = {
+        f"{record.asked['defense']}: {record.timing[key]}"
+        for record in records
+        for key in CONDITIONS
+        if key in record.timing
+    }
+    if conditions:
+        yield Listing("Precision and memory", tuple(sorted(conditions)))
 
 
 def _software(record: Record) -> str:

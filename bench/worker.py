@@ -6,27 +6,30 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from bench import build, inventory, plan, registry
+from bench import build, device, inventory, plan, registry
 from bench.attack import Certificate, Indexed
-from bench.data.subsets import Subset, in_order, load_subset
 from bench.defense import Network
+from bench.device import Precision
 from bench.errors import BenchError
 from bench.evaluate import Outcome, evaluate
-from bench.home import DATA, data_root
+from bench.home import DATA
+from bench.network import computing, shrink
 from bench.registry import Context
-from bench.results import SHARD, Planned, Record
+from bench.results import SHARD, Cell, Planned, Record
+from bench.shards import images_of
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
 
+T = TypeVar("T")
 SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
 
 
@@ -34,8 +37,10 @@ SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "sc
 class Setup:
     """What a worker needs before its first shard. It changes no verdict, only where and how fast.
 
-    chunk: images per network call, a multiple of 32. threads: of torch, per worker. data_root:
-    the folder of fetched data, where it is not the default one.
+    device: one or several (`cuda:0,cuda:1`), over which workers are spread in turn. chunk: images
+    per network call, a multiple of 32. threads: of torch, per worker. data_root: the folder of
+    fetched data, where it is not the default one. precision: what networks compute in, and gate:
+    how it came to be allowed or refused (bench/gate.py).
     """
 
     device: str = "cpu"
@@ -44,14 +49,29 @@ class Setup:
     plugins: tuple[str, ...] = ()
     weights: tuple[tuple[str, str], ...] = ()
     data_root: str = ""
+    precision: Precision = "float32"
+    gate: str = ""
 
-    def start(self) -> None:
-        """Prepare this process."""
+    def start(self, place: int = 0) -> None:
+        """Prepare this process as worker number `place`, counted from 0."""
+        global _place  # noqa: PLW0603  # a worker is a process, and this is all it is told
+        _place = place
         if self.data_root:
             os.environ[DATA] = self.data_root
         torch.set_num_threads(self.threads)
+        device.prepare(self.here())
         Network.chunk = self.chunk
         registry.load(self.plugins)
+
+    def here(self) -> str:
+        """The device of this worker."""
+        names = device.parse(self.device)
+        return names[_place % len(names)]
+
+
+_place = 0
+_memory: dict[str, tuple[int, bool]] = {}
+"""What a defense left of the chunk, and whether it made networks lean, when memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +99,13 @@ class Failure:
 
 def measure(task: Task) -> Record | Failure:
     """The record of a shard; a Failure (never a number) when anything goes wrong."""
+    return tried(task, lambda: _measure(task))
+
+
+def tried(task: Task, work: Callable[[], T]) -> T | Failure:
+    """`work`, or why it failed, in one line."""
     try:
-        return _measure(task)
+        return work()
     except BenchError as error:
         return Failure(task, str(error))
     except Exception as error:
@@ -88,30 +113,57 @@ def measure(task: Task) -> Record | Failure:
 
 
 def _measure(task: Task) -> Record:
+    return within_memory(task.setup, task.planned.cell.defense, lambda: _record(task))
+
+
+def within_memory(setup: Setup, defense: str, work: Callable[[], T]) -> T:
+    """`work`, from its beginning and its seeds again where memory ran out.
+
+    Networks and chains split themselves (`bench.network.by_chunks`); what is left over is the
+    graph of a library, and the networks of other defenses. A defense keeps the chunk that it could
+    be measured with.
+    """
+    Network.chunk, Network.lean = _memory.get(defense, (setup.chunk, False))
+    try:
+        while True:
+            try:
+                done = work()
+                break
+            except Exception as error:
+                if not device.out_of_memory(error):
+                    raise
+            build.forget()
+            Network.lean = True
+            shrink(min(Network.chunk, 2 * SHARD))
+        if Network.chunk < setup.chunk:
+            _memory[defense] = (Network.chunk, Network.lean)
+        return done
+    finally:
+        Network.chunk, Network.lean = setup.chunk, False
+
+
+def _record(task: Task) -> Record:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
-    context = _pinned(build.context(cell.dataset, setup.device, dict(setup.weights)))
+    context = context_of(cell, setup)
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
     weights = inventory.weights_used(cell.defense, cell.attack, context)
     _require_the_planned(task, weights)
-    subset = subset_here(cell.dataset, cell.subset)
-    rows = slice(task.shard * SHARD, (task.shard + 1) * SHARD)
-    index = subset.index[rows]
+    shard = images_of(cell, task.shard, context)
     if isinstance(attack, Indexed):
-        attack = attack.at(subset.split, index)
-    images = build.dataset(cell.dataset).take(subset.split, index)
-    x, y = images.x.to(setup.device), images.y.to(setup.device)
+        attack = attack.at(shard.split, shard.index)
     draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
-    outcome = evaluate(
-        defense,
-        attack,
-        x,
-        y,
-        ThreatModel.parse(cell.threat),
-        draws=draws,
-        key=f"{cell.digest}/{task.shard}",
-    )
+    with computing(setup.precision):
+        outcome = evaluate(
+            defense,
+            attack,
+            shard.x,
+            shard.y,
+            ThreatModel.parse(cell.threat),
+            draws=draws,
+            key=f"{cell.digest}/{task.shard}",
+        )
     return Record(
         cell=cell,
         shard=task.shard,
@@ -123,19 +175,16 @@ def _measure(task: Task) -> Record:
         resolved=resolved(cell.defense, cell.attack),
         software=_software(),
         weights=weights,
-        index=index,
-        label=subset.label[rows],
-        block=subset.block[rows],
+        index=shard.index,
+        label=shard.label,
+        block=shard.block,
         variants=outcome.attacked.variants,
         draws=draws,
         **_verdicts(outcome),
         timing={
             "seconds": round(outcome.seconds, 3),
             "wall_seconds": round(time.perf_counter() - began, 3),
-            "device": setup.device,
-            "threads": setup.threads,
-            "chunk": setup.chunk,
-            "machine": platform.machine(),
+            **_conditions(setup),
         },
     )
 
@@ -151,18 +200,25 @@ def _require_the_planned(task: Task, weights: Mapping[str, str]) -> None:
         raise BenchError(f"weights {', '.join(other)} are not the files of the plan")
 
 
-def subset_here(dataset: str, name: str) -> Subset:
-    """The subset in its order, which for fetched data follows from the labels that lie here.
+def _conditions(setup: Setup) -> dict[str, Any]:
+    """Where and how networks computed: what may differ between equal records."""
+    found = {
+        "device": device.describe(setup.here()),
+        "precision": setup.precision,
+        "threads": setup.threads,
+        "chunk": Network.chunk,
+        "machine": platform.machine(),
+    }
+    if setup.gate:
+        found["gate"] = setup.gate
+    if Network.chunk < setup.chunk:
+        found["out_of_memory"] = f"{Network.chunk} images per network call instead of {setup.chunk}"
+    return found
 
-    Raises:
-        BenchError: the data is not here, or not whole.
-    """
-    return _subset(dataset, name, str(data_root()))
 
-
-@cache
-def _subset(dataset: str, name: str, root: str) -> Subset:
-    return in_order(load_subset(dataset, name), build.dataset(dataset))
+def context_of(cell: Cell, setup: Setup) -> Context:
+    """Where this worker finds weights, and its device."""
+    return _pinned(build.context(cell.dataset, setup.here(), dict(setup.weights)))
 
 
 @cache

@@ -219,7 +219,10 @@ def adp(
         heat=heat,
     )
     scores = [
-        context.network(rebuild_as(context.weights(weights), *SCORES), name)
+        # Eq. 18 is a finite difference: fewer digits than float32's would leave none of it.
+        context.network(
+            rebuild_as(context.weights(weights), *SCORES), name, exact=walk_rule.adaptive
+        )
         for weights, name in zip(WEIGHTS[network], _names({"network": network}), strict=True)
     ]
     score = scores[0] if len(scores) == 1 else Rotation(scores)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.defense import Network
+from bench.defense import by_chunks
 
 Score = Callable[[Tensor], Tensor]
 
@@ -144,20 +144,20 @@ class _Purify(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         saved, noise = ctx.saved_tensors, ctx.noise
-        parts = []
-        for start in range(0, len(gradient), Network.chunk):
-            part = slice(start, start + Network.chunk)
-            g = gradient[part]
+
+        def back(rows: slice) -> Tensor:
+            g = gradient[rows]
             for step in reversed(range(len(saved) // 2)):
                 x, alpha = saved[2 * step], saved[2 * step + 1]
-                kick = None if noise is None else noise[step, part]
+                kick = None if noise is None else noise[step, rows]
                 with torch.enable_grad():
-                    x_t = x[part].detach().requires_grad_()
+                    x_t = x[rows].detach().requires_grad_()
                     s = _turn(ctx.score, step)(x_t)
-                    moved = ctx.rule.update(x_t, s, alpha[part], kick)
+                    moved = ctx.rule.update(x_t, s, alpha[rows], kick)
                 (g,) = torch.autograd.grad(moved, x_t, g)
-            parts.append(g)
-        return torch.cat(parts), None, None, None, None
+            return g
+
+        return torch.cat(by_chunks(len(gradient), back)), None, None, None, None
 
 
 def purify(

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.data.base import DatasetInfo
-from bench.defense import Network, Purifier, Traits
+from bench.defense import Network, Purifier, Traits, by_chunks
 from bench.nets.aid import OnClassifier
 from bench.registry import Context, Plugin, defense
 from bench.spec import Range, Settings
@@ -85,10 +85,14 @@ class AID(Purifier):
 
     @torch.enable_grad()
     def _slope(self, z: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
-        """The gradient in z of `value` of the logit of clean images."""
-        z = z.detach().requires_grad_()
-        (g,) = torch.autograd.grad(value(self.clean * self.network(z)).sum(), z)
-        return g
+        """The gradient in z of `value` of the logit of clean images, chunk by chunk."""
+
+        def slope(rows: slice) -> Tensor:
+            point = z[rows].detach().requires_grad_()
+            (g,) = torch.autograd.grad(value(self.clean * self.network(point)).sum(), point)
+            return g
+
+        return torch.cat(by_chunks(len(z), slope))
 
 
 def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:

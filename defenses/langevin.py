@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
+from bench.defense import Network, Purifier, Traits, by_chunks
 from bench.diffusion import run
 from bench.nets.ebm import EBM, slope
 from bench.registry import Context, defense
@@ -59,7 +59,8 @@ class Langevin(Purifier):
 
     def slope(self, x: Tensor) -> Tensor:
         """The energy's gradient at images in [-1,1]; activations of one chunk at a time."""
-        return torch.cat([slope(self.energy, part) for part in torch.split(x, Network.chunk)])
+        keep = torch.is_grad_enabled() and x.requires_grad
+        return torch.cat(by_chunks(len(x), lambda rows: slope(self.energy, x[rows]), graph=keep))
 
     def chain(self, x: Tensor) -> Iterator[Step]:
         """The steps for images like `x`, with fresh noise."""

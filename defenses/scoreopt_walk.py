@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.chain import Step
-from bench.defense import Network
+from bench.defense import Network, by_chunks
 
 Loss = Literal["diff", "mse", "sr"]
 BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8
@@ -138,15 +138,16 @@ def _regulariser(
 def _slope(objective: Objective, state: State, draw: Draw) -> Tensor:
     """The gradient of the objective, chunk by chunk; differentiable itself in a backward pass."""
     keep = torch.is_grad_enabled() and state.point.requires_grad
-    found: list[Tensor] = []
-    for start in range(0, len(state.point), Network.chunk):
-        part = slice(start, start + Network.chunk)
-        around = State(*(each[part] for each in state))
+
+    def slope(rows: slice) -> Tensor:
+        around = State(*(each[rows] for each in state))
         with torch.enable_grad():
             point = around.point if keep else around.point.detach().requires_grad_()
-            value = objective(point, around, draw.rows(part))
-            found += torch.autograd.grad(value, point, create_graph=keep)
-    return torch.cat(found)
+            value = objective(point, around, draw.rows(rows))
+            (found,) = torch.autograd.grad(value, point, create_graph=keep)
+        return found
+
+    return torch.cat(by_chunks(len(state.point), slope, graph=keep))
 
 
 def adam(

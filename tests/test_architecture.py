@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
     ("errors", "stats", "home"),
-    ("spec", "rng", "download", "unpack"),
+    ("spec", "rng", "device", "download", "unpack"),
+    ("network",),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),
@@ -20,9 +21,10 @@ FLOORS = (
     ("classifiers", "flags", "analysis"),
     ("attacks", "defenses", "tables"),
     ("build", "evaluate", "render"),
-    ("cost", "contract", "inventory"),
+    ("cost", "contract", "inventory", "shards"),
     ("plan", "executors", "slices"),
     ("worker", "training"),
+    ("gate",),
     ("runner",),
     ("cli",),
     ("__main__",),

@@ -8,7 +8,8 @@ import pytest
 
 from tests.reference import GOLDEN
 
-SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in TESTS)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ class Reporter:
         if self._bar:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """One line, unless the summary is JSON."""
+        if not self.quiet:
+            self._say(text)
+
     def advance(self, task: Task, seconds: float) -> None:
         """One shard is finished (or failed)."""
         interrupt.check()
@@ -90,7 +95,8 @@ class Reporter:
         if as_json:
             failures = [_failure(f.task, f.reason) for f in summary.failures]
             counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
-            click.echo(json.dumps({**counts, "failures": failures}, indent=1))
+            gate = {"precision": summary.gate} if summary.gate else {}
+            click.echo(json.dumps({**counts, "failures": failures, **gate}, indent=1))
             return
         reasons = Counter(
             (f.task.planned.defense, f.task.planned.attack, f.reason, _elsewhere(f))

@@ -12,7 +12,6 @@ import click
 from bench.cli.data_root import data_root
 from bench.cli.options import request, shared
 from bench.errors import BenchError, nearest, unknown
-from bench.results import SHARD
 
 if TYPE_CHECKING:
     from bench.executors import Fleet
@@ -23,7 +22,10 @@ if TYPE_CHECKING:
 @shared
 @data_root
 @click.option(
-    "--workers", type=int, metavar="N", help="Processes; default: 1, with ray all that have room."
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Processes; default: one, one for each GPU, or with ray all that have room.",
 )
 @click.option("--executor", default="local", show_default=True, metavar="NAME", help="local, ray.")
 @click.option(
@@ -33,8 +35,27 @@ if TYPE_CHECKING:
     "--gpus-per-worker", type=float, metavar="F", help="With ray; default: 1 on cuda, else 0."
 )
 @click.option("--results", default="results", show_default=True, metavar="DIR")
-@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda, ...")
-@click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="cpu, mps, cuda:1, cuda:0,cuda:1, or cuda for every visible GPU; workers take turns.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="NAME",
+    help="float32, tf32, bf16; the latter only where they change at most 1 verdict in 512.",
+)
+@click.option(
+    "--chunk",
+    type=int,
+    metavar="N",
+    help="Images per network call, a multiple of 32; default: 32, on cuda 256. Halved where memory "
+    "runs out.",
+)
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
 def run_command(
@@ -46,7 +67,8 @@ def run_command(
     shard: str,
     results: str,
     device: str,
-    chunk: int,
+    precision: str,
+    chunk: int | None,
     weights: tuple[str, ...],
     as_json: bool,
     plugins: tuple[str, ...],
@@ -57,28 +79,33 @@ def run_command(
     Started again, it measures only what is missing. Nothing is printed as a number here: see
     `bench table`.
     """
-    from bench import build, inventory, plan, registry
+    from bench import device as devices
+    from bench import inventory, plan, registry
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.defense import chunk_size
     from bench.home import data_root as root
     from bench.results import Store
-    from bench.runner import Summary, longest_first, pending, run
+    from bench.runner import Summary, gated, longest_first, pending, run
+    from bench.shards import subset_here
     from bench.slices import Slice
-    from bench.worker import Setup, subset_here, weights_option
+    from bench.worker import Setup, weights_option
 
-    with chunk_size(chunk):
-        pass  # refuses a chunk that is not a multiple of 32 before anything else happens
     part = Slice.parse(shard)
     fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
+    # With Ray the workers' machines have the devices, and say so where they have not.
+    places = devices.parse(device) if executor == "local" else ()
+    allowed = devices.require(precision, places)
+    chunk = devices.chunk(device) if chunk is None else chunk
+    with chunk_size(chunk):
+        pass  # refuses a chunk that is not a multiple of 32 before anything else happens
     registry.load(plugins)
     made, draft = plan.make(request(**asked, plugins=plugins, weights=weights), here=True)
     overrides = weights_option(made.dataset, weights)
-    if executor == "local":  # elsewhere the workers' machines have the device
-        build.context(made.dataset, device, dict(overrides))  # a wrong device is an error at once
     files = tuple(str(Path(file).resolve()) for file in plugins)
-    fleet = replace(fleet, files=(*files, *(path for _, path in overrides)))
-    setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()))
+    own = tuple(path for _, path in overrides)
+    fleet = replace(fleet, workers=workers or len(places), files=files + own)
+    setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
     store, summary = Store(Path(results)), Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -104,6 +131,7 @@ def run_command(
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
     with interrupt.in_order(), reporter:
+        tasks = gated(tasks, made, fleet, summary, reporter.say)
         run(longest_first(tasks, made, draft.costs), store, fleet, summary, reporter.advance)
     reporter.finish(results, as_json)
     sys.stdout.flush()

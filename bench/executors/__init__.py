@@ -30,11 +30,11 @@ class Fleet:
 class Work(Generic[T, R]):
     """What is done with every task.
 
-    start prepares a worker, measure gives a task's result, and lost(task, reason) stands for the
-    result of a task whose workers were lost too often.
+    start(place) prepares the worker that is number `place`, counted from 0; measure gives a task's
+    result, and lost(task, reason) stands for that of a task whose workers were lost too often.
     """
 
-    start: Callable[[], None]
+    start: Callable[[int], None]
     measure: Callable[[T], R]
     lost: Callable[[T, str], R]
 

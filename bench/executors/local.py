@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
 from typing import TypeVar
 
 from bench.errors import BenchError
@@ -21,26 +22,28 @@ R = TypeVar("R")
 def execute(
     tasks: Iterable[T],
     measure: Callable[[T], R],
-    start: Callable[[], None],
+    start: Callable[[int], None],
     workers: int,
 ) -> Iterator[R]:
     """`measure` of every task, in the order in which they finish.
 
-    `start` prepares a worker (plug-ins, threads); one worker is this very process. A few tasks
-    per worker are handed out at a time, so that stopping loses little.
+    `start(place)` prepares the worker that is number `place`, counted from 0 (its device, plug-ins,
+    threads); one worker is this very process. A few tasks per worker are handed out at a time, so
+    that stopping loses little.
 
     Raises:
         BenchError: a worker died (killed by the system); finished results are already out.
     """
     if workers <= 1:
-        start()
+        start(0)
         yield from map(measure, tasks)
         return
+    context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=context,
         initializer=_initialise,
-        initargs=(start,),
+        initargs=(start, context.Value("i", 0)),
     )
     try:
         yield from _results(pool, iter(tasks), measure, workers)
@@ -87,12 +90,14 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _initialise(start: Callable[[], None]) -> None:
-    """End when the parent is gone, however it went."""
+def _initialise(start: Callable[[int], None], started: Synchronized[int]) -> None:
+    """Take the next place; end when the parent is gone, however it went."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.join,), daemon=True).start()
-    start()
+    with started.get_lock():
+        place, started.value = started.value, started.value + 1
+    start(place)
 
 
 def _follow(join: Callable[[], None]) -> None:

@@ -74,7 +74,7 @@ class _Worker(Generic[T, R]):
         """Empty, or why this worker cannot measure."""
         try:
             self._place.enter()
-            self._work.start()
+            self._work.start(0)  # Ray shows a worker its own GPUs only
         except BenchError as error:
             return str(error)
         return ""

@@ -91,12 +91,20 @@ class Context:
         return self.base
 
     def network(
-        self, module: nn.Module, name: str, call: Callable[..., torch.Tensor] | None = None
+        self,
+        module: nn.Module,
+        name: str,
+        call: Callable[..., torch.Tensor] | None = None,
+        *,
+        exact: bool = False,
     ) -> Network:
-        """`module` on the device, frozen, chunked and counted under `name`."""
+        """`module` on the device, frozen, chunked and counted under `name`.
+
+        exact: its answers need float32 (a finite difference), whatever precision is asked for.
+        """
         from bench.defense import Network
 
-        return Network(module.to(self.device), name, call)
+        return Network(module.to(self.device), name, call, exact=exact)
 
 
 @dataclass(frozen=True)

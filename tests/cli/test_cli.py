@@ -79,6 +79,14 @@ def test_help_imports_nothing_heavy() -> None:
         (["merge", "nowhere", "--into", "there"], "no results in 'nowhere'"),
         (["merge", "--into", "there"], "Missing argument 'FROM...'"),
         ([*RUN, "--defense", "none", "--device", "warp"], "device 'warp'"),
+        (
+            [*RUN, "--defense", "none", "--device", "meta"],
+            "'meta' is not available here; av",
+        ),
+        ([*RUN, "--defense", "none", "--device", "cuda:99"], "'cuda:99' is not available here"),
+        ([*RUN, "--defense", "none", "--device", "cpu,cpu"], "twice"),
+        ([*RUN, "--defense", "none", "--precision", "bf61"], "did you mean 'bf16'"),
+        ([*RUN, "--defense", "none", "--precision", "tf32"], "CUDA devices only"),
         ([*RUN, "--defense", "none", "--plugin", "nowhere.py"], "does not exist"),
         ([*RUN, "--defense", "none", "--weights", "natural"], "NAME=PATH"),
         ([*RUN, "--defense", "none", "--weights", "natural=nowhere"], "nowhere"),
@@ -145,6 +153,16 @@ def test_run_then_again_then_table(tmp_path: Path) -> None:
     table = bench("table", "--dataset", "digits", cwd=tmp_path)
     assert table.returncode == 0, table.stderr
     assert "none@natural" in table.stdout
+
+
+def test_a_reduced_precision_says_what_it_changes(tmp_path: Path) -> None:
+    asked = ["--defense", "none", "--attacks", "clean", "--precision", "bf16", "--workers", "2"]
+    result = bench(*RUN, *asked, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "of 64 verdicts of bf16 differ from float32" in result.stderr
+    (file,) = tmp_path.rglob("000.json")
+    timing = json.loads(file.read_text())["timing"]
+    assert timing["precision"] in timing["gate"].rpartition(": ")[2]
 
 
 def test_plan_json_has_cells_and_skips() -> None:
