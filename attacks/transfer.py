@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,12 +15,22 @@ from bench import rng
 from bench.attack import Attacked
 from bench.defense import Defense
 from bench.registry import Context, attack, find_classifier
-from bench.spec import Range
+from bench.spec import Later, Range, Settings
 from bench.threat import ThreatModel
 
-# same: the recipe of the natural classifier with another seed; other: another architecture.
-SOURCES = {"same": "twin", "other": "cnn"}
+TWIN = "twin"
+"""Source of `same`: the recipe of the natural classifier with another seed."""
 Source = Literal["same", "other"]
+Other = Literal["cnn", "vgg"]
+# Another architecture: VGG-19, where its five halvings leave something of an image.
+OTHER: Mapping[str, Settings] = {
+    name: {"other": "vgg"} for name in ("cifar10", "cifar100", "svhn", "tinyimagenet", "imagenet")
+}
+
+
+def source_of(settings: Settings) -> str:
+    """The classifier that the points are made on."""
+    return TWIN if settings["source"] == "same" else str(settings["other"])
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,17 @@ def fingerprint(x: Tensor) -> str:
     return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
+def _fits(settings: Settings, dataset: str) -> None:
+    """The source has to take such images."""
+    find_classifier(source_of(settings)).fits({}, dataset)
+
+
 @attack(
     "transfer",
     source="classifier PGD of Yoon et al. 2021 on another classifier",
-    weights=lambda settings: (SOURCES[str(settings["source"])],),
+    settings=OTHER,
+    fits=_fits,
+    weights=lambda settings: (source_of(settings),),
     uses_dataset=True,
 )
 def transfer(
@@ -57,8 +75,9 @@ def transfer(
     source: Source = "same",
     steps: Annotated[int, Range(1)] = 40,
     step: Annotated[float, Range(0)] = 0.25,
+    other: Annotated[Other, Later()] = "cnn",
 ) -> Transfer:
     """PGD on a bare classifier: a twin (`same`) or another architecture (`other`)."""
-    name = SOURCES[source]
+    name = source_of({"source": source, "other": other})
     network = context.network(find_classifier(name).factory(context), name)
     return Transfer(source, Defense(network), PGD(Blind(), steps, step, random_start=True))

@@ -119,7 +119,9 @@ def behind(part: Part | str, context: Context, network: nn.Module | None = None)
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     def taps() -> tuple[str, ...]:
-        return _taps(module(), context) if plugin.pattern.startswith(zoo.FILE) else plugin.taps
+        if plugin.pattern.startswith(zoo.FILE):
+            return _taps(module(), context)
+        return plugin.taps(context.dataset)
 
     base = Base(resolved, taps, module, sha256)
     return replace(context, base=base, weights=_of(base, context.weights))

@@ -1,29 +1,48 @@
-"""What a plan costs in network calls, known before any weight is loaded."""
+"""What a plan costs in network calls, by network, known before any weight is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench import registry
+from bench.build import CLASSIFIER
 from bench.defense import Traits
 from bench.registry import DefensePlugin, both_ways
 from bench.spec import Part
 from bench.threat import CERTIFIED
 
+Ways = Mapping[str, tuple[float, float]]
+"""Network -> images through it, (forward, backward)."""
+
 
 @dataclass(frozen=True)
 class Cost:
-    """Images through networks, per attacked image: forward and backward, attack and judge.
+    """Images through networks, per attacked image: what the attack asks and what the judge does.
 
-    At most, where an attack or a purifier may end early. luck: forwards on top that only refute
-    lucky draws: a bound that hardly any image comes near.
+    At most, where an attack or a purifier may end early. luck: on top, what only refutes lucky
+    draws: a bound that hardly any image comes near. Networks of an attack's own (the source of
+    `transfer`) are not the defense's and do not count, as in the records.
     """
 
-    forward: float
-    backward: float
-    luck: float = 0
+    networks: Ways
+    luck: Ways = field(default_factory=dict)
+
+    @property
+    def forward(self) -> float:
+        """Through all networks, without luck."""
+        return sum(forward for forward, _ in self.networks.values())
+
+    @property
+    def backward(self) -> float:
+        """Through all networks, without luck."""
+        return sum(backward for _, backward in self.networks.values())
+
+    @property
+    def unlucky(self) -> float:
+        """Forwards of luck, through all networks."""
+        return sum(forward for forward, _ in self.luck.values())
 
     @property
     def total(self) -> float:
@@ -33,82 +52,78 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Network calls of one run of a stack, of one exact gradient on top, of one direction.
+    """Network calls of a stack, without the classifier's.
 
-    inside and turning: backward calls that a run and a direction make of their own. stand_in and
-    through: forward and backward calls of one surrogate with its gradient.
+    run: one run. gradient: one exact gradient on top of a run. direction: one direction.
+    stand_in: one surrogate with its gradient.
     """
 
-    run: int
-    again: int
-    backward: int
-    direction: int
-    inside: int
-    turning: int
-    stand_in: int
-    through: int
+    run: Ways
+    gradient: Ways
+    direction: Ways
+    stand_in: Ways
 
 
 def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) -> Cost:
     """Calls per image of one cell: what the attack asks plus the judge's predictions."""
     plugin = registry.find_attack(attack.name)
-    runs = plugin.cost(dict(attack.settings), traits)
+    asked = plugin.cost(dict(attack.settings), traits)
     judged = draws * traits.runs * max(1, plugin.variants(dict(attack.settings)))
     if CERTIFIED in plugin.norms:
         judged = 0
     unit = _unit(parts)
-    luck = runs.luck * (unit.run + 1)
-    whole = runs.plain + runs.bpda + runs.exact + judged
-    forward = (
-        whole * (unit.run + 1)
-        + runs.exact * unit.again
-        + runs.purified * unit.run
-        + runs.direction * unit.direction
-        + runs.surrogate * (unit.stand_in + 1)
-        + runs.blind
-        + runs.classified
+    look, slope = {CLASSIFIER: (1, 0)}, {CLASSIFIER: (0, 1)}
+    # Every run of a prediction or a gradient ends in a look of the classifier.
+    whole = asked.plain + asked.bpda + asked.exact + judged
+    networks = _sum(
+        (whole + asked.classified, look),
+        (whole + asked.purified, unit.run),
+        (asked.bpda + asked.exact, slope),
+        (asked.exact, unit.gradient),
+        (asked.blind, look),
+        (asked.blind, slope),
+        (asked.direction, unit.direction),
+        (asked.surrogate, unit.stand_in),
+        (asked.surrogate, look),
+        (asked.surrogate, slope),
     )
-    backward = (
-        runs.bpda
-        + runs.blind
-        + runs.exact * (1 + unit.backward)
-        + (whole + runs.purified) * unit.inside
-        + runs.direction * unit.turning
-        + runs.surrogate * (unit.through + 1)
-    )
-    return Cost(forward, backward, luck)
+    return Cost(networks, _sum((asked.luck, look), (asked.luck, unit.run)))
+
+
+def _sum(*terms: tuple[float, Ways]) -> Ways:
+    """So many times such calls, all together; networks that nobody asks are left out."""
+    total: dict[str, tuple[float, float]] = {}
+    for times, calls in terms:
+        for name, (forward, backward) in calls.items():
+            before = total.get(name, (0, 0))
+            total[name] = (before[0] + times * forward, before[1] + times * backward)
+    return {name: ways for name, ways in total.items() if any(ways)}
 
 
 def _unit(parts: Sequence[Part]) -> _Unit:
     found: list[tuple[DefensePlugin, dict[str, Any]]] = [
         (registry.find_defense(part.name), dict(part.settings)) for part in parts
     ]
-    gradients = [
-        calls
-        for plugin, settings in found
-        if plugin.traits(settings).exact
-        for calls in plugin.gradient(settings).values()
-    ]
-    calls = [n for plugin, s in found for n in both_ways(plugin.calls(s)).values()]
+    exact = [plugin.gradient(s) for plugin, s in found if plugin.traits(s).exact]
     directions = [both_ways(p.direction_calls(s)) for p, s in found if p.traits(s).direction]
-    turns = list(directions[0].values()) if directions else []
-    stand_ins = [calls for plugin, settings in found for calls in _stand_in(plugin, settings)]
     return _Unit(
-        run=sum(forward for forward, _ in calls),
-        again=sum(again for again, _ in gradients),
-        backward=sum(backward for _, backward in gradients),
-        direction=sum(forward for forward, _ in turns),
-        inside=sum(backward for _, backward in calls),
-        turning=sum(backward for _, backward in turns),
-        stand_in=sum(forward for forward, _ in stand_ins),
-        through=sum(backward for _, backward in stand_ins),
+        run=_once(both_ways(plugin.calls(s)) for plugin, s in found),
+        gradient=_once(exact),
+        direction=_once(directions[:1]),
+        stand_in=_once(calls for plugin, s in found for calls in _stand_in(plugin, s)),
     )
 
 
-def _stand_in(plugin: DefensePlugin, settings: dict[str, Any]) -> list[tuple[int, int]]:
+def _once(calls: Iterable[Ways]) -> Ways:
+    return _sum(*((1, each) for each in calls))
+
+
+def _stand_in(plugin: DefensePlugin, settings: dict[str, Any]) -> Iterator[Ways]:
     """Calls of a part's surrogate with its gradient; a part that has none is run itself."""
     traits = plugin.traits(settings)
     if traits.surrogate:
-        return list(both_ways(plugin.surrogate_calls(settings)).values())
-    gradient = plugin.gradient(settings).values() if traits.exact else []
-    return [*both_ways(plugin.calls(settings)).values(), *gradient]
+        yield both_ways(plugin.surrogate_calls(settings))
+        return
+    yield both_ways(plugin.calls(settings))
+    if traits.exact:
+        yield plugin.gradient(settings)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from bench import build
+from bench.errors import BenchError
 from bench.registry import (
     OWNER,
     Context,
+    DefensePlugin,
     Plugin,
     find_attack,
     find_classifier,
+    find_dataset,
     find_defense,
     names,
     owned,
@@ -47,30 +50,45 @@ def weights_used(
 
 
 def known_weights(dataset: str) -> list[str]:
-    """Every weight name that some choice of a defense, attack or classifier needs, sorted.
+    """Every weight name that a defense, attack or classifier needs on a data set, sorted.
 
-    Those of an add-on, at its default settings, are asked for on the default classifier and on
-    those for which the package has them; others are trained when they are wanted.
+    Of embedded data, for every choice that they offer; of fetched data, for the one of their table:
+    the papers' networks. Those of an add-on, at its default settings, are asked for on the default
+    classifier and on those for which the package has them; others are trained when they are wanted.
     """
     plugins: list[Plugin] = [find_defense(name) for name in names("defense")]
     plugins += [find_attack(name) for name in names("attack")]
     plugins += [find_classifier(name) for name in names("classifier")]
-    found = {name for plugin in plugins for name in _any_weights(plugin)}
+    found = {name for plugin in plugins for name in _any_weights(plugin, dataset)}
     shipped = manifest(dataset)
-    owners = [Part(name) for name in names("classifier") if find_classifier(name).taps]
+    owners = [Part(name) for name in names("classifier") if find_classifier(name).taps(dataset)]
     filled = {
         owned(name, owner)
         for name in found
-        for owner in owners
+        for owner in owners or [Part(DEFAULT_CLASSIFIER)]
         if OWNER not in name or owner.name == DEFAULT_CLASSIFIER or owned(name, owner) in shipped
     }
     return sorted(filled)
 
 
-def _any_weights(plugin: Plugin) -> Iterator[str]:
-    yield from plugin.weights(plugin.defaults)
-    for key, hint in plugin.hints.items():
-        if get_origin(hint) is Literal:
-            for choice in get_args(hint):
-                chosen = plugin.weights({**plugin.defaults, key: choice})
-                yield from (name for name in chosen if OWNER not in name)
+def _any_weights(plugin: Plugin, dataset: str) -> Iterator[str]:
+    info = find_dataset(dataset).info
+    for part in _choices(plugin, every=info is None or info.embedded):
+        try:
+            settings = dict(plugin.resolve(part, dataset).settings)
+        except BenchError:  # such a choice is not for this data
+            continue
+        behind = find_classifier(DEFAULT_CLASSIFIER)
+        if info and isinstance(plugin, DefensePlugin) and plugin.misfit(settings, behind, info):
+            continue
+        chosen = plugin.weights(settings)
+        yield from (name for name in chosen if not part.settings or OWNER not in name)
+
+
+def _choices(plugin: Plugin, every: bool) -> Iterator[Part]:
+    """The plug-in as the data set's table has it, and where asked for, each of its choices."""
+    yield Part(plugin.name)
+    for key, hint in plugin.hints.items() if every else ():
+        literal = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        if get_origin(literal) is Literal:
+            yield from (Part(plugin.name, ((key, choice),)) for choice in get_args(literal))

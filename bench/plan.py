@@ -16,6 +16,7 @@ from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
 from bench.threat import CERTIFIED, MARKERS, ThreatModel
+from defenses import catalog
 
 JUDGE_VERSION = 1
 
@@ -39,13 +40,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """A defense with its resolved settings; `named` when the user typed it."""
+    """A defense with its resolved settings; `named` when it was typed and not in a group.
+
+    misfit: why it cannot stand on its classifier or data set; nothing where it can.
+    """
 
     label: str
     spec: DefenseSpec
     traits: Traits
     named: bool = False
     control: bool = False
+    misfit: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,11 @@ def _images(asked: int, available: int, notes: list[str]) -> int:
 
 
 def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
-    typed = [_row(text, info, request.preset, named=True) for text in split_list(request.defenses)]
+    typed = [
+        _row(label, info, request.preset, named=text not in catalog.GROUPS)
+        for text in split_list(request.defenses)
+        for label in catalog.GROUPS.get(text, (text,))
+    ]
     if not typed:
         raise BenchError("name at least one defense: --defense adp")
     purified = dict.fromkeys(_classifier(row) for row in typed if not row.traits.identity)
@@ -187,11 +196,12 @@ def _row(
     behind = registry.find_classifier(spec.classifier.name)
     classifier = behind.resolve(spec.classifier, info.name)
     plugins = [(registry.find_defense(part.name), dict(part.settings)) for part in parts]
-    for plugin, settings in plugins:
-        if reason := plugin.misfit(settings, behind, info):
-            raise BenchError(f"{spec}: {reason}")
-    traits = [plugin.traits(settings) for plugin, settings in plugins]
-    return Row(str(spec), DefenseSpec(parts, classifier), Traits.merge(traits), named, control)
+    misfits = [reason for plugin, s in plugins if (reason := plugin.misfit(s, behind, info))]
+    if misfits and named:
+        raise BenchError(f"{spec}: {misfits[0]}")
+    traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
+    reason = misfits[0] if misfits else ""
+    return Row(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
 
 
 def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
@@ -215,6 +225,8 @@ def _find_attack(name: str) -> AttackPlugin:
 
 
 def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
+    if row.misfit:
+        return row.misfit
     norms = column.plugin.norms
     if not set(norms) & {threat.norm, *MARKERS}:
         return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from typing import Annotated
 
@@ -9,13 +10,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.data.base import DatasetInfo
 from bench.defense import Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import Context, defense
-from bench.spec import Range
+from bench.registry import Context, Plugin, defense
+from bench.spec import Range, Settings
 
-# Every `settings` table here was chosen on validation images by
-# bench/training/choose.py, whose output is leaderboards/choices-<data set>.txt.
+# The settings of `patches` and `digits` were chosen on validation images by
+# bench/training/choose.py, whose output is leaderboards/choices-<data set>.txt. On fetched data
+# nothing was chosen on validation images yet: colour images of 32 or 64 pixels take the choice of
+# `patches` (photographs at the same 8/255), grey ones of 28 that of `digits`, ImageNet what the
+# filter's own paper prints for it.
+COLOUR = ("patches", "cifar10", "cifar100", "svhn", "tinyimagenet")
+GREY = ("digits", "mnist", "fashionmnist")
+LARGEST = 64 * 64 * 3
+"""Numbers in an image up to which a covariance of all of them is solved for."""
+
+
+def _table(
+    colour: Settings, grey: Settings, imagenet: Settings | None = None
+) -> dict[str, Settings]:
+    return {
+        **dict.fromkeys(COLOUR, colour),
+        **dict.fromkeys(GREY, grey),
+        "imagenet": imagenet or colour,
+    }
 
 
 class Wiener(Purifier):
@@ -41,10 +60,18 @@ class Wiener(Purifier):
         return (self.mean + flat @ self.filter).view_as(x).clamp(0, 1)
 
 
+def _too_large(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
+    del settings, classifier
+    if math.prod(info.shape) <= LARGEST:
+        return None
+    return f"wiener solves for the covariance of all pixels, too many in images of {info.shape}"
+
+
 @defense(
     "wiener",
     source="Wiener 1949; closed form from the training images",
-    settings={"patches": {"sigma": 0.12}, "digits": {"sigma": 0.2}},
+    settings=_table({"sigma": 0.12}, {"sigma": 0.2}),
+    misfit=_too_large,
 )
 def wiener(context: Context, *, sigma: Annotated[float, Range(1e-3, 10)] = 0.1) -> Wiener:
     """Closed-form linear denoiser from the covariance of the training images."""
@@ -70,7 +97,7 @@ class Median(Purifier):
 @defense(
     "median",
     source="Xu et al. 2018, Feature Squeezing (spatial smoothing)",
-    settings={"patches": {"size": 3}, "digits": {"size": 3}},
+    settings=_table({"size": 3}, {"size": 3}),
 )
 def median(context: Context, *, size: Annotated[int, Range(1, 15)] = 3) -> Median:
     """Median filter over a small square, odd in size."""
@@ -95,7 +122,7 @@ class Gaussian(Purifier):
 @defense(
     "gaussian",
     source="Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing",
-    settings={"patches": {"sigma": 0.02}, "digits": {"sigma": 0.15}},
+    settings=_table({"sigma": 0.02}, {"sigma": 0.15}),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
 )
 def gaussian(
@@ -125,7 +152,7 @@ class Bits(Purifier):
 @defense(
     "bits",
     source="Xu et al. 2018, Feature Squeezing (colour depth)",
-    settings={"patches": {"depth": 3}, "digits": {"depth": 2}},
+    settings=_table({"depth": 3}, {"depth": 2}, {"depth": 5}),
     traits=lambda settings: Traits(exact=False),
 )
 def bits(context: Context, *, depth: Annotated[int, Range(1, 8)] = 5) -> Bits:
@@ -163,7 +190,7 @@ class Jpeg(Purifier):
 @defense(
     "jpeg",
     source="Guo et al. 2018, Countering Adversarial Images using Input Transformations",
-    settings={"patches": {"quality": 25}, "digits": {"quality": 5}},
+    settings=_table({"quality": 25}, {"quality": 5}, {"quality": 75}),
     traits=lambda settings: Traits(exact=False),
 )
 def jpeg(context: Context, *, quality: Annotated[int, Range(1, 100)] = 50) -> Jpeg:

@@ -7,6 +7,7 @@ softmax over `runs` draws decides, as for other random purifiers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -15,22 +16,50 @@ from torch import Tensor
 from bench.chain import Step
 from bench.defense import Network, Purifier, Traits
 from bench.diffusion import run
+from bench.errors import BenchError
 from bench.nets.edm import EDMPrecond, VPPrecond
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
 
-Class = Literal["compact", "ddpmpp"]
-WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp"}
-"""The compact denoiser of the embedded data, and the papers' class."""
-# Chosen on validation images (leaderboards/choices-<data set>.txt).
-SETTINGS = {"patches": {"sigma": 0.15}, "digits": {"sigma": 0.2}}
+Class = Literal["compact", "ddpmpp", "guided"]
+WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp", "guided": "guided"}
+"""The compact denoiser of the embedded data, and the papers' classes."""
+# Zhang et al. 2023, C.4: EDM's DDPM++ for CIFAR, guided diffusion for ImageNet (as DiffPure, GDMP
+# and Lee & Kim there). Nobody printed a network for the others: CIFAR's class, trained on them.
+NETWORKS: Mapping[str, Settings] = {
+    "cifar10": {"network": "ddpmpp"},
+    "cifar100": {"network": "ddpmpp"},
+    "svhn": {"network": "ddpmpp"},
+    "tinyimagenet": {"network": "ddpmpp"},
+    "mnist": {"network": "ddpmpp"},
+    "fashionmnist": {"network": "ddpmpp"},
+    "imagenet": {"network": "guided"},
+}
+
+
+def with_networks(settings: Mapping[str, Settings]) -> dict[str, Settings]:
+    """A defense's table per data set, with the network of each in front."""
+    names = dict.fromkeys((*NETWORKS, *settings))
+    return {name: {**NETWORKS.get(name, {}), **settings.get(name, {})} for name in names}
+
+
+# Patches and digits: chosen on validation images (leaderboards/choices-<data set>.txt). Fetched
+# data: sigma .25, the least of Carlini et al.'s levels; nobody printed one for linf.
+SETTINGS: Mapping[str, Settings] = {"patches": {"sigma": 0.15}, "digits": {"sigma": 0.2}}
 
 
 def load(context: Context, network: Class = "compact") -> Network:
     """The denoiser (x + sigma n, sigma) -> x in [-1,1], under the name `denoiser`."""
     found = context.weights(WEIGHTS[network])
     return context.network(rebuild_as(found, "an EDM denoiser", EDMPrecond, VPPrecond), "denoiser")
+
+
+def fits(settings: Settings, dataset: str) -> None:
+    """Raises BenchError for a network of other images."""
+    usual = NETWORKS.get(dataset, {"network": "compact"})["network"]
+    if settings["network"] == "guided" != usual and dataset:
+        raise BenchError(f"network=guided is of ImageNet; on {dataset} it is network={usual}")
 
 
 def weights(settings: Settings) -> tuple[str, ...]:
@@ -65,11 +94,12 @@ class Denoise(Purifier):
 @defense(
     "denoise",
     source="Lee 2021; Carlini et al. 2023, (Certified!!) Adversarial Robustness for Free!",
-    settings=SETTINGS,
+    settings=with_networks(SETTINGS),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
     calls=lambda settings: {"denoiser": 1},
     gradient_calls=lambda settings: {"denoiser": (1, 1)},
     weights=weights,
+    fits=fits,
 )
 def denoise(
     context: Context,

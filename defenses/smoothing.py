@@ -18,7 +18,8 @@ from defenses.controls import Gaussian
 @defense(
     "smoothing",
     source="Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing",
-    # sigma: what `noisy` was trained with (bench/training/recipes/noisy.py). runs: affordable here.
+    # sigma: what `noisy` was trained with (bench/training/recipes). runs: affordable here. Fetched
+    # data: the defaults, of the paper's four levels the one that ADP compares with (Fig. 4).
     settings={"patches": {"sigma": 0.1, "runs": 32}, "digits": {"sigma": 0.25, "runs": 32}},
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"]), vote="majority"),
 )

@@ -261,7 +261,7 @@ def test_the_command_trains_the_classifier_first_and_into_one_folder(
 def test_a_file_of_any_layout_offers_its_maps(tmp_path: Path) -> None:
     path = packaged("digits") / "madry.safetensors"
     base = build.behind(f"file:{path}", build.context("digits")).behind
-    assert base.taps() == registry.find_classifier("madry").taps
+    assert base.taps() == registry.find_classifier("madry").taps("digits")
     made = add_on("aid-{classifier}", build.dataset("digits").info, base)
     assert made.arguments["taps"] == ["conv1", "block3.0"]
     assert made.arguments["widths"] == [16, 64]

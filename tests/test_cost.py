@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL
-from bench import cost, registry
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL, TRANSFER
+from bench import build, cost, plan, registry
+from bench.archive import open_results
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
 from bench.evaluate import evaluate
+from bench.plan import Request
 from bench.registry import Context, Plugin
+from bench.results import Cell
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import MARKERS, ThreatModel
 from tests.tiny import images, labels, smooth
 
+RECORDS = Path(__file__).parents[1] / "leaderboards" / "records"
 SHAPE = (1, 8, 8)
 CLASSES = 10
 DRAWS = 2
@@ -39,7 +45,7 @@ SETTINGS = (
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A score network of one convolution, and a source of transfer."""
 
@@ -77,7 +83,7 @@ def purifiers(text: str) -> tuple[list[Part], list[Purifier]]:
     return parts, made
 
 
-def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, tuple[float, float]]:
+def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, cost.Ways]:
     parts, made = purifiers(defended)
     traits = Traits.merge(purifier.traits for purifier in made)
     plugin = registry.find_attack(parse_part(attacked).name)
@@ -91,8 +97,22 @@ def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, tuple[
     y = labels(Defense(smooth(CLASSES, SHAPE)), x)
     defense = Defense(smooth(CLASSES, SHAPE), made)
     evaluate(defense, attack, x, y, threat, draws=DRAWS, key="cost")
-    forwards, backwards = (sum(way) / len(x) for way in zip(*defense.calls().values(), strict=True))
-    return cost.estimate(parts, traits, part, DRAWS), (forwards, backwards)
+    return cost.estimate(parts, traits, part, DRAWS), per_image(defense.calls(), len(x))
+
+
+def per_image(calls: cost.Ways, images: int) -> cost.Ways:
+    """What was counted, as it is planned: by network, none that nobody asked."""
+    found = {name: (f / images, b / images) for name, (f, b) in calls.items()}
+    return {name: ways for name, ways in found.items() if any(ways)}
+
+
+def bounded(counted: cost.Ways, planned: cost.Cost) -> bool:
+    """Whether no network was asked more than its bound."""
+    for name, ways in counted.items():
+        most, luck = (ways_of.get(name, (0, 0)) for ways_of in (planned.networks, planned.luck))
+        if any(way > a + b for way, a, b in zip(ways, most, luck, strict=True)):
+            return False
+    return True
 
 
 def sensible(defended: str, attacked: str) -> bool:
@@ -112,36 +132,38 @@ PAIRS = [
 ]
 
 
+@pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize(("defended", "attacked"), PAIRS)
 def test_planned_calls_are_the_counted_ones(defended: str, attacked: str) -> None:
     planned, counted = planned_and_counted(defended, attacked)
     if parse_part(attacked).name in AT_MOST:
-        assert counted[0] <= planned.forward + planned.luck
-        assert counted[1] <= planned.backward
+        assert bounded(counted, planned)
     else:
-        assert counted == (planned.forward, planned.backward)
-        assert planned.luck == 0
+        assert counted == planned.networks
+        assert not planned.luck
 
 
+@pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize("attacked", [*ALL, *PROTOCOL[:-1]])
 def test_a_purifier_that_may_stop_early_asks_at_most_what_is_planned(attacked: str) -> None:
     planned, counted = planned_and_counted(EARLY, attacked)
-    assert counted[0] <= planned.forward + planned.luck
-    assert counted[1] <= planned.backward
+    assert bounded(counted, planned)
 
 
+@pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize("stack", [f"jpeg+{NOISY}", f"{NOISY}+jpeg", f"{QUIET}+{NOISY}"])
 @pytest.mark.parametrize("attacked", ["bpda-eot", "pgd-exact:keep=best,steps=3", "joint-score"])
 def test_a_stack_costs_what_its_parts_do(stack: str, attacked: str) -> None:
     planned, counted = planned_and_counted(stack, attacked)
-    assert counted == (planned.forward, planned.backward)
+    assert counted == planned.networks
 
 
+@pytest.mark.usefixtures("toys")
 def test_luck_is_planned_and_orders_nothing() -> None:
     """Every query at its worst: `confirm` more of its kind, then `confirm` predictions."""
     planned, _ = planned_and_counted(NOISY, "square:queries=20,runs=1,confirm=3")
     per_run = 1 + 2 * 2
-    assert planned.luck == 21 * (3 * 1 + 3 * 2) * per_run
+    assert planned.unlucky == 21 * (3 * 1 + 3 * 2) * per_run
     assert planned.forward == (21 + 2 * 3 * 2 + DRAWS * 2) * per_run
 
 
@@ -174,3 +196,95 @@ def test_hills_protocol_costs_what_is_planned_where_nothing_falls(name: str) -> 
     looked = runs.bpda + runs.surrogate
     assert forwards == runs.plain - int(settings["verify"]) + looked + runs.classified
     assert backwards == looked
+
+
+# --- the embedded data: their networks, every defense, every attack ------------------------------
+
+SHORT = {
+    "adp": "adp:steps=2,runs=2,stop=none",
+    "scoreopt-o": "scoreopt-o:steps=2,runs=2",
+    "scoreopt-n": "scoreopt-n:steps=1,rounds=2,loss=sr",
+    "aid": "aid:steps=2",
+    "pixeldefend": "pixeldefend:eps=0.0625",
+    "diffpure": "diffpure:steps=2,runs=2",
+    "gdmp": "gdmp:steps=2,rounds=2,runs=2",
+    "gradual": "gradual:forward=20x2,steps=2,attack_forward=20,attack_steps=1,runs=2",
+    "langevin": "langevin:steps=2,runs=2",
+    "denoise": "denoise:runs=2",
+    "smoothing": "smoothing:runs=2@noisy",
+    "gaussian": "gaussian:runs=2",
+}
+BRIEF = {
+    "spsa": "spsa:steps=2,samples=2",
+    "square": "square:queries=3,confirm=1",
+    "autoattack": "autoattack:attacks=apgd-ce,steps=2,random_steps=2,eot=2,confirm=1",
+    "corruption": "corruption:kinds=fog,severities=1",
+    **{name: f"{name}:steps=2,eot=2" for name in ("bpda-eot", "joint-score", "joint-full")},
+    **{name: f"{name}:steps=2,eot=2" for name in ("pgd-exact", "pgd-surrogate")},
+    **{name: f"{name}:steps=2" for name in ("bpda", "classifier-pgd")},
+    **{name: f"{name},steps=2" for name in TRANSFER},
+}
+SLOW = "pixeldefend"
+"""Decodes pixel by pixel: one look and one gradient say it all."""
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("defense") if n != "none"])
+def test_every_defense_and_attack_costs_what_is_planned(name: str) -> None:
+    labels = [*ALL, "pgd-surrogate"] if name != SLOW else ["clean", "bpda"]
+    attacks = [BRIEF.get(label, label) for label in labels]
+    request = Request([SHORT.get(name, name)], ("clean",), "digits", preset="quick", controls=[])
+    for attacked in attacks:
+        asked = replace(request, attacks=(attacked,))
+        if attacked == "clean" or sensible(request.defenses[0].partition("@")[0], attacked):
+            made, draft = plan.make(asked)
+            counted = measured(made.cells[0].cell)
+            if parse_part(attacked).name in AT_MOST:
+                assert bounded(counted, draft.costs[0]), attacked
+            else:
+                assert counted == draft.costs[0].networks, attacked
+
+
+def measured(cell: Cell) -> cost.Ways:
+    """What one image of a cell asks, as a worker would measure them."""
+    context = build.context(cell.dataset)
+    defense = build.defense(cell.defense, context)
+    test = build.dataset(cell.dataset).images("test")
+    x, y = test.x[:1], test.y[:1]
+    before = defense.calls()
+    draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
+    attack, threat = build.attack(cell.attack, context), ThreatModel.parse(cell.threat)
+    evaluate(defense, attack, x, y, threat, draws=draws, key="cost")
+    after = defense.calls()
+    spent = {n: (after[n][0] - f, after[n][1] - b) for n, (f, b) in before.items()}
+    return per_image(spent, len(x))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "patches"])
+def test_every_published_record_counts_what_is_planned(dataset: str) -> None:
+    """Thousands of shards of whole images: what a board cost was known before."""
+    planned: dict[Cell, cost.Cost] = {}
+    for record in open_results(RECORDS / f"{dataset}.jsonl.xz").records(dataset):
+        cell = record.cell
+        if cell not in planned:
+            planned[cell] = estimated(cell, record.draws)
+        calls = {
+            name: (sum(f for f, _ in phases.values()), sum(b for _, b in phases.values()))
+            for name, phases in record.calls.items()
+        }
+        counted = per_image(calls, len(record.index))
+        if parse_part(cell.attack).name in AT_MOST:
+            assert bounded(counted, planned[cell]), cell
+        else:
+            assert counted == planned[cell].networks, cell
+    assert len(planned) > 100
+
+
+def estimated(cell: Cell, draws: int) -> cost.Cost:
+    parts = [
+        registry.find_defense(part.name).resolve(part, cell.dataset)
+        for part in parse_defense(cell.defense).parts
+    ]
+    traits = [registry.find_defense(p.name).traits(dict(p.settings)) for p in parts]
+    attack = parse_part(cell.attack)
+    resolved = registry.find_attack(attack.name).resolve(attack, cell.dataset)
+    return cost.estimate(parts, Traits.merge(traits), resolved, draws)

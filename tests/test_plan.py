@@ -86,7 +86,8 @@ def test_network_calls_of_a_known_plan() -> None:
     spec = "adp:rule=fixed,steps=10,runs=10,sigma=0.1"
     attack = "bpda-eot:steps=3,eot=2"
     _, draft = make(replace(SMALL, defenses=[spec], attacks=[attack], controls=[]))
-    assert draft.costs[0] == Cost(forward=(3 * 2 + 4 * 10) * 11, backward=3 * 2)
+    runs = 3 * 2 + 4 * 10
+    assert draft.costs[0] == Cost({"classifier": (runs, 3 * 2), "score": (10 * runs, 0)})
 
 
 def test_a_stack_with_an_exact_part_is_attacked_through_it() -> None:

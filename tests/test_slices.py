@@ -20,7 +20,7 @@ COSTS = st.lists(st.floats(0, 1e6), min_size=1, max_size=12)
 def test_parts_are_disjoint_cover_everything_and_differ_by_one_shard(
     amounts: list[float], shards: int, count: int
 ) -> None:
-    costs = [Cost(amount, 0) for amount in amounts]
+    costs = [Cost({"classifier": (amount, 0)}) for amount in amounts]
     cells = [planned(replace(cell(), seed=number)) for number in range(len(costs))]
     asked = plan(cells, images=32 * shards)
     parts = [Slice(index, count).of(asked, costs) for index in range(1, count + 1)]

@@ -10,7 +10,8 @@ from bench.errors import BenchError, nearest
 
 COMMANDS = {
     "run": "Measure defenses against attacks; resumes what is unfinished.",
-    "plan": "What a run would do: cells, skips with reasons, network calls.",
+    "plan": "What a run would do and cost: cells, skips, network calls, memory, hours.",
+    "profile": "Images per second and memory of a defense, from random weights.",
     "merge": "One folder of results from those of several machines.",
     "table": "Leaderboards from stored results, as Markdown and CSV.",
     "list": "Defenses, attacks, classifiers or data sets.",

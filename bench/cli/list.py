@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,14 +50,29 @@ def list_command(
         ]
         for plural, single in wanted.items()
     }
+    groups = _groups(wanted)
     broken = [{"where": b.where, "reason": b.reason} for b in registry.broken()]
     if as_json:
-        click.echo(json.dumps({**listing, "broken": broken}, indent=1))
+        click.echo(json.dumps({**listing, "groups": groups, "broken": broken}, indent=1))
         return
     for plural, entries in listing.items():
         _print(plural, entries)
+        for name, members in groups.get(plural, {}).items():
+            click.echo(f"  group {name}: {', '.join(members)}")
     for item in broken:
         click.echo(f"broken: {item['where']}: {item['reason']}", err=True)
+
+
+def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Names for several at once, by kind."""
+    from attacks import catalog as attacks
+    from defenses import catalog as defenses
+
+    found: dict[str, dict[str, tuple[str, ...]]] = {
+        "defenses": {**defenses.GROUPS},
+        "attacks": {**attacks.GROUPS},
+    }
+    return {plural: found[plural] for plural in wanted if plural in found}
 
 
 def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:

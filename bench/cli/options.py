@@ -21,7 +21,7 @@ OPTIONS = (
         multiple=True,
         required=True,
         metavar="SPEC",
-        help="adp, adp:sigma=0.1, none@madry, a+b@trades; repeat or use commas.",
+        help="adp, adp:sigma=0.1, none@madry, a+b@trades, or the group all; repeat or use commas.",
     ),
     click.option(
         "--attacks",

@@ -1,84 +1,156 @@
-"""`bench plan`: what a run would do, without doing it."""
+"""`bench plan`: what a run would do and cost, without doing it."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.options import count, request, shared
-from bench.results import SHARD
+from bench.results import SHARD, Plan, Planned
+
+if TYPE_CHECKING:
+    from bench.cost import Cost
+    from bench.outlook import Outlook
+    from bench.plan import Draft
+
+MEMORY = (
+    "memory: parameters of all networks and the largest peak of one network call, counted on shapes"
+)
+
+
+Shards = dict[str, list[int]]
+"""Cell's digest -> the numbers of its shards in the part that was asked for."""
 
 
 @click.command("plan")
 @shared
-@click.option("--json", "as_json", is_flag=True, help="Cells and skips as JSON.")
-def plan_command(plugins: tuple[str, ...], as_json: bool, shard: str, **asked: Any) -> None:
-    """Print the cells of a run, the skips with their reasons, and the network calls."""
-    from tabulate import tabulate
+@click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
+@click.option("--time", "timed", is_flag=True, help="Hours, from random networks on --device.")
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="For --time.")
+@click.option("--json", "as_json", is_flag=True, help="Cells, skips and costs as JSON.")
+def plan_command(
+    *,
+    plugins: tuple[str, ...],
+    shard: str,
+    chunk: int,
+    timed: bool,
+    device: str,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Print the cells of a run, the skips with their reasons, and what it costs.
 
-    from bench import plan, registry
+    Network calls are those that the records will count, or at most those; memory and hours are
+    estimates. Reads neither images nor weights.
+    """
+    from bench import outlook, plan, registry
+    from bench.defense import chunk_size
     from bench.slices import Slice
 
+    with chunk_size(chunk):
+        pass  # refuses a chunk that is not a multiple of 32
     part = Slice.parse(shard)
     registry.load(plugins)
     made, draft = plan.make(request(**asked, plugins=plugins))
-    pairs = list(zip(made.cells, draft.costs, strict=True))
-    mine = part.of(made, draft.costs)
-    shards = Counter(digest for digest, _ in mine)
+    units = part.of(made, draft.costs)
+    mine: Shards = {planned.cell.digest: [] for planned in made.cells}
+    for digest, number in sorted(units):
+        mine[digest].append(number)
     if shard:
-        draft.notes.append(part.note(made, mine))
+        draft.notes.append(part.note(made, units))
+    found = outlook.look(made, draft.costs, chunk, device if timed else "")
+    draft.notes += found.notes
     if as_json:
-        cells = [
-            {
-                **asdict(planned.cell),
-                "defense": planned.defense,
-                "attack": planned.attack,
-                "control": planned.control,
-                "digest": planned.cell.digest,
-                "shards": sorted(n for digest, n in mine if digest == planned.cell.digest),
-                "resolved_defense": planned.cell.defense,
-                "resolved_attack": planned.cell.attack,
-                "network_calls": {
-                    "forward": round(cost.forward * made.images),
-                    "luck": round(cost.luck * made.images),
-                    "backward": round(cost.backward * made.images),
-                },
-            }
-            for planned, cost in pairs
-        ]
-        facts = {
-            "dataset": made.dataset,
-            "subset": made.subset,
-            "threat": made.threat,
-            "preset": made.preset,
-            "images": made.images,
-            "notes": draft.notes,
-        }
-        skips = [asdict(skip) for skip in made.skips]
-        click.echo(json.dumps({**facts, "cells": cells, "skips": skips}, indent=1))
-        return
+        click.echo(json.dumps(_json(made, draft, found, mine), indent=1))
+    else:
+        _print(made, draft, found, mine)
+
+
+def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, Any]:
+    facts = {
+        "dataset": made.dataset,
+        "subset": made.subset,
+        "threat": made.threat,
+        "preset": made.preset,
+        "images": made.images,
+        "notes": draft.notes,
+        "memory": MEMORY,
+    }
+    if found.device:
+        facts |= {"device": found.device, "hours": found.hours(), "timed": found.timed()}
+    cells = [
+        {**_cell(planned, cost, made.images, found), "shards": mine[planned.cell.digest]}
+        for planned, cost in zip(made.cells, draft.costs, strict=True)
+    ]
+    return {**facts, "cells": cells, "skips": [asdict(skip) for skip in made.skips]}
+
+
+def _cell(planned: Planned, cost: Cost, images: int, found: Outlook) -> dict[str, Any]:
+    entry = {
+        **asdict(planned.cell),
+        "defense": planned.defense,
+        "attack": planned.attack,
+        "control": planned.control,
+        "digest": planned.cell.digest,
+        "resolved_defense": planned.cell.defense,
+        "resolved_attack": planned.cell.attack,
+        "calls_per_image": {
+            name: {"forward": forward, "backward": backward}
+            for name, (forward, backward) in cost.networks.items()
+        },
+        "network_calls": {
+            "forward": round(cost.forward * images),
+            "luck": round(cost.unlucky * images),
+            "backward": round(cost.backward * images),
+        },
+        "memory_bytes": found.memory.get(planned.cell.digest),
+    }
+    if found.device:
+        entry["hours"] = found.cells.get(planned.cell.digest)
+    return entry
+
+
+def _print(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> None:
+    from tabulate import tabulate
+
+    pairs = list(zip(made.cells, draft.costs, strict=True))
     for note in draft.notes:
         click.echo(note)
-    rows = [
-        (
-            planned.defense + (" (control)" if planned.control else ""),
-            planned.attack,
-            planned.cell.seed,
-            f"{cost.forward:,.0f}",
-            f"{cost.backward:,.0f}",
-        )
-        for planned, cost in pairs
-    ]
-    head = ("defense", "attack", "seed", "forwards/image", "backwards/image")
+    head = ["defense", "attack", "seed", "forwards/image", "backwards/image", "memory"]
+    head += ["hours"] if found.device else []
+    rows = [_row(planned, cost, found) for planned, cost in pairs]
+    head.append("by network")
     click.echo(tabulate(rows, head, tablefmt="simple", disable_numparse=True))
     for skip in made.skips:
         click.echo(f"skip: {skip.attack} against {skip.defense}: {skip.reason}")
-    total = sum(cost.total * SHARD * shards[planned.cell.digest] for planned, cost in pairs)
+    total = sum(cost.total * SHARD * len(mine[p.cell.digest]) for p, cost in pairs)
     click.echo(
         f"{made.dataset} {made.threat}, preset {made.preset}: {count(len(made.cells), 'cell')}, "
         f"{len(made.skips)} skipped, {made.images} images, {total:,.0f} network calls"
     )
+    click.echo(MEMORY)
+    if found.device:
+        click.echo(f"{found.hours():,.2f} hours on {found.device}")
+
+
+def _row(planned: Planned, cost: Cost, found: Outlook) -> list[Any]:
+    digest = planned.cell.digest
+    memory, hours = found.memory.get(digest), found.cells.get(digest)
+    row = [
+        planned.defense + (" (control)" if planned.control else ""),
+        planned.attack,
+        planned.cell.seed,
+        f"{cost.forward:,.0f}",
+        f"{cost.backward:,.0f}",
+        "" if memory is None else f"{memory / 2**20:,.0f} MB",
+    ]
+    if found.device:
+        row.append("" if hours is None else f"{hours:,.2f}")
+    ways = (
+        f"{name} {forward:,.0f}+{backward:,.0f}"
+        for name, (forward, backward) in cost.networks.items()
+    )
+    return [*row, ", ".join(ways)]

@@ -60,6 +60,15 @@ class WideResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(widths[3], momentum=0.9)
         self.linear = nn.Linear(widths[3], classes)
 
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Outputs of `conv1` and of every block (`layer1.0` ...), maps before any pooling."""
+        taps = {"conv1": self.conv1(x)}
+        h = taps["conv1"]
+        for name in ("layer1", "layer2", "layer3"):
+            for i, block in enumerate(self.get_submodule(name).children()):
+                h = taps[f"{name}.{i}"] = block(h)
+        return taps
+
     def pooled(self, x: Tensor) -> Tensor:
         """Features before the linear layer, [B,64*widen]."""
         h = self.layer3(self.layer2(self.layer1(self.conv1(x))))

@@ -106,12 +106,13 @@ def attack(
     variants: Callable[[Settings], int] = lambda settings: 1,
     uses_dataset: bool = False,
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None,
+    fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
-    absent: as in `AttackPlugin`.
+    absent: as in `AttackPlugin`; fits: as in `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -130,6 +131,7 @@ def attack(
                 variants,
                 uses_dataset,
                 absent,
+                fits=fits,
             )
         )
         return factory
@@ -145,7 +147,7 @@ def classifier(
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: (),
     pattern: str = "",
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
-    taps: tuple[str, ...] = (),
+    taps: Callable[[str], tuple[str, ...]] = lambda dataset: (),
 ) -> Callable[[F], F]:
     """Register `factory(context, *, key=default, ...) -> nn.Module` ([0,1] images to logits).
 

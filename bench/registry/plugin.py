@@ -125,8 +125,8 @@ class Plugin:
     """How it is written, where a name alone says too little; it is then no name of its own."""
     fits: Callable[[Settings, str], None] = field(default=lambda s, dataset: None, kw_only=True)
     """Called with resolved settings and the data set: raises BenchError where they do not fit."""
-    taps: tuple[str, ...] = field(default=(), kw_only=True)
-    """Of a classifier: the maps that add-ons may read, from input to output."""
+    taps: Callable[[str], tuple[str, ...]] = field(default=lambda dataset: (), kw_only=True)
+    """Of a classifier on a data set: the maps that add-ons may read, from input to output."""
 
     @property
     def summary(self) -> str:

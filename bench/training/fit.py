@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean loss since the last call)."""
 
 LOG_EVERY = 50
+WARMUP = 0.05
+"""Share of the steps in which `warmup` rises (10 of 200 million images: Karras et al. 2022)."""
+# Schedules that drop by a factor after these shares of the steps: 60, 120 and 160 of 200 epochs
+# (Zagoruyko & Komodakis 2016); 40 and 60 of 80 thousand steps (Madry et al. 2018); 75 of 76 epochs
+# (TRADES' code); 30 and 60 of 90 epochs (Cohen et al. 2019).
+DROPS: Mapping[str, tuple[float, tuple[float, ...]]] = {
+    "wideresnet": (0.2, (0.3, 0.6, 0.8)),
+    "madry": (0.1, (0.5, 0.75)),
+    "trades": (0.1, (75 / 76,)),
+    "thirds": (0.1, (1 / 3, 2 / 3)),
+}
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,13 @@ def fit(
     The result is the moving average of the weights where `settings.ema` asks for one. `amp`
     computes the loss in mixed precision (bfloat16, which needs no scaling; weights and optimiser
     stay float32): faster on a GPU, and other bits. With a
-    `checkpoint` path the state is written there every `every` steps (200, or a fifth of a shorter
-    run; whole or not at all) and read back at the start, so that a killed run ends with the same
-    bits as an undisturbed one; the file is removed at the end. Raises BenchError when the loss, its
-    gradient or a stored number is not finite; the last checkpoint is then from before.
+    `checkpoint` path the state is written there every `every` steps (200, a fifth of a shorter run,
+    a hundredth of a longer one; whole or not at all) and read back at the start, so that a killed
+    run ends with the same bits as an undisturbed one; the file is removed at the end. Raises
+    BenchError when the loss, its gradient or a stored number is not finite; the last checkpoint is
+    then from before.
     """
-    every = every or min(200, max(1, settings.steps // 5))
+    every = every or max(min(200, max(1, settings.steps // 5)), settings.steps // 100)
     with seeded("fit", seed):
         state = _start(_laid_out(build().to(x.device), torch.channels_last), settings)
         state.amp = amp
@@ -139,11 +152,23 @@ def _start(module: nn.Module, settings: Fit) -> _State:
         "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.lr, total_steps=settings.steps + 1, pct_start=0.15
         ),
+        "warmup": lambda: torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / (WARMUP * settings.steps))
+        ),
+        **{name: partial(_steps_down, optimizer, name, settings) for name in DROPS},
     }
     average = None
     if settings.ema:
         average = AveragedModel(module, avg_fn=_moving_average(settings.ema), use_buffers=True)
     return _State(module, average, optimizer, schedules[settings.schedule](), 0, [], [])
+
+
+def _steps_down(
+    optimizer: torch.optim.Optimizer, name: str, settings: Fit
+) -> torch.optim.lr_scheduler.LRScheduler:
+    factor, shares = DROPS[name]
+    milestones = [round(share * settings.steps) for share in shares]
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, factor)
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:

@@ -14,6 +14,25 @@ from bench.training.losses import ascend
 Merit = Callable[[nn.Module, Tensor, Tensor], dict[str, float]]
 
 
+def by_parts(measure: Merit, images: int, size: int) -> Merit:
+    """`measure` on the first `images`, in batches of `size`: the mean over batches of each figure.
+
+    Figures of merit are means over images; of the others (AUROC, drift) it is the mean that counts.
+    """
+
+    def parts(network: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+        rows = [slice(start, start + size) for start in range(0, min(images, len(x)), size)]
+        found = [(measure(network, x[part], y[part]), len(x[part])) for part in rows]
+        total = sum(count for _, count in found)
+        names = found[0][0]
+        return {
+            name: round(sum(figures[name] * count for figures, count in found) / total, 4)
+            for name in names
+        }
+
+    return parts
+
+
 def accuracy(eps: float, steps: int = 40) -> Merit:
     """Percent correct on clean images and under 40 linf-PGD steps of eps/4 (`clean`, `pgd`)."""
 

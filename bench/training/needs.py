@@ -10,7 +10,7 @@ from bench import build, registry
 from bench.errors import BenchError, unknown
 from bench.registry import OWNER, Context, Plugin, owned
 from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense, split_list
-from bench.training.recipes import ADD_ONS, RECIPES
+from bench.training.recipes import ADD_ONS, names, recipe_name
 from bench.zoo.weights import SUFFIX, find, manifest
 
 
@@ -42,13 +42,14 @@ def needed(specs: Iterable[str], dataset: str) -> list[Need]:
     need. Raises BenchError for anything else.
     """
     found: list[Need] = []
+    recipes = _recipes(dataset)
     for text in split_list(specs):
         if text == "all":
-            found += [Need(name) for name in RECIPES]
-            found += _packaged_add_ons(dataset)
-        elif text in RECIPES:
-            found.append(Need(text))
-        elif (need := _add_ons().get(text) or _add_on(text, dataset)) is not None:
+            found += [Need(name) for name in recipes]
+            found += _packagedadd_ons(dataset)
+        elif (name := recipe_name(text, dataset)) in recipes:
+            found.append(Need(name))
+        elif (need := add_ons(dataset).get(text) or _add_on(text, dataset)) is not None:
             found += _with_classifier(need, dataset)
         else:
             found += _of_defense(text, dataset)
@@ -57,19 +58,24 @@ def needed(specs: Iterable[str], dataset: str) -> list[Need]:
     return list(dict.fromkeys(found))
 
 
-def _add_ons() -> dict[str, Need]:
-    """By name, those of every recipe for every named classifier that offers taps."""
-    names = registry.names("classifier")
-    owners = [Part(name) for name in names if registry.find_classifier(name).taps]
+def _recipes(dataset: str) -> list[str]:
+    info = registry.find_dataset(dataset).info
+    return names(info) if info else []
+
+
+def add_ons(dataset: str) -> dict[str, Need]:
+    """By name, the weights of every add-on for every named classifier that offers taps."""
+    known = registry.names("classifier")
+    owners = [Part(name) for name in known if registry.find_classifier(name).taps(dataset)]
     needs = [Need(recipe, owner) for recipe in ADD_ONS for owner in owners]
     return {need.name: need for need in needs}
 
 
-def _packaged_add_ons(dataset: str) -> list[Need]:
+def _packagedadd_ons(dataset: str) -> list[Need]:
     """Those that the package has, and those of the default classifier."""
     shipped = manifest(dataset)
     default = Part(DEFAULT_CLASSIFIER)
-    needs = _add_ons()
+    needs = add_ons(dataset)
     return [need for name, need in needs.items() if name in shipped or need.classifier == default]
 
 
@@ -105,12 +111,12 @@ def _of_defense(text: str, dataset: str) -> Iterator[Need]:
     spec = parse_defense(text)
     defenses = registry.names("defense")
     for name in (part.name for part in spec.parts if part.name not in defenses):
-        if name in RECIPES:
+        if recipe_name(name, dataset) in _recipes(dataset):
             raise BenchError(
                 f"'{text}': '{name}' is the name of weights, which take neither settings nor a "
                 f"classifier; train them: bench train {name}"
             )
-        raise unknown("defense or weights", name, [*defenses, *RECIPES])
+        raise unknown("defense or weights", name, [*defenses, *_recipes(dataset)])
     classifier = _classifier(spec.classifier, dataset)[1]
     for part in spec.parts:
         plugin = registry.find_defense(part.name)

@@ -76,7 +76,8 @@ def _ours(weights: Weights) -> nn.Module:
             "(metadata 'network' and 'arguments'); files written by bench train do"
         ) from None
     network = make(name, arguments)
-    load_into(network, weights)
+    if not weights.untrained:
+        load_into(network, weights)
     if normalisation:
         mean, std = normalisation
         network = normalised(network, mean, std, arguments.get("channels"), str(weights.path))

@@ -35,12 +35,16 @@ ROBUSTBENCH = "robustbench/"
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint that was found: its file, the file's sha256 and the facts stored inside it."""
+    """A checkpoint that was found: its file, the file's sha256 and the facts stored inside it.
+
+    untrained: there is no file; the network of the facts keeps its initial values (bench/standin).
+    """
 
     name: str
     path: Path
     sha256: str
     metadata: dict[str, str]
+    untrained: bool = False
 
 
 def packaged(dataset: str) -> Path:

@@ -1,4 +1,8 @@
-"""One short recipe per name of weights: network, loss, length, and what counts as good."""
+"""One short recipe per name of weights: network, loss, length, and what counts as good.
+
+Small networks for embedded data, each in a file of its family; `full.py` has the papers' for data
+that is fetched.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from collections.abc import Mapping
 from bench.data.base import DatasetInfo
 from bench.errors import BenchError, unknown
 from bench.registry import Base
-from bench.training.recipes import aid, classifiers, ebm, edm, noisy, pixelcnn, score
-from bench.training.recipes.recipe import SIZES, Maker, Recipe, Sizes
+from bench.training.recipes import aid, classifiers, ebm, edm, full, noisy, pixelcnn, score
+from bench.training.recipes.published import published
+from bench.training.recipes.recipe import SIZES, Maker, Recipe
 
-__all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "recipe"]
+__all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "names", "recipe", "recipe_name"]
 
 RECIPES: Mapping[str, Maker] = {
     "natural": classifiers.natural,
@@ -38,24 +43,31 @@ ADD_ONS: Mapping[str, aid.AddOn] = {
 """Recipes of weights that belong to a classifier, under the names that defenses give them."""
 
 
+def names(info: DatasetInfo) -> list[str]:
+    """The weights that can be trained on a data set, without those that belong to a classifier."""
+    return list(RECIPES) if info.name in SIZES else full.only(info)
+
+
+def recipe_name(name: str, dataset: str) -> str:
+    """What `bench train score` means: on fetched data, the paper's network of that family."""
+    return name if dataset in SIZES else full.CALLED.get(name, name)
+
+
 def recipe(name: str, info: DatasetInfo) -> Recipe:
     """The recipe of the weights `name` on a data set; BenchError when there is none."""
-    if name not in RECIPES:
-        raise unknown("weights", name, RECIPES)
-    return RECIPES[name](info, _sizes(info))
+    if info.name not in SIZES:
+        published(info)  # refuses a data set that nothing is known of
+    if name not in names(info):
+        raise unknown(f"weights of data set '{info.name}'", name, names(info))
+    if info.name in SIZES:
+        return RECIPES[name](info, SIZES[info.name])
+    return full.recipe(name, info)
 
 
 def add_on(name: str, info: DatasetInfo, base: Base) -> Recipe:
     """The recipe of weights such as `aid-{classifier}` for one classifier on a data set."""
     if name not in ADD_ONS:
         raise unknown("weights", name, ADD_ONS)
-    return ADD_ONS[name](info, _sizes(info), base)
-
-
-def _sizes(info: DatasetInfo) -> Sizes:
-    if info.name not in SIZES:
-        raise BenchError(
-            f"there is no training recipe for data set '{info.name}' (there is for: "
-            f"{', '.join(sorted(SIZES))}); put the published weights in place of it"
-        )
-    return SIZES[info.name]
+    if info.name not in aid.ROWS:
+        raise BenchError(f"AID-Purifier has no recipe for data set '{info.name}'")
+    return ADD_ONS[name](info, base)

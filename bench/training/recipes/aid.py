@@ -1,14 +1,14 @@
 """Discriminators of AID-Purifier (Hwang et al. 2021), each on one frozen classifier.
 
-SGD at .01 with momentum .9 and weight decay 2e-4 (Appendix A.3); the paper names no settings of the
-PGD on the classifier, which takes the attack's eps as the published code does. `patches` follow the
-paper's rows of CIFAR-10, `digits` those of SVHN, at an eighth of the width. One epoch of their data
-are several of ours.
+SGD at .01 with momentum .9 and weight decay 2e-4, one epoch (Appendix A.3); the paper names no
+settings of the PGD on the classifier, which takes those of the published code: the attack's eps,
+twice that on TinyImageNet. `patches` follow the paper's rows of CIFAR-10, `digits` those of SVHN,
+at an eighth of the width; one epoch of their data are several of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +20,10 @@ from bench.nets.aid import pooled
 from bench.registry import Base
 from bench.training import avmixup, merit
 from bench.training.fit import Fit
-from bench.training.recipes.recipe import Recipe, Sizes, flip
+from bench.training.recipes.published import published
+from bench.training.recipes.recipe import SIZES, Recipe, flip
 
-AddOn = Callable[[DatasetInfo, Sizes, Base], Recipe]
-WIDTH = 128
+AddOn = Callable[[DatasetInfo, Base], Recipe]
 
 
 class Row(NamedTuple):
@@ -31,42 +31,57 @@ class Row(NamedTuple):
 
     gamma: float
     size: float
-    """Step of PGD, in units of eps."""
-    steps: int
-    """Of 128 images."""
+    """Step of PGD, in units of its eps."""
     branch: int
+    """Linear layers of a branch, 1024 wide; one less in the code."""
     trunk: tuple[int, ...]
-    code_branch: int
     code_trunk: tuple[int, ...]
-    code_used: tuple[int, ...]
+    code_used: tuple[int, ...] = (0, 2)
     """The two of four taps that the code looks at."""
+    reach: float = 1.0
+    """eps of PGD, in units of the attack's."""
 
 
-CIFAR = Row(1.5, 1 / 8, 250, 3, (2 * WIDTH, WIDTH, WIDTH // 2), 2, (256, 128, 64), (0, 2))
-SVHN = Row(2.0, 1 / 6, 150, 2, (WIDTH, WIDTH // 2), 1, (256, 128), (0, 3))
-ROWS = {"patches": CIFAR, "digits": SVHN}
+WIDTH = 1024
+CIFAR = Row(1.5, 1 / 8, 3, (2048, 1024, 512), (2048, 1024, 512))
+SVHN = Row(2.0, 1 / 6, 2, (1024, 512), (2048, 1024), (0, 3))
+ROWS: Mapping[str, Row] = {
+    "patches": CIFAR,
+    "digits": SVHN,
+    "cifar10": CIFAR,
+    "cifar100": CIFAR._replace(size=1 / 4),
+    "svhn": SVHN,
+    "tinyimagenet": CIFAR._replace(size=1 / 16, code_used=(1, 2), reach=2.0),
+}
+STEPS = {"patches": 250, "digits": 150}
+"""Of 128 images, on embedded data."""
 
 
-def aid(info: DatasetInfo, sizes: Sizes, base: Base) -> Recipe:
+def aid(info: DatasetInfo, base: Base) -> Recipe:
     """The paper's discriminator on the classifier's first map and its last."""
-    row, taps = ROWS[info.name], _taps(base)
+    row, taps, width = ROWS[info.name], _taps(base), _narrowed(info)
     used = (taps[0], taps[-1])
-    shape = {"width": WIDTH, "branch": row.branch, "trunk": list(row.trunk)}
-    return _recipe("aid", {**_maps(base, used, info), **shape}, info, sizes, base)
+    shape = {"width": width(WIDTH), "branch": row.branch, "trunk": [*map(width, row.trunk)]}
+    return _recipe("aid", {**_maps(base, used, info), **shape}, info, base)
 
 
-def aid_code(info: DatasetInfo, sizes: Sizes, base: Base) -> Recipe:
-    """The published code's discriminator, half as wide, on all four maps, two of them blanked."""
-    row, taps = ROWS[info.name], _taps(base)
+def aid_code(info: DatasetInfo, base: Base) -> Recipe:
+    """The published code's discriminator on all four maps, two of them blanked."""
+    row, taps, width = ROWS[info.name], _taps(base), _narrowed(info, 2)
     if len(taps) != 4:
         raise BenchError(f"aid-code needs 4 maps; classifier '{base.part}' offers {len(taps)}")
     shape = {
-        "width": WIDTH // 2,
-        "branch": row.code_branch,
-        "trunk": [width // 2 for width in row.code_trunk],
+        "width": width(WIDTH),
+        "branch": row.branch - 1,
+        "trunk": [*map(width, row.code_trunk)],
         "used": list(row.code_used),
     }
-    return _recipe("aid-code", {**_maps(base, taps, info), **shape}, info, sizes, base)
+    return _recipe("aid-code", {**_maps(base, taps, info), **shape}, info, base)
+
+
+def _narrowed(info: DatasetInfo, more: int = 1) -> Callable[[int], int]:
+    """Published widths as they are; on embedded data an eighth of them, or `more` times less."""
+    return lambda width: width // (8 * more) if info.name in SIZES else width
 
 
 def _taps(base: Base) -> tuple[str, ...]:
@@ -84,17 +99,25 @@ def _maps(base: Base, taps: tuple[str, ...], info: DatasetInfo) -> dict[str, Any
     return {"taps": list(taps), "widths": [h.shape[1] for h in maps]}
 
 
-def _recipe(
-    network: str, arguments: dict[str, Any], info: DatasetInfo, sizes: Sizes, base: Base
-) -> Recipe:
-    row, eps, classifier = ROWS[info.name], sizes.eps_merit, base.module()
+def _recipe(network: str, arguments: dict[str, Any], info: DatasetInfo, base: Base) -> Recipe:
+    row, classifier = ROWS[info.name], base.module()
+    augment: Callable[[Tensor], Tensor] | None
+    if info.name in SIZES:
+        sizes = SIZES[info.name]
+        eps, steps, augment = sizes.eps_merit, STEPS[info.name], flip if sizes.flips else None
+        figures = _auroc(classifier, eps)
+    else:
+        data = published(info)
+        eps, steps, augment = data.eps, data.steps(1, 128), data.augment
+        figures = merit.by_parts(_auroc(classifier, eps), 512, 32)
+    radius = row.reach * eps
     return Recipe(
         network,
         arguments,
-        avmixup.discriminate(classifier, eps, row.size * eps, row.gamma),
-        Fit(row.steps, lr=0.01, optimizer="momentum", weight_decay=2e-4, schedule="constant"),
-        _auroc(classifier, eps),
-        flip if sizes.flips else None,
+        avmixup.discriminate(classifier, radius, row.size * radius, row.gamma),
+        Fit(steps, lr=0.01, optimizer="momentum", weight_decay=2e-4, schedule="constant"),
+        figures,
+        augment,
         normalised=False,
     )
 

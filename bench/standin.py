@@ -1,0 +1,139 @@
+"""Defenses without weights: every network of the right class and shape, with values of no use.
+
+What a network costs does not depend on its values. So a defense is built by the same code as ever,
+from files that only say which network they would hold, and each network is watched the first time
+it is called: by `bench plan` for memory, on the device `meta` where nothing is computed, and for
+time. Afterwards it gives zeros, so that the rest of a purification takes no time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import build, registry
+from bench.data.base import DatasetInfo
+from bench.defense import Defense, Network
+from bench.errors import BenchError
+from bench.nets import NETWORKS
+from bench.registry import Context
+from bench.spec import Part, parse_defense
+from bench.training import needs
+from bench.training.recipes import ADD_ONS, Recipe, add_on, names, recipe
+from bench.zoo.weights import FILE, ROBUSTBENCH, Weights, find
+
+Call = Callable[..., Tensor]
+Watch = Callable[[str, nn.Module, Call, tuple[Tensor, ...]], Tensor]
+"""(name of a network, the network, how it is called, its arguments for one batch) -> its answer."""
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, eq=False)
+class StandIns(Context):
+    """A context whose weights are of no use; `watch` sees the first call of every network."""
+
+    watch: Watch | None = None
+
+    def network(
+        self, module: nn.Module, name: str, call: Call | None = None, **more: Any
+    ) -> Network:
+        """As in `Context`; watched where anybody watches."""
+        placed = module.to(self.device)
+        if self.watch is not None:
+            call = _Seen(partial(self.watch, name, placed, call or placed))
+        return super().network(placed, name, call, **more)
+
+
+class _Seen:
+    """Passes the first call on; others get zeros of that shape, which depend on their input."""
+
+    def __init__(self, watch: Callable[[tuple[Tensor, ...]], Tensor]) -> None:
+        self.watch = watch
+        self.shape: tuple[int, ...] | None = None
+
+    def __call__(self, x: Tensor, *more: Tensor) -> Tensor:
+        if self.shape is None:
+            self.shape = tuple(self.watch((x, *more)).shape[1:])
+        still = 0 * x.flatten(1).sum(1)
+        zeros = torch.zeros(len(x), *self.shape, dtype=x.dtype, device=x.device)
+        return zeros + still.view(-1, *[1] * len(self.shape))
+
+
+def context(dataset: str, device: torch.device | str, watch: Watch | None = None) -> StandIns:
+    """Stand-ins for a data set's networks, on `device`; without `watch` they compute."""
+    info = registry.find_dataset(dataset).info
+    if info is None:
+        raise BenchError(f"data set '{dataset}' is registered without its facts (info=...)")
+    device = torch.device(device)
+
+    def train() -> Tensor:
+        raise BenchError("stand-ins have no training images")
+
+    @cache
+    def weights(name: str) -> Weights:
+        return _weights(name, info, made)
+
+    shape, classes = info.shape, len(info.classes)
+    made = StandIns(info.name, shape, classes, device, weights, train)
+    return made if watch is None else replace(made, watch=watch)
+
+
+def defense(spec: str, context: StandIns) -> Defense:
+    """The defense of a spec built of stand-ins, without the parts that call no network; not kept.
+
+    Raises:
+        BenchError: weights of which nobody says what network they hold.
+    """
+    parsed = parse_defense(spec)
+    # Initial values take longer than all the rest, and `meta` has none.
+    with META if context.device == META else torch.device("cpu"):
+        classifier = build.classifier(parsed.classifier, context)
+        behind = build.behind(parsed.classifier, context, classifier)
+        parts = [part for part in parsed.parts if calls_networks(part, context.dataset)]
+        purifiers = [build.purifier(part, behind) for part in parts]
+    return Defense(context.network(classifier, build.CLASSIFIER), purifiers)
+
+
+def calls_networks(part: Part, dataset: str) -> bool:
+    """Whether a purifier declares any call of a network."""
+    plugin = registry.find_defense(part.name)
+    return bool(plugin.calls(dict(plugin.resolve(part, dataset).settings)))
+
+
+def described(name: str, info: DatasetInfo, context: Context) -> Recipe | None:
+    """The recipe of weights: what network they hold; None where there is none.
+
+    `context` gives the classifiers that add-ons belong to.
+    """
+    if name in names(info):
+        return recipe(name, info)
+    if need := needs.add_ons(info.name).get(name):
+        assert need.classifier is not None
+        assert need.recipe in ADD_ONS
+        return add_on(need.recipe, info, build.behind(need.classifier, context).behind)
+    return None
+
+
+def _weights(name: str, info: DatasetInfo, context: Context) -> Weights:
+    """Facts without a file, unless the name is that of a file."""
+    if name.startswith((FILE, ROBUSTBENCH)):
+        return find(info.name, name)
+    found = described(name, info, context)
+    if found is None and name not in NETWORKS:
+        raise BenchError(f"nobody says which network the weights '{name}' of {info.name} hold")
+    facts = {"network": name, "arguments": "{}"}
+    if found is not None:
+        facts = {"network": found.network, "arguments": json.dumps(dict(found.arguments))}
+        if found.normalised:
+            ones = [1.0] * info.shape[0]
+            facts["normalisation"] = json.dumps({"mean": [0.5] * len(ones), "std": ones})
+    if name in needs.add_ons(info.name):
+        facts["classifier_sha256"] = ""
+    return Weights(name, Path(name), "", facts, untrained=True)

@@ -1,0 +1,292 @@
+"""The papers' own networks, for images that are fetched: one recipe per name of weights.
+
+Lengths in the papers' epochs or steps, also where a GPU needs days for them. What no paper prints
+is marked as ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.data.base import DatasetInfo
+from bench.training import augment, avmixup, energy, likelihood, losses, merit
+from bench.training.fit import Fit, Loss
+from bench.training.recipes import edm, noisy
+from bench.training.recipes.published import (
+    PUBLISHED,
+    Family,
+    Published,
+    classifier,
+    published,
+)
+from bench.training.recipes.recipe import Recipe
+
+Full = Callable[[DatasetInfo, Published], Recipe]
+HELD_OUT = 512
+"""Validation images of a figure of merit, and of one batch of them."""
+AT_ONCE = 32
+SIGMA = 0.25
+"""Of `noisy`: what ADP compares with (Fig. 4), of the four levels of Cohen et al. 2019."""
+SIGMAS = (0.05, 0.1, 0.25, 0.5)
+"""Noise levels at which the denoising loss is reported."""
+
+
+def _merit(measure: merit.Merit) -> merit.Merit:
+    return merit.by_parts(measure, HELD_OUT, AT_ONCE)
+
+
+def _classifier(info: DatasetInfo, data: Published, family: Family, loss: Loss, fit: Fit) -> Recipe:
+    """ADP and AID-Purifier feed their own networks raw images; meliketoy's are standardised."""
+    network, arguments = classifier(family, info)
+    return Recipe(
+        network,
+        arguments,
+        loss,
+        fit,
+        _merit(merit.accuracy(data.eps)),
+        data.augment,
+        normalised=family == "wrn28",
+    )
+
+
+def _schedule(data: Published) -> Fit:
+    """The meliketoy repository's; for ADP's CNN the paper's Adam (A.3) and 20 epochs of ours."""
+    if data.natural == "conv":
+        return Fit(data.steps(20, 128), 128, lr=1e-3, schedule="constant")
+    return Fit(
+        data.steps(200, 128),
+        128,
+        lr=0.1,
+        optimizer="momentum",
+        weight_decay=5e-4,
+        schedule="wideresnet",
+    )
+
+
+def natural(info: DatasetInfo, data: Published) -> Recipe:
+    """The papers' classifier trained on clean images (Zagoruyko & Komodakis 2016)."""
+    return _classifier(info, data, data.natural, losses.natural, _schedule(data))
+
+
+def twin(info: DatasetInfo, data: Published) -> Recipe:
+    """`natural` from another seed."""
+    return Recipe(**(vars(natural(info, data)) | {"seed_offset": 1}))
+
+
+def vgg(info: DatasetInfo, data: Published) -> Recipe:
+    """VGG-19 with batch norm (Simonyan & Zisserman 2015) at half the learning rate (ours)."""
+    recipe = natural(info, data)
+    arguments = {"depth": 19, "classes": len(info.classes), "channels": info.shape[0]}
+    fit = Fit(**(vars(recipe.fit) | {"lr": 0.05}))
+    return Recipe(**(vars(recipe) | {"network": "vgg", "arguments": arguments, "fit": fit}))
+
+
+def cnn(info: DatasetInfo, data: Published) -> Recipe:
+    """The small CNN, where images are too small for VGG; its size is ours."""
+    recipe = natural(info, data)
+    arguments = {"width": 32, "classes": len(info.classes), "channels": info.shape[0]}
+    return Recipe(**(vars(recipe) | {"network": "cnn", "arguments": arguments}))
+
+
+def _adversarial(data: Published, schedule: str, steps: int) -> Fit:
+    """SGD of Madry et al. 2018 on CIFAR-10; on grey images their Adam for MNIST."""
+    if data.robust == "conv":
+        return Fit(100_000, 50, lr=1e-4, schedule="constant")
+    return Fit(steps, 128, lr=0.1, optimizer="momentum", weight_decay=2e-4, schedule=schedule)
+
+
+def _inner(data: Published) -> tuple[int, float]:
+    """Steps of PGD in training, and how far they go together in units of eps.
+
+    Madry et al.: 7 steps of 2/255 within 8/255, and 40 of .01 within .3 on MNIST.
+    """
+    return (40, 40 * 0.01 / 0.3) if data.eps > 0.1 else (7, 1.75)
+
+
+def madry(info: DatasetInfo, data: Published) -> Recipe:
+    """Adversarial training against linf PGD (Madry et al. 2018): 80,000 steps."""
+    steps, reach = _inner(data)
+    loss = losses.madry(data.eps, steps, reach)
+    return _classifier(info, data, data.robust, loss, _adversarial(data, "madry", 80_000))
+
+
+def trades(info: DatasetInfo, data: Published) -> Recipe:
+    """TRADES with beta 6 (Zhang et al. 2019): 10 steps of .007 within .031, 76 epochs."""
+    steps, reach = _inner(data) if data.eps > 0.1 else (10, 10 * 0.007 / 0.031)
+    fit = _adversarial(data, "trades", data.steps(76, 128))
+    loss = losses.trades(data.eps, beta=6.0, steps=steps, reach=reach)
+    return _classifier(info, data, data.robust, loss, fit)
+
+
+def lee(info: DatasetInfo, data: Published) -> Recipe:
+    """AVmixup (Lee et al. 2020): their CIFAR-10 numbers, 80,000 steps."""
+    loss = avmixup.lee(data.eps)
+    return _classifier(info, data, data.robust, loss, _adversarial(data, "madry", 80_000))
+
+
+def noisy_classifier(info: DatasetInfo, data: Published) -> Recipe:
+    """`natural` on noisy images, as long as Cohen et al. 2019 train their ResNet-110: 90 epochs."""
+    recipe = natural(info, data)
+    fit = recipe.fit
+    if data.natural != "conv":
+        fit = Fit(
+            data.steps(90, 256),
+            256,
+            lr=0.1,
+            optimizer="momentum",
+            weight_decay=1e-4,
+            schedule="thirds",
+        )
+    figures = _merit(noisy.both_accuracies(SIGMA, data.eps))
+    changes = {"loss": noisy.augmented(SIGMA), "merit": figures, "fit": fit}
+    return Recipe(**(vars(recipe) | changes))
+
+
+def score(info: DatasetInfo, data: Published) -> Recipe:
+    """NCSNv2 as Yoon et al. 2021 train it (Table 5, A.3): Adam at 1e-3, no average of weights."""
+    begin, end, count = data.levels
+    arguments = {
+        "ngf": data.ngf,
+        "num_classes": count,
+        "sigma_begin": begin,
+        "sigma_end": end,
+        "image_size": info.shape[1],
+        "channels": info.shape[0],
+        "unit": True,
+    }
+    return Recipe(
+        "ncsnv2",
+        arguments,
+        losses.denoising(begin, end, count),
+        Fit(data.score_steps, 128, lr=1e-3, schedule="constant"),
+        _merit(merit.denoising(SIGMAS)),
+        data.flips,
+        normalised=False,
+    )
+
+
+def _around(info: DatasetInfo, data: Published, how: augment.Augment, way: float) -> Recipe:
+    """Around augmented images: ten times the smallest noise, 200,000 steps (Table 5)."""
+    recipe = score(info, data)
+    begin, end, count = data.levels
+    arguments = dict(recipe.arguments) | {"sigma_end": 10 * end}
+    loss = augment.denoising(how, way=way, begin=begin, end=10 * end, levels=count)
+    fit = Fit(**(vars(recipe.fit) | {"steps": 200_000}))
+    return Recipe(**(vars(recipe) | {"arguments": arguments, "loss": loss, "fit": fit}))
+
+
+def score_dct(info: DatasetInfo, data: Published) -> Recipe:
+    """Around images without their smallest DCT coefficients (supplement C)."""
+    return _around(info, data, augment.dct, way=1.0)
+
+
+def score_augmix(info: DatasetInfo, data: Published) -> Recipe:
+    """Around AugMix images (supplement C)."""
+    return _around(info, data, augment.augmix, way=0.5)
+
+
+def edm_ddpmpp(info: DatasetInfo, data: Published) -> Recipe:
+    """DDPM++ as Karras et al. 2022 train it on CIFAR-10, without their augmentation pipeline.
+
+    200 million images in batches of 512, lr 1e-3 after 10 million of warm-up, and an average of
+    weights that forgets half of them in half a million. The augmentation labels of the published
+    network stay in it and are never given.
+    """
+    channels, side, _ = info.shape
+    arguments: dict[str, Any] = {"img_resolution": side, "img_channels": channels}
+    if side == 28:  # which has no map of 16x16 to attend to
+        arguments["attn_resolutions"] = [14]
+    return Recipe(
+        "edm-ddpmpp",
+        arguments,
+        edm.denoising(0.5),
+        Fit(200_000_000 // 512, 512, lr=1e-3, schedule="warmup", ema=0.5 ** (512 / 500_000)),
+        _merit(edm.left(SIGMAS)),
+        data.flips,
+        normalised=False,
+    )
+
+
+def _energy(info: DatasetInfo, data: Published, activation: str, loss: Loss, fit: Fit) -> Recipe:
+    stages = round(math.log2(info.shape[1])) - 2
+    return Recipe(
+        "ebm",
+        {"channels": info.shape[0], "width": 32, "stages": stages, "activation": activation},
+        loss,
+        fit,
+        _merit(energy.usefulness(steps=100, noise=0.01, levels=(0.03, 0.06))),
+        data.flips,
+        normalised=False,
+    )
+
+
+def ebm_igebm(info: DatasetInfo, data: Published) -> Recipe:
+    """The network of Hill, Mitchell & Zhu 2021 by contrastive divergence; its length is ours."""
+    loss = energy.contrastive(steps=100, noise=0.01, spread=0.1, blur=0.02)
+    fit = Fit(50_000, 128, lr=1e-4, schedule="constant", ema=0.999, clip=1.0)
+    return _energy(info, data, "leaky", loss, fit)
+
+
+def ebm(info: DatasetInfo, data: Published) -> Recipe:
+    """Its smooth form by score matching, which is this project's own; so is its length."""
+    loss = energy.matching(rate=0.2, levels=(0.02, 0.3))
+    return _energy(info, data, "silu", loss, Fit(50_000, 128, lr=1e-3, ema=0.999, clip=1.0))
+
+
+def pixelcnn(info: DatasetInfo, data: Published) -> Recipe:
+    """PixelCNN++ as published: 160 filters, 40 for grey images; its length is ours."""
+    arguments = {
+        "nr_resnet": 5,
+        "nr_filters": 160 if info.shape[0] == 3 else 40,
+        "nr_logistic_mix": 10,
+        "input_channels": info.shape[0],
+        "levels": 256,
+    }
+    return Recipe(
+        "pixelcnnpp",
+        arguments,
+        likelihood.bits,
+        Fit(data.steps(200, 32), 32, lr=4e-4, schedule="constant", ema=0.9995, clip=1.0),
+        _merit(likelihood.held_out(data.eps)),
+        data.flips,
+        normalised=False,
+    )
+
+
+FULL: Mapping[str, Full] = {
+    "natural": natural,
+    "madry": madry,
+    "trades": trades,
+    "lee": lee,
+    "twin": twin,
+    "vgg": vgg,
+    "cnn": cnn,
+    "noisy": noisy_classifier,
+    "score-ncsnv2": score,
+    "score-dct": score_dct,
+    "score-augmix": score_augmix,
+    "edm-ddpmpp": edm_ddpmpp,
+    "ebm": ebm,
+    "ebm-igebm": ebm_igebm,
+    "pixelcnn": pixelcnn,
+}
+CALLED = {"score": "score-ncsnv2", "edm": "edm-ddpmpp"}
+"""What the compact networks of the embedded data are called, and the paper's in their place."""
+
+
+def only(info: DatasetInfo) -> list[str]:
+    """The recipes of a data set: those that make sense for its images, if it is known here."""
+    if info.name not in PUBLISHED:
+        return []
+    side = info.shape[1]
+    without = {"cnn"} if side >= 32 else {"vgg"}
+    if side & (side - 1):
+        without |= {"ebm", "ebm-igebm"}
+    return [name for name in FULL if name not in without]
+
+
+def recipe(name: str, info: DatasetInfo) -> Recipe:
+    """The recipe of `name`; KeyError where there is none."""
+    return FULL[name](info, published(info))

@@ -1,0 +1,171 @@
+"""What the papers print per data set, and what a plan therefore holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attacks.catalog import ALL as ATTACKS
+from bench import registry
+from bench.data.base import DatasetInfo
+from bench.errors import BenchError
+from bench.plan import Request, make
+from bench.spec import parse_part
+from defenses import catalog
+
+FETCHED = ("cifar10", "cifar100", "svhn", "tinyimagenet", "imagenet", "mnist", "fashionmnist")
+SMALL = tuple(name for name in FETCHED if name != "imagenet")
+
+
+def settings(spec: str, dataset: str) -> dict[str, Any]:
+    part = parse_part(spec)
+    return dict(registry.find_defense(part.name).resolve(part, dataset).settings)
+
+
+def facts(dataset: str) -> DatasetInfo:
+    info = registry.find_dataset(dataset).info
+    assert info is not None
+    return info
+
+
+PRINTED = [
+    # Yoon et al. 2021, section 5 and Table 9.
+    ("adp", "cifar10", {"sigma": 0.25, "lam": 0.05, "steps": 10, "runs": 10, "tau": 1e-3}),
+    ("adp", "cifar100", {"sigma": 0.25, "lam": 0.05, "network": "ncsnv2"}),
+    # Zhang et al. 2023, Table 10, BPDA+EOT.
+    ("scoreopt-o", "cifar10", {"lr": 0.1, "steps": 5, "t_min": 0.4, "t_max": 0.6}),
+    ("scoreopt-n", "cifar10", {"lr": 0.1, "steps": 5, "t_min": 0.5, "t_max": 0.5}),
+    ("scoreopt-o", "cifar100", {"lr": 0.1, "steps": 3, "t_min": 0.15, "t_max": 0.35}),
+    ("scoreopt-n", "cifar100", {"lr": 0.1, "steps": 3, "t_min": 0.25, "t_max": 0.25}),
+    # Hwang et al. 2021, Table 6; step is a share of eps.
+    ("aid", "svhn", {"steps": 10, "eps": 12 / 255, "step": 3 / 12}),
+    ("aid", "cifar10", {"steps": 10, "eps": 8 / 255, "step": 2 / 8}),
+    ("aid", "cifar100", {"steps": 10, "eps": 16 / 255, "step": 2 / 16}),
+    ("aid", "tinyimagenet", {"steps": 10, "eps": 8 / 255, "step": 2 / 8}),
+    # Nie et al. 2022.
+    ("diffpure", "cifar10", {"t": 100, "steps": 100, "runs": 1, "network": "ddpmpp"}),
+    ("diffpure", "imagenet", {"t": 150, "steps": 150, "network": "guided"}),
+    # Wang et al. 2022; Lee & Kim 2023; Hill et al. 2021; Song et al. 2018.
+    ("gdmp", "cifar10", {"t": 36, "rounds": 4, "steps": 36}),
+    ("gradual", "cifar10", {"forward": "30x4-50x2-125x2", "attack_steps": "1-1-5", "runs": 10}),
+    ("gradual", "imagenet", {"forward": "30x4-50x2-200x2", "attack_forward": "30-50-200"}),
+    ("langevin", "cifar10", {"steps": 1500, "runs": 150, "network": "igebm"}),
+    ("pixeldefend", "cifar10", {"eps": 16 / 255}),
+    ("pixeldefend", "fashionmnist", {"eps": 32 / 255}),
+]
+
+
+@pytest.mark.parametrize(("name", "dataset", "expected"), PRINTED)
+def test_settings_are_the_printed_ones(name: str, dataset: str, expected: dict[str, Any]) -> None:
+    found = settings(name, dataset)
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dataset", FETCHED)
+def test_networks_on_fetched_data_are_the_papers_classes(dataset: str) -> None:
+    denoiser = "guided" if dataset == "imagenet" else "ddpmpp"
+    for name in ("scoreopt-o", "scoreopt-n", "denoise", "diffpure", "gdmp", "gradual"):
+        assert settings(name, dataset)["network"] == denoiser
+    assert settings("adp", dataset)["network"] == "ncsnv2"
+
+
+def test_a_network_of_imagenet_is_refused_elsewhere() -> None:
+    for dataset, usual in (("digits", "compact"), ("cifar10", "ddpmpp")):
+        with pytest.raises(BenchError, match=f"guided is of ImageNet.*network={usual}"):
+            settings("diffpure:network=guided", dataset)
+
+
+# --- the group -----------------------------------------------------------------------------------
+
+
+def test_every_defense_is_in_the_group_or_a_control() -> None:
+    members = {part.partition("@")[0] for label in catalog.ALL for part in label.split("+")}
+    controls = set(facts("cifar10").controls)
+    assert members | controls | {"none"} == set(registry.names("defense"))
+
+
+@pytest.mark.parametrize("dataset", ["digits", *FETCHED])
+def test_the_group_names_a_cell_or_a_reason_for_every_defense_and_attack(dataset: str) -> None:
+    plan, _ = make(Request(["all"], ("all",), dataset))
+    cells = {(p.defense, p.attack) for p in plan.cells}
+    skips = {(s.defense, s.attack): s.reason for s in plan.skips}
+    labels = [label if "@" in label else f"{label}@natural" for label in catalog.ALL]
+    for label in labels:
+        assert {attack for attack in ATTACKS if (label, attack) in cells | set(skips)} == set(
+            ATTACKS
+        )
+    assert all(skips.values())
+
+
+def test_what_is_not_for_such_images_is_a_skip_of_the_group_and_an_error_by_name() -> None:
+    plan, _ = make(Request(["all"], ("clean",), "mnist"))
+    reasons = {s.defense: s.reason for s in plan.skips}
+    assert "halves images" in reasons["langevin@natural"]
+    assert "offers none on mnist" in reasons["aid@madry"]
+    for spec in ("langevin", "aid@madry"):
+        with pytest.raises(BenchError, match=spec):
+            make(Request([spec], ("clean",), "mnist"))
+
+
+def test_the_covariance_of_large_images_is_not_solved_for() -> None:
+    plan, _ = make(Request(["wiener"], ("clean",), "tinyimagenet", controls=[]))
+    assert [p.defense for p in plan.cells] == ["wiener@natural", "none@natural"]
+    with pytest.raises(BenchError, match="too many in images of"):
+        make(Request(["wiener"], ("clean",), "imagenet"))
+
+
+# --- classifiers and transfer --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "last"),
+    [
+        ("natural", "cifar10", "layer3.3"),
+        ("natural", "svhn", "block3.4"),
+        ("madry", "cifar10", "block3.4"),
+        ("madry", "digits", "block3.0"),
+    ],
+)
+def test_maps_of_the_classifiers_are_known_without_weights(
+    name: str, dataset: str, last: str
+) -> None:
+    """They are maps of the network that the recipe of that name trains."""
+    import torch
+
+    from bench.nets import make as network
+    from bench.nets.normalised import has_features
+    from bench.training.recipes import recipe
+
+    taps = registry.find_classifier(name).taps(dataset)
+    assert taps[0] == "conv1"
+    assert taps[-1] == last
+    found = recipe(name, facts(dataset))
+    with torch.device("meta"):
+        made = network(found.network, found.arguments)
+        assert has_features(made)
+        maps = made.features(torch.zeros(1, *facts(dataset).shape))
+    assert set(taps) <= set(maps)
+    assert taps[-1] == list(maps)[-1]
+
+
+@pytest.mark.parametrize("dataset", FETCHED)
+def test_another_architecture_is_vgg_where_images_are_large_enough(dataset: str) -> None:
+    plugin = registry.find_attack("transfer")
+    resolved = dict(plugin.resolve(parse_part("transfer:source=other"), dataset).settings)
+    assert plugin.weights(resolved) == ("cnn" if "mnist" in dataset else "vgg",)
+    same = dict(plugin.resolve(parse_part("transfer"), dataset).settings)
+    assert plugin.weights(same) == ("twin",)
+
+
+def test_vgg_is_refused_where_it_would_halve_images_away() -> None:
+    for dataset in ("digits", "mnist"):
+        with pytest.raises(BenchError, match="use cnn"):
+            make(Request(["none@vgg"], ("clean",), dataset))
+        with pytest.raises(BenchError, match="use cnn"):
+            make(Request(["none"], ("transfer:source=other,other=vgg",), dataset))
+
+
+def test_older_names_of_transfer_stay() -> None:
+    plan, _ = make(Request(["none"], ("transfer:source=other",), "digits"))
+    assert plan.cells[0].cell.attack == "transfer:source=other,steps=40,step=0.25"
