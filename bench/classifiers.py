@@ -30,6 +30,8 @@ NATURAL: Mapping[str, tuple[str, ...]] = {
 
 HALVED = 32
 """Pixels: the least side of an image for `vgg`."""
+LARGE = ("cifar10", "cifar100", "svhn", "tinyimagenet", "imagenet")
+"""Data sets on which `vgg` is the other architecture."""
 
 
 def _robust(dataset: str) -> tuple[str, ...]:
@@ -79,6 +81,12 @@ def twin(context: Context) -> nn.Module:
     return rebuild(context.weights("twin"))
 
 
+def _replaced(settings: Settings, dataset: str) -> None:
+    del settings
+    if dataset in LARGE:
+        raise BenchError(f"cnn is the small network of small images; on {dataset} use vgg")
+
+
 def _halved(settings: Settings, dataset: str) -> None:
     del settings
     info = find_dataset(dataset).info if dataset else None
@@ -86,7 +94,12 @@ def _halved(settings: Settings, dataset: str) -> None:
         raise BenchError(f"vgg halves images five times, too often for {dataset}; use cnn")
 
 
-@classifier("cnn", source="Simonyan & Zisserman 2015", weights=lambda settings: ("cnn",))
+@classifier(
+    "cnn",
+    source="Simonyan & Zisserman 2015",
+    weights=lambda settings: ("cnn",),
+    fits=_replaced,
+)
 def cnn(context: Context) -> nn.Module:
     """A small CNN trained on clean images: where transfer attacks from elsewhere come from."""
     return rebuild(context.weights("cnn"))

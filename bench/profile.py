@@ -62,16 +62,21 @@ class Peak(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        self._enter((args, kwargs), new=False)
         out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._enter(leaf.untyped_storage())
+        self._enter(out, new=True)
         return out
 
-    def _enter(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
+    def _enter(self, tree: Any, new: bool) -> None:
+        """What comes in was made outside, unless it is known; what comes out may be a view."""
+        for leaf in tree_leaves(tree):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self._known:
+                    self._keep(storage, storage.nbytes() if new else 0)
+
+    def _keep(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
 
         def leave(_: weakref.ref[torch.UntypedStorage]) -> None:
             del self._known[key]
