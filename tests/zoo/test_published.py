@@ -287,14 +287,31 @@ def test_the_command_takes_a_published_file(tmp_path: Path) -> None:
     files = ["--weights", f"score-ncsnv2={GOLDEN / LIST}", "--results", str(tmp_path / "results")]
     ran = bench("run", *asked, *where, *files, BENCH_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
-    record = next(
-        text
-        for path in (tmp_path / "results").rglob("*.json")
-        if "score-ncsnv2" in (text := path.read_text())
-    )
-    assert hashlib.sha256((GOLDEN / LIST).read_bytes()).hexdigest() in record
+    records = "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
+    assert hashlib.sha256((GOLDEN / LIST).read_bytes()).hexdigest() in records
     torch.save([Harm(tmp_path / "harm")], tmp_path / "evil.pth")
     files = ["--weights", f"score-ncsnv2={tmp_path / 'evil.pth'}", "--results", str(tmp_path / "r")]
     ran = bench("run", *asked, *where, *files, BENCH_HOME=str(tmp_path))
     assert "wants to call pathlib" in one_line(ran)
     assert not (tmp_path / "harm").exists()
+
+
+def test_fetch_and_doctor_at_true_size(tmp_path: Path) -> None:
+    """The energy of Hill et al. is small enough to be made here at its published width."""
+    state = make("ebm", {}).state_dict()
+    torch.save(state, tmp_path / "ebm.pth")
+    fetch = ("fetch", "weights/ebm-cifar10", "--from", str(tmp_path / "ebm.pth"))
+    made = bench(*fetch, BENCH_HOME=str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    assert "weights/cifar10/ebm-igebm.safetensors" in made.stdout
+    wrong = ("fetch", "weights/adp-wrn-cifar10", "--from", str(GOLDEN / T7))
+    assert "with depth=10; adp-wrn-cifar10 has depth=28" in one_line(
+        bench(*wrong, BENCH_HOME=str(tmp_path))
+    )
+    seen = bench("doctor", "--dataset", "cifar10", "--json", BENCH_HOME=str(tmp_path))
+    data = json.loads(seen.stdout)["datasets"]["cifar10"]
+    assert "bench fetch cifar10" in data["missing"]["images"]
+    published_here = [e["name"] for e in data["published"] if e["here"]]
+    assert published_here == ["weights/ebm-cifar10"]
+    back = rebuild(find("cifar10", "ebm-igebm", tmp_path / "weights/cifar10/ebm-igebm.safetensors"))
+    assert all(torch.equal(v, state[k]) for k, v in back.state_dict().items())
