@@ -107,7 +107,7 @@ class _AutoWalk:
         self.window = max(int(0.22 * search.steps), 1)
         self.shortest = max(int(0.06 * search.steps), 1)
         self.shorter = max(int(0.03 * search.steps), 1)
-        self.step = torch.full((len(search.x), 1, 1, 1), search.step, device=search.x.device)
+        self.step = search.x.new_full((len(search.x), 1, 1, 1), search.step)
         self.moves, self.count = 0, 0
         self.before = search.x
 
