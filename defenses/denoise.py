@@ -22,9 +22,15 @@ from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
 
-Class = Literal["compact", "ddpmpp", "guided"]
-WEIGHTS = {"compact": "edm", "ddpmpp": "edm-ddpmpp", "guided": "guided"}
-"""The compact denoiser of the embedded data, and the papers' classes."""
+Class = Literal["compact", "ddpmpp", "guided", "score-sde"]
+WEIGHTS = {
+    **{"compact": "edm", "ddpmpp": "edm-ddpmpp", "guided": "guided"},
+    "score-sde": "score-sde",
+}
+"""The compact denoiser of the embedded data, and the papers' classes; score-SDE's is the published
+network of DiffPure and of Lee & Kim on CIFAR-10."""
+ONLY = {"guided": "imagenet", "score-sde": "cifar10"}
+"""Published networks of one data set."""
 # Zhang et al. 2023, C.4: EDM's DDPM++ for CIFAR, guided diffusion for ImageNet (as DiffPure, GDMP
 # and Lee & Kim there). Nobody printed a network for the others: CIFAR's class, trained on them.
 NETWORKS: Mapping[str, Settings] = {
@@ -58,8 +64,11 @@ def load(context: Context, network: Class = "compact") -> Network:
 def fits(settings: Settings, dataset: str) -> None:
     """Raises BenchError for a network of other images."""
     usual = NETWORKS.get(dataset, {"network": "compact"})["network"]
-    if settings["network"] == "guided" != usual and dataset:
-        raise BenchError(f"network=guided is of ImageNet; on {dataset} it is network={usual}")
+    network = str(settings["network"])
+    if dataset and ONLY.get(network, dataset) != dataset:
+        raise BenchError(
+            f"network={network} is of {ONLY[network]}; on {dataset} it is network={usual}"
+        )
 
 
 def weights(settings: Settings) -> tuple[str, ...]:

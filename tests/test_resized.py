@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import build
 from bench.defense import Network, Purifier, Traits
+from bench.errors import BenchError
 from bench.nets import make
+from bench.registry import find_defense
 from bench.resized import Resized, fitted, resized
+from bench.spec import Part, parse_part
+from bench.zoo.weights import save
+from tests.nets.test_guided import SMALL
 
 
 class Sized(nn.Identity):
@@ -62,3 +72,30 @@ def test_guided_diffusion_says_its_size() -> None:
     network = make("guided", {**sizes, "num_head_channels": 32, "num_res_blocks": 1})
     assert network.side == 16
     assert resized(torch.rand(1, 3, 8, 8), 16).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["denoise", "diffpure:steps=2,t=2", "gdmp:t=2,steps=1,rounds=1"])
+def test_purifiers_of_imagenet_take_it_at_its_size(name: str, tmp_path: Path) -> None:
+    network = make("guided", {"side": 16, **SMALL})
+    facts = {"network": "guided", "arguments": json.dumps({"side": 16, **SMALL})}
+    path = tmp_path / "guided.safetensors"
+    save(path, network.state_dict(), {**facts, "dataset": "imagenet"})
+    context = build.context("imagenet", weights_override={"guided": path})
+    made = build.purifier(name, context)
+    assert isinstance(made, Resized)
+    assert made.side == 16
+    x = torch.rand(2, 3, 224, 224)
+    assert made(x).shape == x.shape
+    point = x[:1].clone().requires_grad_()
+    (g,) = torch.autograd.grad(made(point).sum(), point)
+    assert torch.isfinite(g).all()
+    assert g.abs().sum() > 0
+
+
+def test_networks_of_one_data_set_stay_there() -> None:
+    for network, dataset in (("guided", "cifar10"), ("score-sde", "patches")):
+        plugin = find_defense("denoise")
+        with pytest.raises(BenchError, match=rf"network={network} is of .*; on {dataset} it is"):
+            plugin.resolve(Part("denoise", (("network", network),)), dataset)
+    settings = find_defense("diffpure").resolve(parse_part("diffpure:network=score-sde"), "cifar10")
+    assert find_defense("diffpure").weights(dict(settings.settings)) == ("score-sde",)

@@ -72,7 +72,7 @@ def test_networks_on_fetched_data_are_the_papers_classes(dataset: str) -> None:
 
 def test_a_network_of_imagenet_is_refused_elsewhere() -> None:
     for dataset, usual in (("digits", "compact"), ("cifar10", "ddpmpp")):
-        with pytest.raises(BenchError, match=f"guided is of ImageNet.*network={usual}"):
+        with pytest.raises(BenchError, match=f"guided is of imagenet.*network={usual}"):
             settings("diffpure:network=guided", dataset)
 
 

@@ -24,6 +24,7 @@ from bench.zoo import layouts, published
 from bench.zoo.discriminators import discriminator, published_parts
 from bench.zoo.networks import rebuild
 from bench.zoo.weights import find, manifest, own
+from defenses.denoise import ONLY
 from tests.cli.test_cli import bench, one_line
 from tests.layouts import hollow
 from tests.reference import GOLDEN, tensors_of
@@ -79,8 +80,8 @@ def test_every_entry_says_where_it_is_from_and_no_checksum_is_made_up() -> None:
 
 
 def test_names_are_those_that_plugins_ask_for() -> None:
-    """But for two denoisers that stand in for others by --weights."""
-    alternatives = {"edm-vp", "score-sde", "guided"}
+    """But for those of one data set, and a denoiser that stands in for another by --weights."""
+    alternatives = {"edm-vp", *ONLY}
     known = {*known_weights("digits"), "aid-code-madry"} | alternatives
     assert {entry.weights for entry in published.entries()} <= known
 
