@@ -72,6 +72,7 @@ def gated(
     if not tasks or tasks[0].setup.precision == "float32":
         return list(tasks)
     setup, trials = tasks[0].setup, gate.trials(tasks, plan)
+    say(f"first {setup.precision} against float32, {gate.STEPS} steps on {plan.images} images")
     work = Work[gate.Trial, gate.Compared | Failure](setup.start, gate.compare, gate.lost)
     with closing(EXECUTORS[fleet.executor](trials, work, fleet)) as compared:
         decided = gate.decide(setup.precision, compared)

@@ -133,8 +133,12 @@ def test_cost_counts_network_calls_per_image() -> None:
 
 def test_seconds_of_two_machines_are_not_mixed() -> None:
     found = measured(verdicts([0.5] * 64))
-    other = replace(found.records[0], timing={"seconds": 1.0, "device": "cuda"})
-    assert cost([replace(found, records=(other, found.records[1]))]).seconds is None
+    here = found.records[0].timing
+    for timing in ({"seconds": 1.0, "device": "cuda"}, {**here, "precision": "bf16"}):
+        other = replace(found.records[0], timing=timing)
+        assert cost([replace(found, records=(other, found.records[1]))]).seconds is None
+    same = replace(found.records[0], timing={**here, "precision": "float32"})
+    assert cost([replace(found, records=(same, found.records[1]))]).seconds is not None
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])

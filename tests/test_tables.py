@@ -283,6 +283,19 @@ def test_one_setting_with_two_labels_is_one_row(tmp_path: Path) -> None:
     assert (row.label, analyse(board).worst[row.label].missing) == ("adp@natural", ())
 
 
+def test_a_board_says_what_the_gate_found_and_what_memory_did(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    heading = "Precision and memory"
+    assert not listing(document(boards(store, "patches"), SPEC, "patches"), heading)
+    item = planned(cell("adp@natural", "bpda"))
+    record = store.read(item, 0)
+    assert record is not None
+    said = {"gate": "0 of 512 verdicts differ: bf16", "out_of_memory": "8 images per network call"}
+    store.write(item, replace(record, timing={**record.timing, **said}))
+    shown = listing(document(boards(store, "patches"), SPEC, "patches"), heading)
+    assert shown == tuple(f"adp@natural: {text}" for text in said.values())
+
+
 def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:
     shown = document(boards(fill(tmp_path), "patches"), SPEC, "patches")
     assert listing(shown, "Blank cells") == ("none@natural under square: made up for the test",)
