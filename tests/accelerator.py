@@ -129,7 +129,10 @@ def _numbers(value: Any) -> Any:
 
 
 def _on_device(value: Any) -> Any:
-    return There(value) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    with torch.inference_mode(False):  # a view of an ordinary tensor is one, in inference mode too
+        return There(value)
 
 
 @contextmanager
