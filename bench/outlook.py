@@ -30,9 +30,12 @@ class Outlook:
     speeds: dict[str, Mapping[str, Speed]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def hours(self) -> float:
-        """Of all cells whose networks are known, one after the other."""
-        return sum(self.cells.values())
+    def hours(self, shares: Mapping[str, float] | None = None) -> float:
+        """Of all cells whose networks are known, one after the other.
+
+        shares: of each cell, by digest, where a part of the plan was asked for.
+        """
+        return sum(h * (1 if shares is None else shares[d]) for d, h in self.cells.items())
 
     def timed(self) -> dict[str, dict[str, dict[str, float]]]:
         """Seconds per image of every network: defense -> network -> forward, backward, images."""

@@ -80,12 +80,18 @@ def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, A
         "memory": MEMORY,
     }
     if found.device:
-        facts |= {"device": found.device, "hours": found.hours(), "timed": found.timed()}
+        hours = found.hours(_shares(made, mine))
+        facts |= {"device": found.device, "hours": hours, "timed": found.timed()}
     cells = [
         {**_cell(planned, cost, made.images, found), "shards": mine[planned.cell.digest]}
         for planned, cost in zip(made.cells, draft.costs, strict=True)
     ]
     return {**facts, "cells": cells, "skips": [asdict(skip) for skip in made.skips]}
+
+
+def _shares(made: Plan, mine: Shards) -> dict[str, float]:
+    """How much of each cell was asked for."""
+    return {digest: len(numbers) / made.shards for digest, numbers in mine.items()}
 
 
 def _cell(planned: Planned, cost: Cost, images: int, found: Outlook) -> dict[str, Any]:
@@ -133,7 +139,8 @@ def _print(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> None:
     )
     click.echo(MEMORY)
     if found.device:
-        click.echo(f"{found.hours():,.2f} hours on {found.device}")
+        hours = found.hours(_shares(made, mine))
+        click.echo(f"{hours:,.2f} hours on {found.device}")
 
 
 def _row(planned: Planned, cost: Cost, found: Outlook) -> list[Any]:

@@ -1,0 +1,133 @@
+"""docs/reproduce.md and docs/cost.md: every command is one, and every figure follows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from bench import plan, registry
+from bench.cli.group import COMMANDS, cli
+from bench.cli.options import request
+from bench.results import Plan
+
+DOCS = Path(__file__).parents[1] / "docs"
+MARK = "<!-- made and checked by tests/test_reproduce.py -->\n"
+HEAD = "| command | images | forwards | backwards | CPU hours |\n|--|--|--|--|--|\n"
+SHARED = (
+    *("defenses", "attacks", "dataset", "threat", "subset", "images", "seeds", "preset"),
+    "controls",
+)
+# Per call where docs/cost.md gives no row of its table: PixelCNN++ and the energy.
+BESIDE = {"pixelcnn-decode": (0.96, 0.0), "energy": (0.002, 0.002)}
+
+
+def commands(name: str) -> Iterator[str]:
+    for block in re.findall(r"```\n(.*?)```", (DOCS / name).read_text(), re.S):
+        yield from (line for line in block.splitlines() if line)
+
+
+ALL = [*commands("reproduce.md"), *commands("cost.md")]
+RUNS = [line for line in commands("reproduce.md") if line.startswith("bench run ")]
+
+
+def parsed(line: str) -> tuple[str, click.Context]:
+    """The command of a line with its options, refused like the command line itself does."""
+    program, name, *rest = shlex.split(line)
+    assert program == "bench"
+    given = [__file__ if "." in word and word.endswith((".pt", ".pth")) else word for word in rest]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return name, command.make_context(name, given)
+
+
+@cache
+def planned(line: str) -> tuple[Plan, plan.Draft]:
+    _, context = parsed(line)
+    return plan.make(request(**{key: context.params[key] for key in SHARED}))
+
+
+@pytest.mark.parametrize("line", ALL)
+def test_every_command_is_understood(line: str) -> None:
+    name, context = parsed(line)
+    assert name in COMMANDS
+    if name in ("run", "plan"):
+        made, _ = planned(line)
+        assert made.cells
+    elif name == "fetch":
+        from bench.data.sources import SOURCES
+        from bench.zoo.published import entries
+
+        known = {f"weights/{entry.name}" for entry in entries()}
+        assert set(context.params["names"]) <= known | set(SOURCES) | {"cifar10-c"}
+    elif name == "train":
+        from bench.training.needs import needed
+
+        assert needed(context.params["specs"], context.params["dataset"])
+    elif name == "profile":
+        for spec in context.params["defenses"]:
+            plan.make(plan.Request([spec], ("clean",), context.params["dataset"]))
+
+
+def speeds() -> dict[str, tuple[float, float]]:
+    """Seconds of a forward pass, and of a backward pass on top, by network (docs/cost.md)."""
+    found: dict[str, tuple[float, float]] = dict(BESIDE)
+    for line in (DOCS / "cost.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and (name := re.fullmatch(r"`([a-z-]+)`", cells[1])):
+            there, around = float(cells[2]), float(cells[3])
+            found[name[1]] = (there, around - there)
+    return found
+
+
+def table() -> str:
+    """What every run of the page costs."""
+    seconds = speeds()
+    rows = []
+    for line in RUNS:
+        made, draft = planned(line)
+        calls: dict[str, tuple[float, float]] = {}
+        for cost in draft.costs:
+            for name, (forward, backward) in cost.networks.items():
+                before = calls.get(name, (0.0, 0.0))
+                calls[name] = (before[0] + forward, before[1] + backward)
+        spent = sum(
+            forward * seconds[_same(name)][0] + backward * seconds[_same(name)][1]
+            for name, (forward, backward) in calls.items()
+        )
+        forwards, backwards = (sum(way) * made.images for way in zip(*calls.values(), strict=True))
+        figures = (forwards / 1e6, backwards / 1e6, spent * made.images / 3600)
+        words = [f"{float(f'{figure:.3g}'):,.10g}" for figure in figures]
+        rows.append(f"| {_short(line)} | {made.images:,} | {' | '.join(words)} |\n")
+    return HEAD + "".join(rows)
+
+
+def _same(network: str) -> str:
+    """All score networks are NCSNv2."""
+    return "score" if network.startswith("score") else network
+
+
+def _short(line: str) -> str:
+    _, context = parsed(line)
+    threat = f", {context.params['threat']}" if context.params["threat"] else ""
+    attacks = " ".join(f"`{item}`" for item in context.params["attacks"])
+    defenses = " ".join(f"`{item}`" for item in context.params["defenses"])
+    return f"{defenses} on {context.params['dataset']}{threat}: {attacks}"
+
+
+def test_the_costs_are_those_of_the_plans() -> None:
+    text = (DOCS / "reproduce.md").read_text()
+    assert text.partition(MARK)[2] == table()
+
+
+def test_the_papers_classes_are_what_is_planned_at_full_size() -> None:
+    registry.load()
+    made, _ = planned("bench run --defense all --attacks all --dataset cifar10")
+    texts = " ".join(p.cell.defense for p in made.cells)
+    assert "network=compact" not in texts
+    assert "network=unet" not in texts
