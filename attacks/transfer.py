@@ -14,6 +14,7 @@ from attacks.pgd import PGD
 from bench import rng
 from bench.attack import Attacked
 from bench.defense import Defense
+from bench.network import computing
 from bench.registry import Context, attack, find_classifier
 from bench.spec import Later, Range, Settings
 from bench.threat import ThreatModel
@@ -46,7 +47,8 @@ class Transfer:
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Points in the ball around x [B,C,H,W]; `defense` changes nothing."""
-        with rng.seeded("transfer", self.source, self.attack.steps, fingerprint(x)):
+        seed = ("transfer", self.source, self.attack.steps, fingerprint(x))
+        with rng.seeded(*seed), computing("float32"):  # whatever the defense computes in
             found = self.attack(self.network, x, y, threat)
         return Attacked(found.x_adv)
 

@@ -73,7 +73,8 @@ class _Seen:
 
 
 def _hashes(record: Record) -> dict[str, bytes]:
-    fields = {**json.loads(record.to_json()), "timing": None}
+    """Of all that the cell and its seeds decide: not how it was asked for, nor how long it took."""
+    fields = {**json.loads(record.to_json()), "timing": None, "asked": None}
     texts = {name: json.dumps(value, sort_keys=True) for name, value in fields.items()}
     return {name: hashlib.sha256(text.encode()).digest()[:8] for name, text in texts.items()}
 

@@ -11,6 +11,7 @@ import torch
 
 from bench import profile, standin
 from bench.cost import Cost
+from bench.device import prepare
 from bench.errors import BenchError
 from bench.profile import Speed
 from bench.results import Plan
@@ -51,6 +52,8 @@ def look(plan: Plan, costs: Sequence[Cost], chunk: int, device: str = "") -> Out
     On a CPU those of one worker with one thread, as in `bench run`.
     """
     torch.set_num_threads(1)
+    if device:
+        prepare(device)
     outlook = Outlook(device=describe(device) if device else "")
     groups: dict[str, list[tuple[str, Cost]]] = {}
     for planned, cost in zip(plan.cells, costs, strict=True):

@@ -186,10 +186,16 @@ def _speed(call: Call, arguments: tuple[Tensor, ...], chunk: int) -> Speed:
     return Speed(there / images, max(around - there, 0.0) / images, images)
 
 
+SYNCHRONIZE: Mapping[str, Callable[[], object]] = {
+    "cuda": torch.cuda.synchronize,
+    "mps": torch.mps.synchronize,
+}
+
+
 def clock(work: Callable[[], object], device: torch.device) -> float:
     """CPU seconds of this process where that is what computes, else seconds until it is done."""
     now = time.process_time if device.type == "cpu" else time.perf_counter
-    done = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    done = SYNCHRONIZE.get(device.type, _nothing)
     done()
     began = now()
     work()

@@ -22,11 +22,11 @@ from bench import build, registry
 from bench.data.base import DatasetInfo
 from bench.defense import Defense, Network
 from bench.errors import BenchError
-from bench.nets import NETWORKS
 from bench.registry import Context
 from bench.spec import Part, parse_defense
 from bench.training import needs
 from bench.training.recipes import ADD_ONS, Recipe, add_on, names, recipe
+from bench.zoo.entries import offered
 from bench.zoo.weights import FILE, ROBUSTBENCH, Weights, find
 
 Call = Callable[..., Tensor]
@@ -126,10 +126,13 @@ def _weights(name: str, info: DatasetInfo, context: Context) -> Weights:
     if name.startswith((FILE, ROBUSTBENCH)):
         return find(info.name, name)
     found = described(name, info, context)
-    if found is None and name not in NETWORKS:
+    entry = next((entry for entry in offered(info.name, name) if entry.network), None)
+    if found is None and entry is None:
         raise BenchError(f"nobody says which network the weights '{name}' of {info.name} hold")
-    facts = {"network": name, "arguments": "{}"}
-    if found is not None:
+    if found is None:
+        assert entry is not None
+        facts = {"network": entry.network, "arguments": json.dumps(entry.arguments)}
+    else:
         facts = {"network": found.network, "arguments": json.dumps(dict(found.arguments))}
         if found.normalised:
             ones = [1.0] * info.shape[0]

@@ -59,6 +59,7 @@ class Setup:
         if self.data_root:
             os.environ[DATA] = self.data_root
         torch.set_num_threads(self.threads)
+        device.require(self.precision, (self.here(),))
         device.prepare(self.here())
         Network.chunk = self.chunk
         registry.load(self.plugins)

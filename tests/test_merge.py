@@ -111,6 +111,15 @@ def test_two_different_records_of_one_shard_are_refused_by_name(
     assert files(into) == before
 
 
+def test_how_a_cell_was_asked_for_is_no_difference(tmp_path: Path, whole: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(whole, other)
+    asked = {"defense": "none", "attack": "clean", "preset": "paper"}
+    edit(other, lambda data: data.update(asked=asked))
+    merge([whole, other], tmp_path / "into")
+    assert files(tmp_path / "into") == files(whole)
+
+
 def test_damaged_and_foreign_files_are_refused_by_name(
     tmp_path: Path, whole: Path, halves: list[Path]
 ) -> None:

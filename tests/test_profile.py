@@ -122,8 +122,13 @@ def test_networks_that_nobody_describes_are_a_note() -> None:
     assert "nobody says which network the weights 'natural' of imagenet hold" in found.notes[0]
 
 
-def test_published_networks_stand_in_by_their_names() -> None:
-    """Weights that are called like a network are that network at its published size."""
+def test_what_is_not_trained_stands_in_as_it_is_published() -> None:
+    assert standin.context("imagenet", META).weights("guided").metadata["network"] == "guided"
+    found = profile.footprints("denoise:network=score-sde@natural", "cifar10", ())
+    assert found["denoiser"].parameters > 4 * 60e6
+
+
+def test_stand_ins_are_the_networks_of_the_recipes() -> None:
     context = standin.context("cifar10", META)
     assert context.weights("vgg").metadata["network"] == "vgg"
     assert json.loads(context.weights("madry").metadata["arguments"])["depth"] == 34

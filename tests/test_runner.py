@@ -178,3 +178,8 @@ def test_a_failure_is_a_reason_and_never_a_record(tmp_path: Path) -> None:
     assert len(summary.failures) == 1
     assert plan.shards == 2
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_worker_whose_device_lacks_the_precision_measures_nothing() -> None:
+    with pytest.raises(BenchError, match="tf32 exists on CUDA devices only, not on 'cpu'"):
+        Setup(precision="tf32").start()

@@ -42,6 +42,8 @@ def _all(dataset: str) -> int:
 
     build.context(dataset)  # a wrong data set is one error, not one per plug-in
     names, broken = contract.everything(), []
+    skipped = {name: why for name in names if (why := contract.unfit(name, dataset))}
+    names = [name for name in names if name not in skipped]
     for name in names:
         try:
             results = contract.check(name, dataset)
@@ -53,6 +55,8 @@ def _all(dataset: str) -> int:
         click.echo(f"{'FAIL' if failed else 'ok  '}  {name}: {passed}")
         for result in failed:
             click.echo(f"      {result.name}: {result.detail}")
+    for name, why in skipped.items():
+        click.echo(f"skip  {name}: {why}")
     passed = f"{len(names) - len(broken)} of {len(names)} plug-ins passed"
     click.echo(passed + (f"; failed: {', '.join(broken)}" if broken else ""))
     return 2 if broken else 0

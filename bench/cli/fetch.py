@@ -115,8 +115,18 @@ def _weights(name: str, given: list[Path], progress: Progress) -> None:
     }
     if module is None or name not in entries:
         raise unknown("weights to fetch", name, entries)
-    path = module.fetch(entries[name], given[0] if given else None, progress)
+    path = module.fetch(entries[name], _of_entry(name, entries[name].file, given), progress)
     click.echo(f"{name}: {path}")
+
+
+def _of_entry(name: str, file: str, given: list[Path]) -> Path | None:
+    """The given file of an entry: the one of its published name, or the only one."""
+    from bench.errors import BenchError
+
+    named = [path for path in given if path.name == file]
+    if not named and len(given) > 1:
+        raise BenchError(f"{name}: none of the given files is {file}; name one file with --from")
+    return next(iter(named or given), None)
 
 
 def _list(as_json: bool) -> None:

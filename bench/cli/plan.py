@@ -27,15 +27,17 @@ Shards = dict[str, list[int]]
 
 @click.command("plan")
 @shared
-@click.option("--chunk", default=SHARD, show_default=True, help="Images per network call.")
+@click.option("--chunk", type=int, metavar="N", help="Images per network call, as in bench run.")
 @click.option("--time", "timed", is_flag=True, help="Hours, from random networks on --device.")
-@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="For --time.")
+@click.option(
+    "--device", default="cpu", show_default=True, metavar="NAME", help="Of --time and --chunk."
+)
 @click.option("--json", "as_json", is_flag=True, help="Cells, skips and costs as JSON.")
 def plan_command(
     *,
     plugins: tuple[str, ...],
     shard: str,
-    chunk: int,
+    chunk: int | None,
     timed: bool,
     device: str,
     as_json: bool,
@@ -46,10 +48,13 @@ def plan_command(
     Network calls are those that the records will count, or at most those; memory and hours are
     estimates. Reads neither images nor weights.
     """
+    from bench import device as devices
     from bench import outlook, plan, registry
     from bench.defense import chunk_size
     from bench.slices import Slice
 
+    places = devices.parse(device) if timed else (device,)  # without hours, any machine's
+    chunk = devices.chunk(places[0]) if chunk is None else chunk
     with chunk_size(chunk):
         pass  # refuses a chunk that is not a multiple of 32
     part = Slice.parse(shard)
@@ -61,7 +66,7 @@ def plan_command(
         mine[digest].append(number)
     if shard:
         draft.notes.append(part.note(made, units))
-    found = outlook.look(made, draft.costs, chunk, device if timed else "")
+    found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
     draft.notes += found.notes
     if as_json:
         click.echo(json.dumps(_json(made, draft, found, mine), indent=1))
@@ -90,8 +95,11 @@ def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, A
 
 
 def _shares(made: Plan, mine: Shards) -> dict[str, float]:
-    """How much of each cell was asked for."""
-    return {digest: len(numbers) / made.shards for digest, numbers in mine.items()}
+    """Of each cell: which share of its images the part holds; a last shard may be short."""
+    return {
+        digest: sum(min(SHARD, made.images - SHARD * n) for n in numbers) / made.images
+        for digest, numbers in mine.items()
+    }
 
 
 def _cell(planned: Planned, cost: Cost, images: int, found: Outlook) -> dict[str, Any]:
@@ -132,15 +140,15 @@ def _print(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> None:
     click.echo(tabulate(rows, head, tablefmt="simple", disable_numparse=True))
     for skip in made.skips:
         click.echo(f"skip: {skip.attack} against {skip.defense}: {skip.reason}")
-    total = sum(cost.total * SHARD * len(mine[p.cell.digest]) for p, cost in pairs)
+    shares = _shares(made, mine)
+    total = sum(cost.total * made.images * shares[p.cell.digest] for p, cost in pairs)
     click.echo(
         f"{made.dataset} {made.threat}, preset {made.preset}: {count(len(made.cells), 'cell')}, "
         f"{len(made.skips)} skipped, {made.images} images, {total:,.0f} network calls"
     )
     click.echo(MEMORY)
     if found.device:
-        hours = found.hours(_shares(made, mine))
-        click.echo(f"{hours:,.2f} hours on {found.device}")
+        click.echo(f"{found.hours(shares):,.2f} hours on {found.device}")
 
 
 def _row(planned: Planned, cost: Cost, found: Outlook) -> list[Any]:

@@ -36,6 +36,7 @@ def profile_command(
     import torch
     from tabulate import tabulate
 
+    from bench import device as devices
     from bench import outlook, profile, registry
     from bench.errors import BenchError
     from bench.spec import split_list
@@ -43,6 +44,8 @@ def profile_command(
     if images < 1 or chunk < 1:
         raise BenchError("--images and --chunk need at least 1")
     torch.set_num_threads(1)
+    device = devices.parse(device)[0]
+    devices.prepare(device)
     registry.load(plugins)
     found: dict[str, Any] = {"dataset": dataset, "device": outlook.describe(device)}
     found["defenses"] = {

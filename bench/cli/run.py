@@ -157,6 +157,11 @@ def fleet_of(
         raise BenchError(
             f"{'--address' if address else '--gpus-per-worker'} goes with --executor ray"
         )
+    if executor == "ray" and device not in (kinds := ("cpu", "cuda", "mps")):
+        raise BenchError(
+            f"--device {device}: with Ray a worker has the GPUs that Ray gives it; choose one of "
+            f"{', '.join(kinds)}"
+        )
     if address:
         endpoint(address)
     cuda = device.startswith("cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from bench import build, registry
 from bench.contract.attacks import check_attack
@@ -12,7 +13,7 @@ from bench.contract.defenses import check_defense
 from bench.errors import BenchError, unknown
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part
 
-__all__ = ["Check", "check", "everything"]
+__all__ = ["Check", "check", "everything", "unfit"]
 
 KINDS: dict[str, Callable[[Part, registry.Context], list[Check]]] = {
     "defense": check_defense,
@@ -24,6 +25,18 @@ KINDS: dict[str, Callable[[Part, registry.Context], list[Check]]] = {
 def everything() -> list[str]:
     """The name of every plug-in that has a contract: defenses, attacks, classifiers."""
     return list(dict.fromkeys(name for kind in KINDS for name in registry.names(kind)))
+
+
+def unfit(name: str, dataset: str) -> str:
+    """Why a plug-in as it stands is not for a data set; nothing where it is."""
+    for kind in (kind for kind in KINDS if name in registry.names(kind)):
+        plugin = registry.find(kind, name)
+        any_data = replace(plugin, fits=lambda settings, dataset: None)
+        try:
+            plugin.fits(dict(any_data.resolve(Part(name), dataset).settings), dataset)
+        except BenchError as error:
+            return str(error)
+    return ""
 
 
 def check(name: str, dataset: str = "digits") -> list[Check]:

@@ -226,6 +226,12 @@ def fetch(
     """
     if source.present(root):
         return False
+    known = {remote.name for remote in source.files}
+    if given and not known & {path.name for path in given}:
+        raise BenchError(
+            f"none of the given files belongs to '{source.name}': they are called "
+            f"{' and '.join(sorted(known))} there; rename what you have"
+        )
     downloads = root / DOWNLOADS
     paths, fetched = [], []
     for remote in source.files:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -223,7 +224,13 @@ def _keep_to_this_machine() -> None:
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@cache
+def _token() -> str:
+    """One for the life of the process: Ray keeps the first that it reads."""
+    return secrets.token_hex(32)
 
 
 def endpoint(address: str) -> tuple[str, int]:

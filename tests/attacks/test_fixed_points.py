@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from attacks.corruption import Corruption, parse_kinds, parse_severities
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from attacks.transfer import Transfer
 from bench import rng
-from bench.defense import Defense
+from bench.defense import Defense, Network
 from bench.errors import BenchError
+from bench.network import computing
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
 
@@ -77,3 +79,20 @@ def test_kinds_and_severities_are_checked() -> None:
         parse_severities("1+6")
     with pytest.raises(BenchError, match="names one twice"):
         parse_kinds("fog+fog")
+
+
+def test_transferred_points_are_made_in_float32_whatever_the_defense_computes_in() -> None:
+    seen = list[str]()
+
+    class Watched(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(Network.precision)
+            return x.flatten(1)[:, :3]
+
+    source = Defense(Network(Watched(), "twin"))
+    attack = Transfer("same", source, PGD(Blind(), 2))
+    x, y = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
+    with computing("bf16"):
+        attack(source, x, y, ThreatModel("linf", 0.1))
+        assert Network.precision == "bf16"
+    assert seen == ["float32"] * 2

@@ -173,3 +173,7 @@ def test_reasons_are_one_line() -> None:
     assert "machines are gone" in executor._reason(failed)
     failed.actor_init_failed = True
     assert executor._reason(failed) == "ModuleNotFoundError: No module named 'bench'"
+
+
+def test_clusters_of_one_process_share_a_token() -> None:
+    assert executor._token() == executor._token()
