@@ -361,7 +361,7 @@ def test_names_and_data_sets_are_checked_at_planning(
     aid = find_defense("aid")
     settings = dict(aid.resolve(Part("aid"), "cifar10").settings)
     reason = aid.misfit(settings, find_classifier("robustbench"), INFO)
-    assert reason == "aid reads maps of the classifier, and 'robustbench' offers none"
+    assert reason == "aid reads maps of the classifier, and 'robustbench' offers none on cifar10"
     with pytest.raises(BenchError, match="not for 'digits'"):
         plan.make(plan.Request([f"adp@robustbench/{model}"], ["clean"], "digits"))
 
