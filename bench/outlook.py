@@ -59,8 +59,8 @@ def look(plan: Plan, costs: Sequence[Cost], chunk: int, device: str = "") -> Out
     for planned, cost in zip(plan.cells, costs, strict=True):
         key = _networks(planned.cell.defense, plan.dataset)
         groups.setdefault(key, []).append((planned.cell.digest, cost))
+    backward = frozenset(name for c in costs for name, (_, back) in c.networks.items() if back)
     for spec, cells in groups.items():
-        backward = {name for _, c in cells for name, (_, back) in c.networks.items() if back}
         try:
             found = profile.footprints(spec, plan.dataset, backward)
             if device:

@@ -1,33 +1,43 @@
 """What networks need: bytes of memory and seconds per image, by network of a defense.
 
-Memory is counted on the device `meta`, where shapes are computed and nothing else: the bytes of all
-parameters, and of all tensors that are alive at the peak of one call on one image. Libraries add
-their workspaces to it. Time is measured on networks of random weights (bench/standin.py).
+Memory is counted, not measured: the bytes of all parameters, and of all tensors that are alive at
+the peak of one call on one image. The call is made once with zeros for weights; where images are
+large, on the device `meta`, where shapes are computed and nothing else. Libraries add their
+workspaces to it. Time is measured on networks of random weights (bench/standin.py).
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-import weakref
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from attacks.gradients import Bpda, Exact
-from bench import standin
+from bench import registry, standin
+from bench.build import CLASSIFIER
 from bench.cost import Cost
 from bench.defense import Defense
-from bench.standin import META, Call
+from bench.peak import Peak
+from bench.registry import OWNER
+from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense
+from bench.standin import META, Call, StandIns
+
+T = TypeVar("T")
 
 BUDGET = 20.0
 """Seconds for one timed call: fewer images than a chunk where a chunk would take longer."""
 REPEATS = 2
+LARGE = 3 * 64 * 64
+"""Numbers in an image above which its networks are asked for shapes alone: loading what computes
+shapes takes seconds, and so does computing."""
 
 
 @dataclass(frozen=True)
@@ -51,56 +61,48 @@ class Speed:
     images: int
 
 
-class Peak(TorchDispatchMode):
-    """Counts the bytes of the storages that are made inside; `most`: alive at one time."""
-
-    def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
-        self.live = self.most = 0
-        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self._enter((args, kwargs), new=False)
-        out = func(*args, **(kwargs or {}))
-        self._enter(out, new=True)
-        return out
-
-    def _enter(self, tree: Any, new: bool) -> None:
-        """What comes in was made outside, unless it is known; what comes out may be a view."""
-        for leaf in tree_leaves(tree):
-            if isinstance(leaf, Tensor):
-                storage = leaf.untyped_storage()
-                if storage._cdata not in self._known:
-                    self._keep(storage, storage.nbytes() if new else 0)
-
-    def _keep(self, storage: torch.UntypedStorage, size: int) -> None:
-        key = storage._cdata
-
-        def leave(_: weakref.ref[torch.UntypedStorage]) -> None:
-            del self._known[key]
-            self.live -= size
-
-        self._known[key] = weakref.ref(storage, leave)
-        self.live += size
-        self.most = max(self.most, self.live)
-
-
-def footprints(spec: str, dataset: str, backward: Container[str]) -> dict[str, Footprint]:
+def footprints(spec: str, dataset: str, backward: frozenset[str]) -> dict[str, Footprint]:
     """Of every network of a defense, by the name under which it counts its calls.
 
-    backward: the networks that are asked for gradients. One that computes on values and therefore
-    not on shapes alone (greedy decoding) is taken at one evaluation of all pixels.
+    backward: the networks that are asked for gradients. A call of its own that takes more than
+    images (greedy decoding in a window) is taken at one evaluation of its network.
 
     Raises:
         BenchError: weights of which nobody says what network they hold.
     """
+    return _together(
+        spec, dataset, lambda part, behind: _footprints(part, behind, dataset, backward)
+    )
+
+
+def _together(
+    spec: str, dataset: str, measure: Callable[[Part | None, Part], Mapping[str, T]]
+) -> dict[str, T]:
+    """What `measure(part, classifier)` finds of every part of a defense and of its classifier.
+
+    A part whose weights are not the classifier's own is measured in front of the default one, so
+    that it is measured once. None stands for the classifier alone.
+    """
+    parsed, default = parse_defense(spec), Part(DEFAULT_CLASSIFIER)
+    found: dict[str, T] = {}
+    for typed in parsed.parts:
+        plugin = registry.find_defense(typed.name)
+        part = plugin.resolve(typed, dataset)
+        if standin.calls_networks(part, dataset):
+            own = any(OWNER in name for name in plugin.weights(dict(part.settings)))
+            found |= measure(part, parsed.classifier if own else default)
+    return found | dict(measure(None, parsed.classifier))
+
+
+@cache
+def _footprints(
+    part: Part | None, behind: Part, dataset: str, backward: frozenset[str]
+) -> Mapping[str, Footprint]:
     found: dict[str, Footprint] = {}
 
     def watch(name: str, module: nn.Module, call: Call, arguments: tuple[Tensor, ...]) -> Tensor:
         size = sum(p.nbytes for p in (*module.parameters(), *module.buffers()))
-        moved = tuple(argument.detach().to(META) for argument in arguments)
+        moved = tuple(argument.detach().to(context.device) for argument in arguments)
 
         def peak(graph: bool) -> tuple[tuple[int, ...], int]:
             key = (type(module), size, graph, *(tuple(a.shape) for a in moved))
@@ -112,8 +114,10 @@ def footprints(spec: str, dataset: str, backward: Container[str]) -> dict[str, F
         found[name] = Footprint(size, forward, peak(graph=True)[1] if name in backward else 0)
         return torch.zeros(shape, device=META)
 
-    context = standin.context(dataset, META, watch)
-    _visit(standin.defense(spec, context), torch.rand(1, *context.shape))
+    context = standin.context(dataset, "cpu", watch, "zeros")
+    if math.prod(context.shape) > LARGE:
+        context = standin.context(dataset, META, watch, "shapes")
+    _visit(part, behind, context, torch.rand(1, *context.shape))
     return found
 
 
@@ -127,11 +131,10 @@ def _peak(
     """The shape of the answer, and the most bytes alive on the way to it (graph: and back)."""
     with torch.inference_mode(False), torch.set_grad_enabled(graph), Peak() as peak:
         x, *more = (argument.clone() for argument in arguments)
-        try:
-            out = call(x.requires_grad_(graph), *more)
-        except (NotImplementedError, RuntimeError):  # it looked at values, of which there are none
+        if more and call is not module:
             module(x)
             return tuple(x.shape), peak.most
+        out = call(x.requires_grad_(graph), *more)
         if out.requires_grad:
             torch.autograd.grad(out.sum(), x)
     return tuple(out.shape), peak.most
@@ -146,6 +149,15 @@ def speeds(spec: str, dataset: str, device: str, chunk: int) -> dict[str, Speed]
     Raises:
         BenchError: weights of which nobody says what network they hold.
     """
+    return _together(
+        spec, dataset, lambda part, behind: _speeds(part, behind, dataset, device, chunk)
+    )
+
+
+@cache
+def _speeds(
+    part: Part | None, behind: Part, dataset: str, device: str, chunk: int
+) -> Mapping[str, Speed]:
     found: dict[str, Speed] = {}
 
     def watch(name: str, module: nn.Module, call: Call, arguments: tuple[Tensor, ...]) -> Tensor:
@@ -156,7 +168,7 @@ def speeds(spec: str, dataset: str, device: str, chunk: int) -> dict[str, Speed]
                 return call(*given)
 
     context = standin.context(dataset, device, watch)
-    _visit(standin.defense(spec, context), torch.rand(1, *context.shape, device=context.device))
+    _visit(part, behind, context, torch.rand(1, *context.shape, device=context.device))
     return found
 
 
@@ -216,7 +228,11 @@ def whole(
     defense itself, where it has one. bytes: of networks, the parameters and the peak of one call on
     one image as in `footprints`; of the rest, the same peak, counted while it computes.
     """
-    sizes = footprints(spec, dataset, _All())
+    names = {CLASSIFIER}
+    for part in parse_defense(spec).parts:
+        plugin = registry.find_defense(part.name)
+        names |= {*plugin.calls(dict(plugin.resolve(part, dataset).settings))}
+    sizes = footprints(spec, dataset, frozenset(names))
     rows: dict[str, dict[str, float]] = {}
     for name, speed in speeds(spec, dataset, device, chunk).items():
         size = sizes[name].parameters
@@ -251,13 +267,6 @@ def _row(seconds: float, size: float, images: int) -> dict[str, float]:
     return {"seconds": seconds, "bytes": size, "images": images}
 
 
-class _All:
-    """Contains every name."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
 def memory(cost: Cost, found: Mapping[str, Footprint], chunk: int) -> int:
     """Bytes of a cell: all parameters, and the largest peak of any network at `chunk` images.
 
@@ -282,9 +291,10 @@ def seconds(cost: Cost, found: Mapping[str, Speed]) -> float:
     )
 
 
-def _visit(defense: Defense, x: Tensor) -> None:
-    """Have every purifier, and the classifier, called."""
-    with torch.no_grad():
-        for purifier in defense.purifiers:
-            purifier(x)
-        defense.classifier(x)
+def _visit(part: Part | None, behind: Part, context: StandIns, x: Tensor) -> None:
+    """Have a purifier's networks, or the classifier's, called."""
+    with torch.no_grad(), suppress(standin.Enough):
+        if part is None:
+            standin.classifier(behind, context)(x)
+        else:
+            standin.purifier(part, behind, context)(x)

@@ -2,25 +2,25 @@
 
 What a network costs does not depend on its values. So a defense is built by the same code as ever,
 from files that only say which network they would hold, and each network is watched the first time
-it is called: by `bench plan` for memory, on the device `meta` where nothing is computed, and for
-time. Afterwards it gives zeros, so that the rest of a purification takes no time.
+it is called: by `bench plan` for memory and for time. Until all of them were called the others give
+zeros, so that a purification takes no time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bench import build, registry
 from bench.data.base import DatasetInfo
-from bench.defense import Defense, Network
+from bench.defense import Defense, Network, Purifier
 from bench.errors import BenchError
 from bench.registry import Context
 from bench.spec import Part, parse_defense
@@ -29,6 +29,7 @@ from bench.training.recipes import ADD_ONS, Recipe, add_on, names, recipe
 from bench.zoo.entries import offered
 from bench.zoo.weights import FILE, ROBUSTBENCH, Weights, find
 
+Values = Literal["random", "zeros", "shapes"]
 Call = Callable[..., Tensor]
 Watch = Callable[[str, nn.Module, Call, tuple[Tensor, ...]], Tensor]
 """(name of a network, the network, how it is called, its arguments for one batch) -> its answer."""
@@ -40,6 +41,7 @@ class StandIns(Context):
     """A context whose weights are of no use; `watch` sees the first call of every network."""
 
     watch: Watch | None = None
+    seen: list[_Seen] = field(default_factory=list)
 
     def network(
         self, module: nn.Module, name: str, call: Call | None = None, **more: Any
@@ -47,26 +49,42 @@ class StandIns(Context):
         """As in `Context`; watched where anybody watches."""
         placed = module.to(self.device)
         if self.watch is not None:
-            call = _Seen(partial(self.watch, name, placed, call or placed))
+            call = _Seen(partial(self.watch, name, placed, call or placed), self.seen)
+            if name != build.CLASSIFIER:
+                self.seen.append(call)
         return super().network(placed, name, call, **more)
 
 
-class _Seen:
-    """Passes the first call on; others get zeros of that shape, which depend on their input."""
+class Enough(Exception):  # noqa: N818  # it is no error
+    """Every network of the purifiers has been called: the rest of a run shows nothing more."""
 
-    def __init__(self, watch: Callable[[tuple[Tensor, ...]], Tensor]) -> None:
-        self.watch = watch
+
+class _Seen:
+    """Passes the first call on; others get zeros of that shape, which depend on their input.
+
+    Raises Enough at a second call, once all in `others` have had their first.
+    """
+
+    def __init__(self, watch: Callable[[tuple[Tensor, ...]], Tensor], others: list[_Seen]) -> None:
+        self.watch, self.others = watch, others
         self.shape: tuple[int, ...] | None = None
 
     def __call__(self, x: Tensor, *more: Tensor) -> Tensor:
         if self.shape is None:
             self.shape = tuple(self.watch((x, *more)).shape[1:])
+        elif all(other.shape is not None for other in self.others):
+            raise Enough
         still = 0 * x.flatten(1).sum(1)
         zeros = torch.zeros(len(x), *self.shape, dtype=x.dtype, device=x.device)
         return zeros + still.view(-1, *[1] * len(self.shape))
 
 
-def context(dataset: str, device: torch.device | str, watch: Watch | None = None) -> StandIns:
+def context(
+    dataset: str,
+    device: torch.device | str,
+    watch: Watch | None = None,
+    values: Values = "random",
+) -> StandIns:
     """Stand-ins for a data set's networks, on `device`; without `watch` they compute."""
     info = registry.find_dataset(dataset).info
     if info is None:
@@ -78,7 +96,7 @@ def context(dataset: str, device: torch.device | str, watch: Watch | None = None
 
     @cache
     def weights(name: str) -> Weights:
-        return _weights(name, info, made)
+        return replace(_weights(name, info, made), untrained=values)
 
     shape, classes = info.shape, len(info.classes)
     made = StandIns(info.name, shape, classes, device, weights, train)
@@ -92,13 +110,20 @@ def defense(spec: str, context: StandIns) -> Defense:
         BenchError: weights of which nobody says what network they hold.
     """
     parsed = parse_defense(spec)
-    # Initial values take longer than all the rest, and `meta` has none.
-    with META if context.device == META else torch.device("cpu"):
-        classifier = build.classifier(parsed.classifier, context)
-        behind = build.behind(parsed.classifier, context, classifier)
-        parts = [part for part in parsed.parts if calls_networks(part, context.dataset)]
-        purifiers = [build.purifier(part, behind) for part in parts]
-    return Defense(context.network(classifier, build.CLASSIFIER), purifiers)
+    network = classifier(parsed.classifier, context)
+    behind = build.behind(parsed.classifier, context, network.module)
+    parts = [part for part in parsed.parts if calls_networks(part, context.dataset)]
+    return Defense(network, [build.purifier(part, behind) for part in parts])
+
+
+def classifier(part: Part, context: StandIns) -> Network:
+    """The bare classifier, under its name."""
+    return context.network(build.classifier(part, context), build.CLASSIFIER)
+
+
+def purifier(part: Part, behind: Part, context: StandIns) -> Purifier:
+    """One part of a defense; the classifier behind it is built where it asks for it."""
+    return build.purifier(part, build.behind(behind, context))
 
 
 def calls_networks(part: Part, dataset: str) -> bool:
@@ -139,4 +164,4 @@ def _weights(name: str, info: DatasetInfo, context: Context) -> Weights:
             facts["normalisation"] = json.dumps({"mean": [0.5] * len(ones), "std": ones})
     if name in needs.add_ons(info.name):
         facts["classifier_sha256"] = ""
-    return Weights(name, Path(name), "", facts, untrained=True)
+    return Weights(name, Path(name), "", facts)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
-    ("errors", "stats", "home"),
+    ("errors", "stats", "home", "peak"),
     ("spec", "rng", "device", "download", "unpack"),
     ("network",),
     ("threat", "defense", "results"),

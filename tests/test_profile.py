@@ -19,8 +19,9 @@ from bench.cli.plan import plan_command
 from bench.cli.profile import profile_command
 from bench.cost import Cost
 from bench.errors import BenchError
+from bench.peak import Peak
 from bench.plan import Request, make
-from bench.profile import Footprint, Peak, Speed
+from bench.profile import Footprint, Speed
 from bench.standin import META
 
 
@@ -66,7 +67,7 @@ def test_a_backward_pass_keeps_what_it_needs() -> None:
 def test_footprints_are_those_of_the_packaged_networks() -> None:
     """The same class and size as the file, by parameters."""
     defense = build.defense("adp@madry", build.context("digits"))
-    found = profile.footprints("adp@madry", "digits", ("score",))
+    found = profile.footprints("adp@madry", "digits", frozenset({"score"}))
     for network in defense.networks():
         kept = (*network.module.parameters(), *network.module.buffers())
         assert found[network.name].parameters == sum(tensor.nbytes for tensor in kept)
@@ -97,7 +98,7 @@ def test_seconds_are_calls_times_speed() -> None:
     ],
 )
 def test_stand_ins_are_called_by_the_names_that_are_planned(spec: str) -> None:
-    found = profile.footprints(spec, "digits", ())
+    found = profile.footprints(spec, "digits", frozenset())
     made, draft = make(Request([spec], ("clean",), "digits", controls=[]))
     assert made.cells
     assert set(found) == set(draft.costs[0].networks)
@@ -115,7 +116,7 @@ def test_stand_ins_read_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_networks_that_nobody_describes_are_a_note() -> None:
     with pytest.raises(BenchError, match="nobody says which network"):
-        profile.footprints("none@natural", "imagenet", ())
+        profile.footprints("none@natural", "imagenet", frozenset())
     made, draft = make(Request(["denoise"], ("clean",), "imagenet", controls=[]))
     found = outlook.look(made, draft.costs, 32)
     assert not found.memory
@@ -124,7 +125,7 @@ def test_networks_that_nobody_describes_are_a_note() -> None:
 
 def test_what_is_not_trained_stands_in_as_it_is_published() -> None:
     assert standin.context("imagenet", META).weights("guided").metadata["network"] == "guided"
-    found = profile.footprints("denoise:network=score-sde@natural", "cifar10", ())
+    found = profile.footprints("denoise:network=score-sde@natural", "cifar10", frozenset())
     assert found["denoiser"].parameters > 4 * 60e6
 
 
@@ -218,5 +219,5 @@ def test_every_named_weight_of_cifar10_is_described() -> None:
     assert {"score-ncsnv2", "edm-ddpmpp", "pixelcnn", "vgg", "aid-natural"} <= set(names)
     assert not {"score", "edm", "cnn"} & set(names)
     for name in names:
-        assert context.weights(name).untrained
+        assert context.weights(name).untrained == "random"
     assert registry.find_classifier("vgg")

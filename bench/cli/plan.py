@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.plan import Draft
 
 MEMORY = (
-    "memory: parameters of all networks and the largest peak of one network call, counted on shapes"
+    "memory: parameters of all networks and the largest peak of one network call, by its tensors"
 )
 
 

@@ -75,13 +75,40 @@ def _ours(weights: Weights) -> nn.Module:
             f"weights {weights.path} do not say which network they are of "
             "(metadata 'network' and 'arguments'); files written by bench train do"
         ) from None
-    network = make(name, arguments)
-    if not weights.untrained:
+    if weights.untrained:
+        network = _untrained(name, arguments, weights.untrained)
+    else:
+        network = make(name, arguments)
         load_into(network, weights)
     if normalisation:
         mean, std = normalisation
         network = normalised(network, mean, std, arguments.get("channels"), str(weights.path))
     return network
+
+
+def _untrained(name: str, arguments: Mapping[str, Any], values: str) -> nn.Module:
+    if values == "random":
+        return make(name, arguments)
+    if values == "shapes":
+        with torch.device("meta"):
+            return make(name, arguments)
+    with _Unset():
+        network = make(name, arguments)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.detach().zero_()
+    return network
+
+
+class _Unset(TorchFunctionMode):
+    """Random initial values are not drawn inside: they take longer than all the rest."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        drawn = func in (Tensor.normal_, Tensor.uniform_)
+        if drawn or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _published(weights: Weights, normalisation: str) -> nn.Module:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import safetensors
 import safetensors.torch
@@ -37,14 +38,15 @@ ROBUSTBENCH = "robustbench/"
 class Weights:
     """A checkpoint that was found: its file, the file's sha256 and the facts stored inside it.
 
-    untrained: there is no file; the network of the facts keeps its initial values (bench/standin).
+    untrained: there is no file, and the network of the facts gets no values of use: `random` ones,
+    `zeros`, or none at all, as `shapes` on the device meta (bench/standin.py).
     """
 
     name: str
     path: Path
     sha256: str
     metadata: dict[str, str]
-    untrained: bool = False
+    untrained: Literal["", "random", "zeros", "shapes"] = ""
 
 
 def packaged(dataset: str) -> Path:
