@@ -83,7 +83,6 @@ def run_command(
     from bench import inventory, plan, registry
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
-    from bench.defense import chunk_size
     from bench.home import data_root as root
     from bench.results import Store
     from bench.runner import Summary, gated, longest_first, pending, run
@@ -96,11 +95,10 @@ def run_command(
     # With Ray the workers' machines have the devices, and say so where they have not.
     places = devices.parse(device) if executor == "local" else ()
     allowed = devices.require(precision, places)
-    chunk = devices.chunk(device) if chunk is None else chunk
-    with chunk_size(chunk):
-        pass  # refuses a chunk that is not a multiple of 32 before anything else happens
+    chunk = devices.chunk(device, chunk)
     registry.load(plugins)
-    made, draft = plan.make(request(**asked, plugins=plugins, weights=weights), here=True)
+    wanted = request(**asked, plugins=plugins, weights=weights)
+    made, draft = plan.make(wanted, here=True)
     overrides = weights_option(made.dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
     own = tuple(path for _, path in overrides)
@@ -114,9 +112,11 @@ def run_command(
         return found
 
     read: dict[str, str] = {}
-    mine = part.of(made, draft.costs)
+    # Dealt as if all data were here, so that machines with unequal data agree on the parts.
+    dealt, expected = plan.make(wanted) if shard else (made, draft)
+    mine = part.of(dealt, expected.costs)
     if shard:
-        draft.notes.append(part.note(made, mine))
+        draft.notes.append(part.note(dealt, mine))
     tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
     for name, _ in overrides:
         if name not in read:
