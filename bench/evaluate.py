@@ -6,7 +6,7 @@ Pure and public: `evaluate(defense, attack, x, y, threat)` serves people's own s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ def evaluate(
         correct=correct,
         distance=distance,
         calls=_phases(counts),
-        trace=(_summary(attacked.trace) if attacked.trace else {}) | _no_logits(answers),
+        trace=(_summary(attacked.trace) if attacked.trace else {}) | no_logits(answers),
         seconds=clock() - began,
     )
 
@@ -155,11 +155,15 @@ def _watched(defense: Defense, images: int) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _no_logits(answers: list[Tensor]) -> Summary:
-    """Whether a classifier answered with probabilities, or with one class alone; mostly nothing."""
+def no_logits(answers: Sequence[Tensor]) -> Summary:
+    """What is wrong with a classifier's answers, each [R,B,K], as logits: mostly nothing.
+
+    probabilities: 1 per image where all answers are probabilities. saturated: the share of the R
+    answers on each image whose softmax is one class alone, where it is not 0 everywhere.
+    """
     if not answers:
         return {}
-    logits = torch.cat(answers).float()
+    logits = torch.cat(list(answers)).float()
     first, second = logits.topk(2, dim=2).values.unbind(2)
     saturated = (first - second > UNDERFLOW).float().mean(0)
     shares = (logits >= 0) & (logits <= 1) & ((logits.sum(2, keepdim=True) - 1).abs() < 1e-2)
