@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import product
 from typing import Any
@@ -28,6 +28,7 @@ from bench.boards import (
 )
 from bench.errors import BenchError
 from bench.metrics import Measured, by_variant, certified, cost, k_of, vote, worst_of
+from bench.ranking import Rank, differing_weights, ranked, ranks
 from bench.stats import Comparison, Figure, holm, mean_interval, verdict
 
 WORST = "worst case"
@@ -37,6 +38,7 @@ FIELDS = (
     *("dataset", "subset", "preset", "defense", "attack", "threat", "metric"),
     *("measured", "low", "high", "n", "seeds", "draws"),
     *("forwards", "backwards", "seconds_per_image", "reported", "external", "verdict", "note"),
+    "rank",
 )
 
 
@@ -56,12 +58,14 @@ class BoardSpec:
 class Analysis:
     """A board with what is derived from several of its cells.
 
-    worst: row label -> worst case. best: (column, classifier) -> row label of the best control
-    there. against: (row label, column) -> (difference to that control, p after Holm).
+    worst: row label -> worst case. rank: row label -> its ranks by that, where it has any.
+    best: (column, classifier) -> row label of the best control there. against: (row label,
+    column) -> (difference to that control, p after Holm).
     """
 
     board: Board
     worst: Mapping[str, Worst]
+    rank: Mapping[str, Rank]
     best: Mapping[tuple[str, str], str]
     against: Mapping[tuple[str, str], tuple[Comparison, float]]
 
@@ -113,7 +117,7 @@ def analyse(board: Board) -> Analysis:
     Purifiers are compared on one classifier: a control on another says nothing of them.
     """
     worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
-    plain = Analysis(board, worst_cases, {}, {})
+    plain = Analysis(board, worst_cases, ranks(board, worst_cases), {}, {})
     best: dict[tuple[str, str], str] = {}
     pending: dict[tuple[str, str], Comparison] = {}
     classifiers = dict.fromkeys(row.classifier for row in board.rows)
@@ -127,28 +131,14 @@ def analyse(board: Board) -> Analysis:
         champion, base = max(controls, key=lambda pair: float(pair[1].values.mean()))
         best[column, classifier] = champion.label
         for row, item in items:
-            if row.control or item is None or not _same_weights(row, champion):
+            if row.control or item is None or differing_weights(row, champion):
                 continue
             comparison = paired(item, base)
             if comparison is not None:
                 pending[row.label, column] = comparison
     adjusted = holm([comparison.p for comparison in pending.values()])
     against = {key: (pending[key], p) for key, p in zip(pending, adjusted, strict=True)}
-    return Analysis(board, worst_cases, best, against)
-
-
-def ranked(analysis: Analysis) -> list[Row]:
-    """Rows from the highest worst case down; rows without one, or with gaps in it, last."""
-
-    def key(row: Row) -> tuple[bool, bool, float]:
-        found = analysis.worst.get(row.label)
-        return (
-            found is None,
-            bool(found and found.missing),
-            -float(found.values.mean()) if found else 0.0,
-        )
-
-    return sorted(analysis.board.rows, key=key)
+    return replace(plain, best=best, against=against)
 
 
 def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
@@ -172,7 +162,7 @@ def p_text(p: float) -> str:
 
 def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]:
     board = analysis.board
-    for row in ranked(analysis):
+    for row in ranked(board, analysis.worst):
         for column in (*board.columns, WORST):
             item = analysis.item(row, column)
             base = {
@@ -208,6 +198,8 @@ def _headline(
 ) -> dict[str, str]:
     found = figure(item)
     cells = {"metric": "accuracy"} | _numbers(found)
+    if isinstance(item, Worst) and row.label in analysis.rank:
+        cells["rank"] = str(analysis.rank[row.label])
     notes = []
     if isinstance(item, Worst) and item.missing:
         notes.append(f"upper bound: not over {', '.join(item.missing)}")
@@ -289,7 +281,3 @@ def _threat(board: Board, column: str) -> str:
 
 def _whole(item: Entry | Worst | None) -> Entry | Worst | None:
     return None if isinstance(item, Worst) and item.missing else item
-
-
-def _same_weights(a: Row, b: Row) -> bool:
-    return not mixed_weights([*a.complete().values(), *b.complete().values()])

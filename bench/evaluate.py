@@ -6,10 +6,12 @@ Pure and public: `evaluate(defense, attack, x, y, threat)` serves people's own s
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import rng
 from bench.attack import Attack, Attacked, Trace
@@ -18,6 +20,9 @@ from bench.errors import BenchError
 from bench.threat import CERTIFIED, ThreatModel
 
 Calls = dict[str, tuple[int, int]]
+Summary = dict[str, tuple[float, ...]]
+UNDERFLOW = 104.0
+"""exp(-104) is 0 in float32: logits further apart than this leave one class with all of softmax."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,15 @@ class Outcome:
     correct: bool [V, M, B] for V variants (1 without), M draws of the judge, B images; where
     something is proven instead, [1, 1, B]: the certificate names the right class.
     distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
-    (forward, backward). seconds: CPU seconds of this process; on an accelerator, by the clock.
+    (forward, backward). trace: see `Record`. seconds: CPU seconds of this process; on an
+    accelerator, by the clock.
     """
 
     attacked: Attacked
     correct: Tensor
     distance: Tensor
     calls: dict[str, dict[str, tuple[int, int]]]
-    trace: dict[str, tuple[float, ...]]
+    trace: Summary
     seconds: float
 
 
@@ -66,17 +72,18 @@ def evaluate(
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)
         distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
-        if threat.norm == CERTIFIED:
-            correct = _proven(attacked, y)
-        else:
-            correct = torch.stack([_judge(defense, point, y, draws) for point in points])
+        with _watched(defense, len(x)) as answers:
+            if threat.norm == CERTIFIED:
+                correct = _proven(attacked, y)
+            else:
+                correct = torch.stack([_judge(defense, point, y, draws) for point in points])
     counts.append(defense.calls())
     return Outcome(
         attacked=attacked,
         correct=correct,
         distance=distance,
         calls=_phases(counts),
-        trace=_summary(attacked.trace) if attacked.trace else {},
+        trace=(_summary(attacked.trace) if attacked.trace else {}) | no_logits(answers),
         seconds=clock() - began,
     )
 
@@ -121,14 +128,48 @@ def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:
     return phases
 
 
-def _summary(trace: Trace) -> dict[str, tuple[float, ...]]:
-    """First, last and highest loss and the share of zero gradients, per image."""
-
-    def texts(values: Tensor) -> tuple[float, ...]:
-        return tuple(float(f"{value:.5g}") for value in values.tolist())
-
-    return {
-        "first_loss": texts(trace.loss[0]),
-        "last_loss": texts(trace.loss[-1]),
-        "zero_gradients": texts((trace.grad_norm == 0).float().mean(0)),
+def _summary(trace: Trace) -> Summary:
+    """First and last loss, the share of zero gradients, and of NaN where there are any."""
+    found = {
+        "first_loss": _texts(trace.loss[0]),
+        "last_loss": _texts(trace.loss[-1]),
+        "zero_gradients": _texts((trace.grad_norm == 0).float().mean(0)),
     }
+    lost = trace.grad_norm.isnan()
+    return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
+
+
+@contextmanager
+def _watched(defense: Defense, images: int) -> Iterator[list[Tensor]]:
+    """What the classifier answers inside the block, each [replicates,images,K]."""
+    answers: list[Tensor] = []
+
+    def saw(module: nn.Module, args: object, out: Tensor) -> None:
+        if out.dim() == 2 and out.shape[1] > 1 and not len(out) % images:
+            answers.append(out.detach().view(-1, images, out.shape[1]))
+
+    handle = defense.classifier.register_forward_hook(saw)
+    try:
+        yield answers
+    finally:
+        handle.remove()
+
+
+def no_logits(answers: Sequence[Tensor]) -> Summary:
+    """What is wrong with a classifier's answers, each [R,B,K], as logits: mostly nothing.
+
+    probabilities: 1 per image where all answers are probabilities. saturated: the share of the R
+    answers on each image whose softmax is one class alone, where it is not 0 everywhere.
+    """
+    if not answers:
+        return {}
+    logits = torch.cat(list(answers)).float()
+    first, second = logits.topk(2, dim=2).values.unbind(2)
+    saturated = (first - second > UNDERFLOW).float().mean(0)
+    shares = (logits >= 0) & (logits <= 1) & ((logits.sum(2, keepdim=True) - 1).abs() < 1e-2)
+    found = {"saturated": _texts(saturated)} if saturated.any() else {}
+    return found | ({"probabilities": (1.0,) * len(saturated)} if shares.all() else {})
+
+
+def _texts(values: Tensor) -> tuple[float, ...]:
+    return tuple(float(f"{value:.5g}") for value in values.tolist())

@@ -65,7 +65,9 @@ class Record:
     distance: perturbation norm per image (the largest over variants).
     queries: deployed predictions per image that the attack asked, or empty.
     calls: network -> {attack, judge} -> [forward, backward] images.
-    trace: first and last loss and share of zero gradients per image, where there is one.
+    trace: first and last loss and share of zero gradients per image, where there is one; share of
+    NaN gradients, whether the classifier answers in probabilities (1), and the share of its
+    answers whose softmax is one class alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
 
     Fields with a default came after the format: empty ones are not written, so that older records

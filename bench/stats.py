@@ -36,11 +36,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """a minus b on the same images: the paired difference, a two-sided p and the test's name."""
+    """a minus b on the same images: the paired difference, a two-sided p and the test's name.
+
+    images: how many. gains, losses: the discordant ones, on which a is right more often than b,
+    and less often.
+    """
 
     difference: Figure
     p: float
     test: str
+    images: int
+    gains: int
+    losses: int
 
 
 def wilson(share: float, n: float, quantile: float | None = None) -> Figure:
@@ -49,10 +56,8 @@ def wilson(share: float, n: float, quantile: float | None = None) -> Figure:
     n may be an effective number; `quantile` replaces the normal one (Student's, for few blocks).
     """
     z = _normal() if quantile is None else quantile
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At 0 and 100 % rounding must not leave the value outside of its own interval.
-    return Figure(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+    low, high = _score(np.array(share), np.array(n), np.array(z))
+    return Figure(share, float(low), float(high))
 
 
 def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> Figure:
@@ -85,21 +90,30 @@ def mean_interval(values: Floats, block: Ints) -> Figure:
     towards that of one verdict per block by the weight of PRIOR_BLOCKS against the blocks that
     hold the rarer verdict; at 0 or 100 % the effective number is therefore C, the blocks.
     """
-    p, n = float(values.mean()), len(values)
+    low, high = mean_intervals(values[None], block)
+    return Figure(float(values.mean()), float(low[0]), float(high[0]))
+
+
+def mean_intervals(values: Floats, block: Ints) -> tuple[Floats, Floats]:
+    """Low and high ends, each [R], of `mean_interval` for R samples [R,N] of the same blocks."""
+    p, n = values.mean(axis=1), values.shape[1]
     place, blocks = _places(block)
-    if blocks == n and bool(np.isin(values, (0.0, 1.0)).all()):
-        return wilson(p, n)
-    if blocks < 2:
-        return Figure(p, 0.0, 1.0)
+    verdicts = ((values == 0) | (values == 1)).all(axis=1) & (blocks == n)
+    if blocks < 2 and not verdicts.all():
+        return np.zeros(len(p)), np.ones(len(p))
     spread = p * (1 - p)
-    if spread <= 0:
-        return wilson(p, blocks, _student(blocks - 1))
-    right, size = _sums(values, place), _sums(np.ones(n), place)
-    informative = int(min((right > 1e-9).sum(), (size - right > 1e-9).sum()))
-    estimated = _variance(right - p * size, n)
+    right, size = values, np.ones(n)
+    if blocks < n:
+        order = np.argsort(place, kind="stable")
+        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        right, size = np.add.reduceat(values[:, order], starts, axis=1), _sums(size, place)
+    informative = np.minimum((right > 1e-9).sum(axis=1), (size - right > 1e-9).sum(axis=1))
+    estimated = _variance(right - p[:, None] * size, n)
     weight = PRIOR_BLOCKS / (PRIOR_BLOCKS + informative)
-    variance = (1 - weight) * estimated + weight * max(estimated, spread / blocks)
-    return wilson(p, spread / variance, _student(blocks - 1))
+    variance = (1 - weight) * estimated + weight * np.maximum(estimated, spread / blocks)
+    effective = np.divide(spread, variance, out=np.full(len(p), float(blocks)), where=spread > 0)
+    z = np.where(verdicts, _normal(), _student(blocks - 1) if blocks > 1 else 0.0)
+    return _score(p, np.where(verdicts, n, effective), z)
 
 
 def compare(a: Floats, b: Floats, block: Ints) -> Comparison:
@@ -113,18 +127,20 @@ def compare(a: Floats, b: Floats, block: Ints) -> Comparison:
     delta = a - b
     place, blocks = _places(block)
     mean = float(delta.mean())
+    # Means of the same verdicts in another order may differ in their last digit.
+    gains, losses = int((delta > 1e-9).sum()), int((delta < -1e-9).sum())
+    counts = (len(delta), gains, losses)
     if blocks < 2:
-        return Comparison(Figure(mean, -1.0, 1.0), 1.0, "one block: no test")
+        return Comparison(Figure(mean, -1.0, 1.0), 1.0, "one block: no test", *counts)
     extra = PRIOR_BLOCKS / blocks**2
     half = _student(blocks - 1) * math.sqrt(
-        _variance(_sums(delta - mean, place), len(delta)) + extra
+        float(_variance(_sums(delta - mean, place), len(delta))) + extra
     )
     difference = Figure(mean, max(-1.0, mean - half), min(1.0, mean + half))
     both = np.concatenate([a, b])
     if blocks == len(delta) and bool(np.isin(both, (0.0, 1.0)).all()):
-        gains, losses = int((delta > 0).sum()), int((delta < 0).sum())
-        return Comparison(difference, mcnemar(gains, losses), "McNemar")
-    return Comparison(difference, permutation(_sums(delta, place)), "permutation")
+        return Comparison(difference, mcnemar(gains, losses), "McNemar", *counts)
+    return Comparison(difference, permutation(_sums(delta, place)), "permutation", *counts)
 
 
 def mcnemar(gains: int, losses: int) -> float:
@@ -135,8 +151,16 @@ def mcnemar(gains: int, losses: int) -> float:
 
 
 def permutation(sums: Floats) -> float:
-    """Two-sided p that the signs of the per-block differences `sums` [C] are fair coins."""
-    observed = abs(float(sums.sum()))
+    """Two-sided p that the signs of the per-block differences `sums` [C] are fair coins.
+
+    By PERMUTATIONS seeded draws, which show no p below 1/(1 + PERMUTATIONS), too much to be seen
+    after Holm among hundreds of comparisons; where Hoeffding's bound on that p (1963, Theorem 2)
+    is below it, the bound.
+    """
+    observed, square = abs(float(sums.sum())), float((sums**2).sum())
+    bound = 2 * math.exp(-(observed**2) / (2 * square)) if square else 1.0
+    if bound < 1 / (1 + PERMUTATIONS):
+        return bound
     drawn = np.abs(_signs(len(sums)) @ sums)
     hits = int((drawn >= observed - 1e-9).sum())
     return (1 + hits) / (1 + PERMUTATIONS)
@@ -180,10 +204,20 @@ def _sums(values: Floats, place: Ints) -> Floats:
     return sums
 
 
-def _variance(residuals: Floats, n: int) -> float:
-    """Variance of a mean over n images, from the residual sum of each block, with C/(C-1)."""
-    blocks = len(residuals)
-    return float(blocks / (blocks - 1) * (residuals**2).sum() / n**2)
+def _variance(residuals: Floats, n: int) -> Floats:
+    """Variance of a mean over n images, from the residual sums [...,C] by block, with C/(C-1)."""
+    blocks = residuals.shape[-1]
+    variance: Floats = blocks / max(blocks - 1, 1) * (residuals**2).sum(axis=-1) / n**2
+    return variance
+
+
+def _score(share: Floats, n: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """Low and high ends of Wilson's interval at `z` deviations."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At 0 and 100 % rounding must not leave the value outside of its own interval.
+    low = np.maximum(0.0, np.minimum(share, middle - half))
+    return low, np.minimum(1.0, np.maximum(share, middle + half))
 
 
 @lru_cache(maxsize=8)

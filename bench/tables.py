@@ -17,7 +17,6 @@ from bench.analysis import (
     how_to_run,
     p_text,
     percent,
-    ranked,
 )
 from bench.archive import CONDITIONS
 from bench.boards import (
@@ -34,6 +33,7 @@ from bench.boards import (
 )
 from bench.flags import Flag, flags
 from bench.metrics import cost
+from bench.ranking import ranked
 from bench.results import Record
 from bench.stats import Comparison, Figure
 
@@ -81,7 +81,7 @@ def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:
         how = Listing("Nothing is measured yet; run", (how_to_run(dataset),), commands=True)
         empty = Table(dataset, _header(["clean"]), (), major=True)
         return Document(spec.title, spec.prose, (empty, how))
-    blocks = [block for board in boards for block in _board_blocks(analyse(board))]
+    blocks = [block for board in boards for block in _board_blocks(analyse(board), boards)]
     return Document(spec.title, spec.prose, tuple(blocks))
 
 
@@ -91,16 +91,17 @@ def figure_text(found: Figure, sign: bool = False) -> str:
     return f"{percent(found.value, sign)} [{low}, {high}]"
 
 
-def _board_blocks(analysis: Analysis) -> Iterator[Table | Listing]:
+def _board_blocks(analysis: Analysis, boards: list[Board]) -> Iterator[Table | Listing]:
     board = analysis.board
-    rows = ranked(analysis)
+    rows = ranked(board, analysis.worst)
     yield _main(analysis, rows)
     yield from _corruption(board, rows)
     yield from _certified(board, rows)
     yield from _differences(analysis, rows)
     yield from _random(analysis, rows)
+    found = flags(board, boards)
     for kind, heading in (("alarm", "Alarms: this figure is doubtful"), ("note", "Notes")):
-        lines = tuple(_flag_text(flag) for flag in flags(board) if flag.kind == kind)
+        lines = tuple(_flag_text(flag) for flag in found if flag.kind == kind)
         if lines:
             yield Listing(heading, lines)
     blank = tuple(
@@ -120,7 +121,7 @@ def _board_blocks(analysis: Analysis) -> Iterator[Table | Listing]:
 
 def _header(columns: Iterable[str]) -> tuple[str, ...]:
     size = ("n", "seeds", "draws", "calls per prediction", "forwards", "backwards")
-    return ("defense", *columns, WORST, *size)
+    return ("defense", *columns, WORST, "rank", *size)
 
 
 def _main(analysis: Analysis, rows: list[Row]) -> Table:
@@ -128,14 +129,17 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
     body = []
     for row in rows:
         figures = [analysis.item(row, column) for column in (*board.columns, WORST)]
-        body.append((_label(row), *(_cell(item) for item in figures), *_effort(board, row)))
+        rank = str(analysis.rank.get(row.label, ""))
+        body.append((_label(row), *(_cell(item) for item in figures), rank, *_effort(board, row)))
     heading = (
         f"{board.dataset}, subset {board.subset}, {board.threat}, preset {board.preset}, "
         f"{board.images} images"
     )
     notes = [
         "Accuracy in percent with its 95 % interval. Worst case: per image over clean and every "
-        f"attack within {board.threat}; rows are ranked by it.",
+        f"attack within {board.threat}; rows stand in its order.",
+        "Rank: from 1 + the rows whose worst case is significantly better to n - those whose is "
+        "worse, of n ranked rows (paired test at 5 %, Holm over all pairs).",
         "Network calls per image: one prediction of the defense; then forwards and backwards of "
         "all columns together, attack and judge.",
     ]

@@ -13,6 +13,7 @@ from bench.metrics import Measured, assemble
 from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
 
 THREAT = "linf:8/255"
+BORDER = 0.0313725
 THREATS = {"clean": "none", "corruption": "corruption", "certify": "certified"}
 
 
@@ -49,11 +50,13 @@ def records(
     protocol: NDArray[np.bool_] | None = None,
     calls: int = 10,
     radius: Sequence[float] = (),
+    distance: Sequence[float] | None = None,
 ) -> list[Record]:
-    """The shards of a cell with these verdicts, [V,M,N]."""
+    """The shards of a cell with these verdicts, [V,M,N]; points at the border of THREAT."""
     made = []
     count = bits.shape[2]
     groups = list(range(count)) if block is None else list(block)
+    far = [BORDER] * count if distance is None else list(distance)
     for start in range(0, count, SHARD):
         part = range(start, min(start + SHARD, count))
         rows = bits[:, :, part.start : part.stop].reshape(-1, len(part))
@@ -73,7 +76,7 @@ def records(
                 draws=bits.shape[1],
                 correct=tuple(_text(row) for row in rows),
                 protocol="" if protocol is None else _text(protocol[part.start : part.stop]),
-                distance=(0.03,) * len(part),
+                distance=tuple(far[part.start : part.stop]),
                 queries=(),
                 calls={"classifier": {"attack": (calls * 32, calls * 32), "judge": (judged, 0)}},
                 trace={k: tuple(v[part.start : part.stop]) for k, v in (trace or {}).items()},

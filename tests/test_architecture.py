@@ -18,9 +18,10 @@ FLOORS = (
     ("attack", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),
     ("zoo", "boards"),
+    ("ranking",),
     ("classifiers", "flags", "analysis"),
     ("attacks", "defenses", "tables"),
-    ("build", "evaluate", "render"),
+    ("build", "evaluate", "render", "compare"),
     ("cost", "contract", "inventory", "shards"),
     ("plan", "executors", "slices"),
     ("worker", "training"),
@@ -34,7 +35,7 @@ FLOORS = (
 # The table tower meets the rest only in the result files; it never reaches torch.
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
-    *("analysis", "tables", "render"),
+    *("ranking", "analysis", "tables", "render", "compare"),
 }
 HEAVY = {"torch", "torchvision", "robustbench", "pyautoattack", "torchattacks", "skimage"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -158,6 +158,33 @@ def test_the_contract_catches_calls_that_were_not_declared(
     assert calls.detail.startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        (lambda z: z, ""),
+        (lambda z: z.softmax(1), "these are probabilities, not logits"),
+        (lambda z: 1e6 * z, "logits so large that softmax has one class"),
+    ],
+)
+def test_the_contract_catches_classifiers_whose_outputs_are_no_logits(
+    after: Callable[[Tensor], Tensor], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.load()
+    monkeypatch.setitem(declare.PLUGINS, "classifier", dict(declare.PLUGINS["classifier"]))
+
+    class Outputs(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return after(x.flatten(1)[:, :10])
+
+    @registry.classifier("broken-toy")
+    def toy(context: registry.Context) -> nn.Module:
+        """A classifier that answers in something else."""
+        return Outputs()
+
+    (logits,) = [r for r in contract.check("broken-toy", "digits") if r.name == "logits"]
+    assert logits.detail.startswith(says) if says else logits.ok
+
+
 @dataclass(frozen=True)
 class Leap:
     """Moves every pixel by `by`, plus NumPy's noise."""

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from bench.boards import boards
+from bench.boards import Board, boards
 from bench.flags import Flag, flags
 from bench.results import Store
-from tests.factories import cell, plan, planned, records, verdicts
+from tests.factories import BORDER, THREAT, cell, plan, planned, records, verdicts
 
 N = 128
 RISES = {"first_loss": [0.5] * N, "last_loss": [3.0] * N, "zero_gradients": [0.0] * N}
 
 
-def flags_of(tmp_path: Path, defense: str, columns: dict[str, Any]) -> list[Flag]:
-    """Flags of one row; a column is a share, or (share, draws, trace)."""
+def flags_of(tmp_path: Path, defense: str, columns: dict[str, Any], **more: Any) -> list[Flag]:
+    """Flags of one row; a column is a share, or (share, draws, trace). more: of the records."""
+    (board,) = board_of(tmp_path, defense, columns, **more)
+    return flags(board)
+
+
+def board_of(
+    tmp_path: Path, defense: str, columns: dict[str, Any], threat: str = THREAT, **more: Any
+) -> list[Board]:
+    """The boards of a store after one more row was written there."""
     store, asked = Store(tmp_path), []
     for number, (attack, given) in enumerate(columns.items()):
         share, draws, trace = given if isinstance(given, tuple) else (given, 1, None)
-        item = planned(cell(defense, attack))
+        within = "none" if attack == "clean" else threat
+        item = planned(cell(defense, attack, threat=within, versions="judge=1"))
         asked.append(item)
         right = np.arange(N) < share * N
         bits = (
@@ -29,11 +40,10 @@ def flags_of(tmp_path: Path, defense: str, columns: dict[str, Any]) -> list[Flag
             if draws > 1
             else np.asarray(right).reshape(1, 1, N)
         )
-        for record in records(item.cell, bits, trace=trace):
+        for record in records(item.cell, bits, trace=trace, **more):
             store.write(item, record)
-    store.write_plan(plan(asked, images=N))
-    (board,) = boards(store, "patches")
-    return flags(board)
+    store.write_plan(plan(asked, images=N, threat=threat))
+    return boards(store, "patches")
 
 
 def alarms(found: list[Flag]) -> set[tuple[str, str]]:
@@ -111,3 +121,136 @@ def test_an_incomplete_column_is_a_note(tmp_path: Path) -> None:
     next(tmp_path.rglob("bpda/*/001.json")).unlink()
     (board,) = boards(Store(tmp_path), "patches")
     assert [flag.text for flag in flags(board)] == ["not complete: bpda"]
+
+
+def test_gradients_that_are_not_a_number_are_an_alarm(tmp_path: Path) -> None:
+    trace = {**RISES, "nan_gradients": [0.2] * 16 + [0.0] * 112}
+    found = flags_of(tmp_path, "none@natural", {"clean": 0.95, "classifier-pgd": (0.9, 1, trace)})
+    assert [flag.attack for flag in found if "not a number on 12.5 %" in flag.text] == [
+        "classifier-pgd"
+    ]
+
+
+def test_nan_is_read_where_only_some_shards_have_it(tmp_path: Path) -> None:
+    trace = {**RISES, "nan_gradients": [0.2] * N}
+    flags_of(tmp_path, "none@natural", {"clean": 0.95, "classifier-pgd": (0.9, 1, trace)})
+    for path in tmp_path.rglob("classifier-pgd/*/*.json"):
+        if path.name != "000.json":
+            data = json.loads(path.read_text())
+            del data["trace"]["nan_gradients"]
+            path.write_text(json.dumps(data))
+    (board,) = boards(Store(tmp_path), "patches")
+    assert ["not a number on 25.0 %" in flag.text for flag in flags(board)] == [True]
+
+
+@pytest.mark.parametrize(("inside", "rings"), [(0.0, False), (0.4, False), (0.7, True)])
+def test_points_inside_of_the_ball_are_an_alarm(tmp_path: Path, inside: float, rings: bool) -> None:
+    far = [BORDER / 4 if place < inside * 64 else BORDER for place in range(N)]
+    columns = {"clean": 0.95, "bpda": (0.5, 1, RISES)}
+    found = flags_of(tmp_path, "jpeg@natural", columns, distance=far)
+    assert [flag.attack for flag in found if "does not use its budget" in flag.text] == (
+        ["bpda"] if rings else []
+    )
+
+
+def test_points_inside_say_nothing_of_broken_images_or_searches_without_a_gradient(
+    tmp_path: Path,
+) -> None:
+    far = [BORDER] * 64 + [0.001] * 64
+    columns = {"clean": 0.95, "bpda": (0.5, 1, RISES), "square": 0.6, "transfer:source=same": 0.9}
+    assert flags_of(tmp_path, "jpeg@natural", columns, distance=far) == []
+
+
+def test_noise_that_is_as_good_as_the_best_attack_is_an_alarm(tmp_path: Path) -> None:
+    found = flags_of(tmp_path, "jpeg@natural", {"clean": 0.95, "bpda": 0.95, "noise": 0.95})
+    # 128 images, no discordant pair: the interval of the difference is within 5 points.
+    assert [(f.attack, "random noise in the ball" in f.text) for f in found] == [("bpda", True)]
+
+
+def test_noise_does_less_or_there_is_nothing_left_to_attack(tmp_path: Path) -> None:
+    less = {"clean": 0.95, "bpda": 0.5, "classifier-pgd": 0.9, "noise": 0.9}
+    assert flags_of(tmp_path / "less", "jpeg@natural", less) == []
+    # Within a ball of half the range, noise breaks what there is to break.
+    nothing = {"clean": 0.95, "bpda": 0.0, "noise": 0.0}
+    assert flags_of(tmp_path / "nothing", "jpeg@natural", nothing) == []
+
+
+def test_noise_is_no_attack_that_knows_more(tmp_path: Path) -> None:
+    found = flags_of(tmp_path, "jpeg@natural", {"clean": 0.95, "bpda": 0.8, "noise": 0.5})
+    assert ("noise", "knows") in alarms(found)
+
+
+def test_too_few_images_do_not_make_noise_as_good(tmp_path: Path) -> None:
+    columns = {"clean": (0.95, 4, None), "bpda": (0.8, 4, None), "noise": (0.82, 4, None)}
+    assert not alarms(flags_of(tmp_path, "adp@natural", columns))
+
+
+def test_more_steps_or_draws_that_still_do_more_are_an_alarm(tmp_path: Path) -> None:
+    columns = {
+        "clean": 0.95,
+        "bpda-eot:steps=10,eot=5": 0.6,
+        "bpda-eot:steps=100,eot=5": 0.4,
+        "bpda-eot:steps=100,eot=50": 0.2,
+        # Another step size is another attack, and so is another name.
+        "bpda-eot:steps=10,eot=5,step=0.1": 0.9,
+        "mim:steps=200,eot=5": 0.1,
+    }
+    found = flags_of(tmp_path, "adp@natural", columns)
+    said = {flag.attack: flag.text for flag in found if flag.kind == "alarm"}
+    assert set(said) == {"bpda-eot:steps=10,eot=5", "bpda-eot:steps=100,eot=5"}
+    assert said["bpda-eot:steps=10,eot=5"].endswith("less accuracy: steps=10 is not enough")
+    assert said["bpda-eot:steps=100,eot=5"].endswith("less accuracy: eot=5 is not enough")
+
+
+def test_more_steps_that_change_nothing_are_no_alarm(tmp_path: Path) -> None:
+    columns = {"clean": 0.95, "bpda:steps=40": 0.5, "bpda:steps=200": 0.49}
+    assert flags_of(tmp_path, "jpeg@natural", columns) == []
+
+
+@pytest.mark.parametrize(("left", "rings"), [(0.3, True), (0.0, False)])
+def test_an_unbounded_attack_that_leaves_images_right_is_an_alarm_on_every_board(
+    tmp_path: Path, left: float, rings: bool
+) -> None:
+    board_of(tmp_path, "jpeg@natural", {"clean": 0.9, "bpda": 0.5, "square": 0.6})
+    found = board_of(
+        tmp_path, "jpeg@natural", {"clean": 0.9, "bpda": left, "square": 0.9}, "linf:0.5"
+    )
+    assert len(found) == 2
+    for board in found:
+        said = [flag for flag in flags(board, found) if "linf:0.5" in flag.text]
+        assert [flag.attack for flag in said] == (["bpda"] if rings else [])
+
+
+def test_a_protocol_that_contradicts_fresh_predictions_is_an_alarm(tmp_path: Path) -> None:
+    name = "bpda-eot:protocol=hill"
+    agrees = np.arange(N) < 64
+    for number, (during, rings) in enumerate([(agrees, False), (np.arange(N) < 32, True)]):
+        columns = {"clean": 0.9, name: 0.5}
+        found = flags_of(tmp_path / str(number), "jpeg@natural", columns, protocol=during)
+        said = [flag.attack for flag in found if "during the attack is -25.0" in flag.text]
+        assert said == ([name] if rings else [])
+    # A random defense may fail once in 150 runs and stand in the next four.
+    random = {name: (0.5, 4, None)}
+    found = flags_of(tmp_path / "random", "adp@natural", random, protocol=np.zeros(N, dtype=bool))
+    assert not alarms(found)
+
+
+def test_which_of_bpda_and_the_exact_gradient_is_weaker_is_a_note(tmp_path: Path) -> None:
+    weaker = {"clean": 0.9, "bpda": 0.8, "bpda-eot": 0.75, "pgd-exact": 0.3}
+    found = flags_of(tmp_path / "bpda", "adp@natural", weaker)
+    assert [(flag.kind, flag.attack) for flag in found] == [("note", "bpda-eot")]
+    assert found[0].text.startswith("BPDA is weaker than the exact gradient here: pgd-exact leaves")
+    masked = {"clean": 0.9, "apgd:gradient=bpda": 0.2, "apgd:gradient=exact": 0.8}
+    found = flags_of(tmp_path / "exact", "adp@natural", masked)
+    assert [(flag.kind, flag.attack) for flag in found] == [("note", "apgd:gradient=exact")]
+    assert found[0].text.startswith("the exact gradient is weaker than BPDA here: apgd:gradient=bp")
+    same = {"clean": 0.9, "bpda": 0.5, "pgd-exact": 0.5}
+    assert flags_of(tmp_path / "same", "adp@natural", same) == []
+
+
+def test_probabilities_and_saturated_logits_are_an_alarm_on_the_row(tmp_path: Path) -> None:
+    shares = {"probabilities": [1.0] * N, "saturated": [1.0] * 64 + [0.0] * 64}
+    found = flags_of(tmp_path, "none@natural", {"clean": (0.95, 1, shares)})
+    assert [(flag.kind, flag.attack) for flag in found] == [("alarm", ""), ("alarm", "")]
+    assert found[0].text.startswith("the classifier hands out probabilities")
+    assert "50.0 % of the predictions" in found[1].text

@@ -37,7 +37,7 @@ def test_the_example_prints_the_board_that_it_shows(tmp_path: Path) -> None:
     assert cells(shown[0]) == cells(BOARD[0])
     for ours, theirs in zip(shown[2:], BOARD[2:], strict=True):
         new, old = cells(ours), cells(theirs)
-        assert (new[0], new[7:10]) == (old[0], old[7:10])
+        assert (new[0], new[7:11]) == (old[0], old[7:11])
         for a, b in zip(new[1:6], old[1:6], strict=True):
             assert bool(a) == bool(b)
             assert not a or abs(float(a.split()[0]) - float(b.split()[0])) <= 100 * 2 / 32

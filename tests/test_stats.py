@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import betabinom, binom
 
 from bench.stats import (
     Figure,
@@ -16,6 +17,7 @@ from bench.stats import (
     holm,
     mcnemar,
     mean_interval,
+    mean_intervals,
     permutation,
     verdict,
     wilson,
@@ -23,24 +25,40 @@ from bench.stats import (
 
 N = 512
 SHARES = (0.05, 0.2, 0.5, 0.8, 0.95)
+FINE = tuple(round(0.05 * step, 2) for step in range(1, 20))
 RUNS = 2500
 # Three standard errors of a simulated coverage of .95.
 NOISE = 3 * math.sqrt(0.95 * 0.05 / RUNS)
 
 
 def coverage(values: np.ndarray, block: np.ndarray, truth: float) -> float:
-    found = [mean_interval(row, block) for row in values]
-    return float(np.mean([f.low <= truth <= f.high for f in found]))
+    low, high = mean_intervals(values, block)
+    return float(((low <= truth) & (truth <= high)).mean())
 
 
-@pytest.mark.parametrize("p", SHARES)
+@pytest.mark.parametrize("p", FINE)
 @pytest.mark.parametrize("draws", [1, 10])
 def test_independent_images_are_covered(p: float, draws: int) -> None:
+    """Images differ: each has its own chance of being right, beta-distributed with mean p."""
     random = np.random.default_rng(int(100 * p) + draws)
-    # Images differ: each has its own chance of being right, with mean p.
-    chance = random.beta(0.5 * p, 0.5 * (1 - p), size=(RUNS, N))
-    values = random.binomial(draws, chance) / draws
-    assert coverage(values, np.arange(N), p) >= 0.95 - NOISE
+    chance = betabinom.pmf(np.arange(draws + 1), draws, 0.5 * p, 0.5 * (1 - p))
+    # How many images have so many right draws; an image's place says nothing.
+    counts = random.multinomial(N, chance / chance.sum(), size=4 * RUNS)
+    levels = np.tile(np.arange(draws + 1) / draws, len(counts))
+    values = np.repeat(levels, counts.ravel()).reshape(len(counts), N)
+    assert coverage(values, np.arange(N), p) >= 0.94
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_many_intervals_are_those_of_one_sample_each(size: int) -> None:
+    random = np.random.default_rng(3)
+    values = random.binomial(4, random.random((6, 40))) / 4
+    values[0], values[1] = 0.0, 1.0
+    block = random.permutation(np.arange(40) // size)
+    low, high = mean_intervals(values, block)
+    found = [mean_interval(row, block) for row in values]
+    assert [f.low for f in found] == pytest.approx(list(low), abs=0)
+    assert [f.high for f in found] == pytest.approx(list(high), abs=0)
 
 
 @pytest.mark.parametrize("p", SHARES)
@@ -55,11 +73,12 @@ def test_blocks_are_covered_where_images_alone_are_not(p: float, draws: int) -> 
     assert clustered > coverage(values, np.arange(N), p) + 0.02
 
 
-@pytest.mark.parametrize("p", [0.01, *SHARES, 0.99])
-def test_clopper_pearson_is_never_too_short(p: float) -> None:
+@pytest.mark.parametrize("p", [0.01, *FINE, 0.99])
+@pytest.mark.parametrize("n", [60, N])
+def test_clopper_pearson_is_never_too_short(p: float, n: int) -> None:
     # Exact coverage: no simulation.
-    figures = [clopper_pearson(k, 60) for k in range(61)]
-    chance = [math.comb(60, k) * p**k * (1 - p) ** (60 - k) for k in range(61)]
+    figures = [clopper_pearson(k, n) for k in range(n + 1)]
+    chance = binom.pmf(np.arange(n + 1), n, p)
     covered = sum(c for c, f in zip(chance, figures, strict=True) if f.low <= p <= f.high)
     assert covered >= 0.95
 
@@ -138,6 +157,25 @@ def test_permutation_agrees_with_full_enumeration() -> None:
     assert permutation(sums) == pytest.approx(exact, abs=0.02)
     assert permutation(sums) == permutation(sums)
     assert permutation(np.zeros(8)) == 1.0
+
+
+def test_hoeffdings_bound_stands_in_where_draws_cannot_show_it() -> None:
+    # All of 64 blocks agree: the exact p is 2 / 2^64, the bound 2 / e^32.
+    assert permutation(np.ones(64)) == pytest.approx(2 * math.exp(-32))
+    # It is above the exact p, and above what the draws show where they show anything.
+    sums = np.array([1.0] * 12 + [-0.5] * 4)
+    signs = 1 - 2 * (np.arange(2**16)[:, None] >> np.arange(16) & 1)
+    exact = float((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean())
+    assert exact <= 2 * math.exp(-(sums.sum() ** 2) / (2 * (sums**2).sum()))
+    assert permutation(sums) == pytest.approx(exact, abs=0.005)
+    # A clear difference stays clear among a thousand comparisons.
+    assert max(holm([permutation(np.ones(64))] * 1000)) < 1e-9
+
+
+def test_discordant_images_are_counted() -> None:
+    a, b = np.array([1.0, 1.0, 0.5, 0.0, 0.75]), np.array([1.0, 0.0, 1.0, 0.0, 0.25])
+    found = compare(a, b, np.arange(5))
+    assert (found.images, found.gains, found.losses) == (5, 2, 1)
 
 
 def test_which_test_is_used() -> None:

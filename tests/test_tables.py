@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, ranked, tidy
+from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, tidy
 from bench.boards import boards, figure
 from bench.errors import BenchError
 from bench.metrics import accuracy
+from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import Document, Listing, Table, document
 from tests.factories import CONTROLS, THREAT, cell, fill, plan, planned, records, verdicts
@@ -141,7 +142,9 @@ def test_a_missing_shard_blanks_its_cell_and_bounds_the_worst_case(tmp_path: Pat
     assert row["note"] == "incomplete: 1 of 2 shards"
     # An upper bound is compared with nothing, and stands below whole rows.
     assert ("adp@natural", WORST) not in analyse(found[0]).against
-    assert ranked(analyse(found[0]))[-1].label == "adp@natural"
+    analysis = analyse(found[0])
+    assert ranked(found[0], analysis.worst)[-1].label == "adp@natural"
+    assert set(analysis.rank) == {"none@natural", "wiener@natural", "jpeg@natural"}
 
 
 def test_a_missing_seed_blanks_the_cell(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path
     (board,) = boards(store, "patches")
     analysis = analyse(board)
     assert analysis.worst["gdmp@natural"].missing == ("clean", "square")
-    assert ranked(analysis)[-1].label == "gdmp@natural"
+    assert ranked(board, analysis.worst)[-1].label == "gdmp@natural"
     assert ("gdmp@natural", WORST) not in analysis.against
     # A skip has its reason, and an attack that was asked under another label is not missing.
     assert analysis.worst["none@natural"].missing == ()

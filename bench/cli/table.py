@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bench.archive import Source
+    from bench.boards import Board
 
 
 @click.command("table")
@@ -23,7 +28,13 @@ import click
     help="File to write: .md (with a .csv beside it) or .csv.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
-@click.option("--json", "as_json", is_flag=True, help="Print the tidy rows.")
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="ROW ROW",
+    help="Print the paired test of two rows instead, in every section that holds both.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the tidy rows, or the tests.")
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="Write plans and records to one archive."
 )
@@ -39,27 +50,25 @@ def table_command(
     dataset: str,
     out: Path | None,
     preset: str,
+    compare: tuple[str, str] | None,
     as_json: bool,
     pack: Path | None,
     unpack: Path | None,
 ) -> None:
     """Make the leaderboard of a data set from stored results."""
     from bench import archive, render
-    from bench.analysis import how_to_run, load_spec, spec_names, tidy
+    from bench.analysis import how_to_run, load_spec, tidy
     from bench.boards import boards
-    from bench.errors import unknown
+    from bench.errors import BenchError
     from bench.results import Store
 
+    if compare and out:
+        raise BenchError("--compare prints and writes no file: leave out --out, or send it on")
     if out:
         render.check_suffix(out)
     dataset = dataset or _dataset_of(out, pack, results)
     source = archive.open_results(results)
-    known = {*source.datasets(), *spec_names()}
-    if dataset not in known:
-        raise unknown("data set", dataset, known)
-    presets = {plan.preset for plan in source.plans(dataset)}
-    if preset and presets and preset not in presets:
-        raise unknown(f"preset on the boards of {dataset}", preset, presets)
+    _require(source, dataset, preset)
     if pack:
         count = archive.pack(source, dataset, pack)
         click.echo(f"{pack}: {count} records", err=True)
@@ -76,6 +85,9 @@ def table_command(
     spec = load_spec(dataset)
     if not any(board.measured for board in found):
         click.echo(f"nothing measured on {dataset}; run: {how_to_run(dataset)}", err=True)
+    if compare:
+        _compare(found, compare, as_json)
+        return
     if out:
         for path in render.write(found, spec, dataset, out):
             click.echo(str(path), err=True)
@@ -83,6 +95,30 @@ def table_command(
         click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
     elif not out:
         render.show(found, spec, dataset)
+
+
+def _require(source: Source, dataset: str, preset: str) -> None:
+    """Refuse a data set or a preset that nothing is known of, with the nearest."""
+    from bench.analysis import spec_names
+    from bench.errors import unknown
+
+    known = {*source.datasets(), *spec_names()}
+    if dataset not in known:
+        raise unknown("data set", dataset, known)
+    presets = {plan.preset for plan in source.plans(dataset)}
+    if preset and presets and preset not in presets:
+        raise unknown(f"preset on the boards of {dataset}", preset, presets)
+
+
+def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
+    from bench.compare import as_data, as_document, versus
+    from bench.render import show_document
+
+    sections = versus(found, rows)
+    if as_json:
+        click.echo(json.dumps(as_data(sections), indent=1))
+    else:
+        show_document(as_document(sections))
 
 
 def _dataset_of(*paths: Path | None) -> str:

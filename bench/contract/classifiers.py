@@ -15,6 +15,7 @@ from bench.contract.common import (
     settings_typed,
     unchanged,
 )
+from bench.evaluate import no_logits
 from bench.spec import Part
 
 
@@ -32,6 +33,9 @@ def check_classifier(part: Part, context: registry.Context) -> list[Check]:
     def logits() -> str:
         shape = (len(x), context.classes)
         require(network(x).shape == shape, f"logits are {tuple(network(x).shape)}, not {shape}")
+        wrong = no_logits([network(x)[None]])
+        require("probabilities" not in wrong, "these are probabilities, not logits")
+        require("saturated" not in wrong, "logits so large that softmax has one class")
         return f"logits {shape}"
 
     def alone() -> str:

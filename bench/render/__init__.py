@@ -9,7 +9,7 @@ from bench.analysis import BoardSpec, tidy
 from bench.boards import Board
 from bench.errors import BenchError, nearest
 from bench.results import write_whole
-from bench.tables import document
+from bench.tables import Document, document
 
 
 def to_markdown(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
@@ -59,14 +59,21 @@ def write(boards: list[Board], spec: BoardSpec, dataset: str, out: Path) -> list
 
 
 def show(boards: list[Board], spec: BoardSpec, dataset: str) -> None:
-    """Print the boards: laid out for a terminal, Markdown where the output is piped."""
+    """Print the boards of a data set."""
+    show_document(document(boards, spec, dataset))
+
+
+def show_document(document: Document) -> None:
+    """Print a document: laid out for a terminal, Markdown where the output is piped."""
     import sys
 
     if not sys.stdout.isatty():
-        sys.stdout.write(to_markdown(boards, spec, dataset))
+        from bench.render import markdown
+
+        sys.stdout.write(markdown.render(document))
         return
     from rich.console import Console
 
     from bench.render import terminal
 
-    terminal.show(document(boards, spec, dataset), Console())
+    terminal.show(document, Console())

@@ -67,6 +67,24 @@ def test_an_archive_unpacks_to_a_folder_that_tells_the_same(tmp_path: Path) -> N
     assert f"{folder}: 0 records" in again.stderr
 
 
+def test_two_rows_are_compared(tmp_path: Path) -> None:
+    fill(tmp_path / "results")
+    compare = ("--results", tmp_path / "results", "--compare", "adp")
+    done = bench(*compare, "jpeg", code=NO_TORCH)
+    assert (done.returncode, done.stderr.count("imported")) == (0, 0)
+    assert done.stdout.startswith("# adp@natural against jpeg@natural on patches")
+    (section,) = json.loads(bench(*compare, "jpeg", "--json").stdout)
+    assert [line["attack"] for line in section["columns"]][-1] == "worst case"
+    for arguments, words in (
+        ((*compare, "jpg"), "unknown row 'jpg@natural'; did you mean 'jpeg@natural'?"),
+        ((*compare, "jpeg", "--out", tmp_path / "x.md"), "--compare prints and writes no file"),
+    ):
+        done = bench(*arguments)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_without_results_the_board_is_blank(tmp_path: Path) -> None:
     done = bench("--results", tmp_path / "nowhere")
     assert done.returncode == 0

@@ -1,0 +1,215 @@
+"""Two rows against each other: the paired test of every column that both have, and the worst case.
+
+Only inside one section of a board: the same images, threat, preset and attack settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.analysis import WORST, Analysis, analyse, draws_text, p_text
+from bench.boards import Board, Entry, Row, Worst, figure, paired
+from bench.errors import BenchError, unknown
+from bench.ranking import differing_weights
+from bench.spec import parse_defense
+from bench.stats import Comparison, Figure, holm
+from bench.tables import Document, Listing, Table, figure_text
+
+HEADER = ("difference", "p", "p after Holm", "first better", "second better", "n", "seeds")
+NOTE = (
+    "First minus second on the same images, in points with the paired 95 % interval. First and "
+    "second better: images on which one is right more often than the other. p: exact McNemar at "
+    "one draw of independent images, else a permutation of signs by image or block; Holm over "
+    "this table."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One column in which both rows have a number. adjusted: p after Holm. draws: of either row."""
+
+    column: str
+    first: Figure
+    second: Figure
+    comparison: Comparison
+    adjusted: float
+    seeds: int
+    draws: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Versus:
+    """Two rows of one section. barred: column -> why it is not compared."""
+
+    board: Board
+    first: Row
+    second: Row
+    lines: tuple[Line, ...]
+    barred: dict[str, str]
+
+
+def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
+    """The comparison of two rows in every section that holds both, larger presets first.
+
+    Raises:
+        BenchError: an unknown or ambiguous row, the same one twice, or no section with both.
+    """
+    found = [{b: row for b in boards if (row := _row(b, name))} for name in names]
+    for name, rows in zip(names, found, strict=True):
+        if not rows:
+            labels = {row.label for board in boards for row in board.rows}
+            raise unknown("row", str(parse_defense(name)), labels)
+    first, second = found
+    shared = [board for board in boards if board in first and board in second]
+    if not shared:
+        places = (f"{n} is in {_places(rows)}" for n, rows in zip(names, found, strict=True))
+        raise BenchError(
+            "rows of different images, threat or preset are never compared: " + "; ".join(places)
+        )
+    if any(first[board] is second[board] for board in shared):
+        raise BenchError(f"'{names[0]}' and '{names[1]}' are the same row; name two")
+    return [_section(analyse(board), first[board], second[board]) for board in shared]
+
+
+def as_document(found: Sequence[Versus]) -> Document:
+    """A table per section, and what is not compared with its reason."""
+    head = found[0]
+    title = f"{head.first.label} against {head.second.label} on {head.board.dataset}"
+    return Document(title, (), tuple(block for section in found for block in _blocks(section)))
+
+
+def as_data(found: Sequence[Versus]) -> list[dict[str, Any]]:
+    """The same as numbers (percent; p as it is), ready for JSON."""
+    return [
+        {
+            **{key: getattr(v.board, key) for key in ("dataset", "subset", "threat", "preset")},
+            "images": v.board.images,
+            "first": v.first.label,
+            "second": v.second.label,
+            "columns": [_datum(line) for line in v.lines],
+            "not_compared": v.barred,
+        }
+        for v in found
+    ]
+
+
+def _row(board: Board, name: str) -> Row | None:
+    """The row of a label, or of what was typed for it."""
+    labelled = [row for row in board.rows if row.label == name]
+    if labelled:
+        return labelled[0]
+    typed = str(parse_defense(name))
+    rows = [row for row in board.rows if typed in (row.label, row.asked)]
+    if len(rows) > 1:
+        labels = ", ".join(f"'{row.label}'" for row in rows)
+        raise BenchError(f"'{name}' is several rows; name one of {labels}")
+    return rows[0] if rows else None
+
+
+def _places(boards: Iterable[Board]) -> str:
+    return " and ".join(f"({_place(board)})" for board in boards)
+
+
+def _place(board: Board) -> str:
+    return f"subset {board.subset}, {board.threat}, preset {board.preset}, {board.images} images"
+
+
+def _section(analysis: Analysis, first: Row, second: Row) -> Versus:
+    if weights := differing_weights(first, second):
+        reason = f"measured with different weights of {', '.join(weights)}; run one again"
+        return Versus(analysis.board, first, second, (), {"every column": reason})
+    pending: dict[str, tuple[Entry | Worst, Entry | Worst, Comparison]] = {}
+    barred: dict[str, str] = {}
+    for column in (*analysis.board.columns, WORST):
+        a, b = (analysis.item(row, column) for row in (first, second))
+        test = paired(a, b) if a and b else None
+        if reason := _bar(analysis, column, (first, second), test):
+            barred[column] = reason
+        elif a and b and test:
+            pending[column] = (a, b, test)
+    adjusted = holm([test.p for _, _, test in pending.values()])
+    lines = tuple(
+        Line(
+            column,
+            figure(a),
+            figure(b),
+            test,
+            p,
+            len(set(a.seeds) & set(b.seeds)),
+            (_draws(a), _draws(b)),
+        )
+        for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
+    )
+    return Versus(analysis.board, first, second, lines, barred)
+
+
+def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:
+    """Why two rows are not compared in a column; empty where they are."""
+    blank = [f"{row.label}: {why}" for row in rows if (why := analysis.why_blank(row, column))]
+    if blank:
+        return "; ".join(blank)
+    items = [analysis.item(row, column) for row in rows]
+    for row, item in zip(rows, items, strict=True):
+        if isinstance(item, Worst) and item.missing:
+            return f"{row.label}: an upper bound, not over {', '.join(item.missing)}"
+    settings = [item.settings for item in items if isinstance(item, Entry)]
+    if len(set(settings)) > 1:
+        return f"other settings of the attack: {' and '.join(settings)}"
+    return "" if test else "no seed, or not all images, in common"
+
+
+def _draws(item: Entry | Worst) -> str:
+    return draws_text(item) if isinstance(item, Entry) else ""
+
+
+def _blocks(found: Versus) -> Iterator[Table | Listing]:
+    first, second = found.first.label, found.second.label
+    if found.lines:
+        header = ("attack", first, second, *HEADER, "draws", "test")
+        body = tuple(_cells(line) for line in found.lines)
+        yield Table(_place(found.board), header, body, (NOTE,), major=True)
+    if found.barred:
+        heading = "Not compared" if found.lines else f"Not compared: {_place(found.board)}"
+        lines = tuple(f"{column}: {reason}" for column, reason in found.barred.items())
+        yield Listing(heading, lines)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    test = line.comparison
+    draws = line.draws[0] if len(set(line.draws)) == 1 else " and ".join(line.draws)
+    return (
+        line.column,
+        figure_text(line.first),
+        figure_text(line.second),
+        figure_text(test.difference, sign=True),
+        p_text(test.p),
+        p_text(line.adjusted),
+        *map(str, (test.gains, test.losses, test.images, line.seeds)),
+        draws,
+        test.test,
+    )
+
+
+def _datum(line: Line) -> dict[str, Any]:
+    test = line.comparison
+    return {
+        "attack": line.column,
+        "first": _percent(line.first),
+        "second": _percent(line.second),
+        "difference": _percent(test.difference),
+        "p": test.p,
+        "p_holm": line.adjusted,
+        "first_better": test.gains,
+        "second_better": test.losses,
+        "n": test.images,
+        "seeds": line.seeds,
+        "draws": list(line.draws),
+        "test": test.test,
+    }
+
+
+def _percent(found: Figure) -> dict[str, float]:
+    values = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: round(100 * value, 1) for name, value in values.items()}

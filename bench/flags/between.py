@@ -1,0 +1,146 @@
+"""What several measurements of one defense say of each other: of a row, and across boards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from bench.boards import CLEAN, Board, Entry, Row, figure, paired
+from bench.flags.knowledge import BUDGET, NOISE, UNBOUNDED, base, follows, knows, part_of, radius
+from bench.flags.single import SHARE
+from bench.stats import TOLERANCE
+
+Said = tuple[str, str]
+"""A column and a sentence on it."""
+
+
+def above_clean(entries: Mapping[str, Entry], threat: str) -> Iterator[Said]:
+    """Attacks that make a defense better."""
+    clean = next((entry for entry in entries.values() if entry.threat == CLEAN), None)
+    for name, entry in entries.items():
+        above = paired(entry, clean) if clean and entry.threat == threat else None
+        if above and above.difference.low > 0:
+            yield (
+                name,
+                "accuracy under attack is above clean accuracy beyond the interval: "
+                "the attack moves images the wrong way",
+            )
+
+
+def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Attacks that know less, and yet do more than the best one that knows more."""
+    strong = informed(entries)
+    if not strong:
+        return
+    best = _strongest(strong)
+    weak = {n: e for n, e in entries.items() if n not in strong and knows(e) != "mixed"}
+    for name, entry in weak.items():
+        gap = paired(strong[best], entry)
+        if gap and gap.difference.low > 0:
+            yield (
+                name,
+                f"knows less than {best} and yet leaves {100 * gap.difference.value:.1f} points "
+                "less accuracy: the gradients that the adaptive attacks use mislead them",
+            )
+
+
+def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Attacks that leave what random noise leaves, and something worth attacking.
+
+    As good: the whole interval of the difference lies within TOLERANCE; that too few images show
+    no difference is not enough.
+    """
+    noises = {n: e for n, e in entries.items() if base(n) == NOISE}
+    if not noises:
+        return
+    noise = _strongest(noises)
+    for name, entry in informed(entries).items():
+        gap = paired(noises[noise], entry)
+        if gap and gap.difference.high <= TOLERANCE and figure(entry).low > SHARE:
+            yield (
+                name,
+                f"random noise in the ball ({noise}) is as good: {name} leaves only "
+                f"{100 * gap.difference.value:.1f} points less accuracy",
+            )
+
+
+def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Columns that the same attack with more steps or draws of noise falls short of."""
+    found = {n: part for n, entry in entries.items() if (part := part_of(entry))}
+    for name, part in found.items():
+        mine = dict(part.settings)
+        for other, longer in found.items():
+            theirs = dict(longer.settings)
+            if longer.name != part.name or mine.keys() != theirs.keys():
+                continue
+            more = [key for key in mine if mine[key] != theirs[key]]
+            if len(more) != 1 or more[0] not in BUDGET:
+                continue
+            gap = paired(entries[name], entries[other])
+            if int(theirs[more[0]]) > int(mine[more[0]]) and gap and gap.difference.low > 0:
+                yield (
+                    name,
+                    f"{other} leaves {100 * gap.difference.value:.1f} points less accuracy: "
+                    f"{more[0]}={mine[more[0]]} is not enough",
+                )
+
+
+def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Which of the two gradients through the purifier finds more, where both were followed."""
+    by = {
+        gradient: {n: e for n, e in entries.items() if follows(e) == gradient}
+        for gradient in ("bpda", "exact")
+    }
+    if not all(by.values()):
+        return
+    bpda, exact = (_strongest(by[gradient]) for gradient in ("bpda", "exact"))
+    gap = paired(entries[bpda], entries[exact])
+    if gap and gap.difference.low > 0:
+        yield (
+            bpda,
+            "BPDA is weaker than the exact gradient here: "
+            f"{exact} leaves {100 * gap.difference.value:.1f} points less accuracy",
+        )
+    if gap and gap.difference.high < 0:
+        yield (
+            exact,
+            "the exact gradient is weaker than BPDA here: "
+            f"{bpda} leaves {-100 * gap.difference.value:.1f} points less accuracy",
+        )
+
+
+def misses_what_exists(board: Board, row: Row, boards: Iterable[Board]) -> Iterator[Said]:
+    """Attacks that leave images right even where any image can be made the same grey.
+
+    On the board of that threat, and on every other one with the same attack on the same defense.
+    """
+    for other in boards:
+        if other.subset != board.subset or radius(other.threat) < UNBOUNDED:
+            continue
+        found = next((r for r in other.rows if r.settings == row.settings), None)
+        strong = informed(within(other, found)) if found else {}
+        best = _strongest(strong) if strong else ""
+        mine = row.complete().get(best)
+        if not best or mine is None or part_of(mine) != part_of(strong[best]):
+            continue
+        left = figure(strong[best])
+        if left.low > SHARE:
+            yield (
+                best,
+                f"within {other.threat}, where every image can be made the same grey, "
+                f"{100 * left.value:.1f} % stay right: it does not find points that exist",
+            )
+
+
+def within(board: Board, row: Row) -> dict[str, Entry]:
+    """The complete columns within a board's own threat."""
+    return {n: e for n, e in row.complete().items() if e.threat == board.threat}
+
+
+def informed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The attacks that know the whole defense; without any (a bare classifier), the blind ones."""
+    found = {n: e for n, e in entries.items() if knows(e) == "all"}
+    return found or {n: e for n, e in entries.items() if knows(e) == "blind"}
+
+
+def _strongest(entries: Mapping[str, Entry]) -> str:
+    return min(entries, key=lambda name: float(entries[name].values.mean()))
