@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from attacks.catalog import GROUPS
+from attacks.catalog import GROUPS, IMAGES
 from bench import cost, registry
 from bench.data.base import DatasetInfo
 from bench.data.subsets import load_subset
@@ -91,7 +91,10 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         raise BenchError("--seeds needs at least 1")
     draft = Draft()
     subset = request.subset or info.subset
-    images = _images(request.images, len(load_subset(info.name, subset).index), draft.notes)
+    available = len(load_subset(info.name, subset).index)
+    images = _images(request.images, available, draft.notes)
+    if not request.images and info.embedded:
+        images = _affordable(request, available, draft.notes)
     columns = list(_columns(request, info))
     absent = {c.label: c.plugin.absent(dict(c.part.settings), info.name) for c in columns if here}
     for row in _rows(request, info):
@@ -155,6 +158,18 @@ def _images(asked: int, available: int, notes: list[str]) -> int:
     if asked and rounded != asked:
         notes.append(f"{asked} images rounded up to {rounded}: whole shards of {SHARD}")
     return rounded
+
+
+def _affordable(request: Request, available: int, notes: list[str]) -> int:
+    """The images of a group that takes fewer than the subset has, where none were asked for."""
+    groups = [text for text in split_list(request.attacks) if (text, request.preset) in IMAGES]
+    fewest = min((IMAGES[group, request.preset] for group in groups), default=available)
+    if fewest < available:
+        notes.append(
+            f"{', '.join(groups)}, preset {request.preset}: {fewest} of {available} images; "
+            f"--images {available} takes all"
+        )
+    return min(fewest, available)
 
 
 def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:

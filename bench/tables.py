@@ -290,10 +290,17 @@ def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
         users: dict[str, list[str]] = {}
         for row in board.rows:
             if column in row.entries:
-                users.setdefault(row.entries[column].settings, []).append(row.label)
+                users.setdefault(_resolved(row.entries[column]), []).append(row.label)
         for settings, rows in users.items():
             lines.append((column, settings, "all" if len(users) == 1 else ", ".join(rows)))
     return tuple(lines)
+
+
+def _resolved(entry: Entry) -> str:
+    """The settings of a column, and through what it went where the records say so."""
+    records = (record for found in entry.seeds.values() for record in found.records)
+    through = sorted({record.gradient for record in records if record.gradient})
+    return f"{entry.settings}; gradient {', '.join(through)}" if through else entry.settings
 
 
 def _made_with(board: Board) -> Iterator[Listing]:

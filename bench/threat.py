@@ -23,7 +23,8 @@ class ThreatModel:
     """A ball of radius `eps` around each image, in [0,1] pixel units, intersected with [0,1].
 
     `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
-    image) have eps 0 and serve cells that are not attacks within a ball.
+    image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
+    control: whatever attacks within it must leave what it found.
     """
 
     norm: str
@@ -34,7 +35,7 @@ class ThreatModel:
         """`linf:8/255`, `l2:0.5`, `none`, `corruption`.
 
         Raises:
-            BenchError: unknown norm, or an eps that is not a positive number.
+            BenchError: unknown norm, or an eps that is no number from 0 on.
         """
         norm, _, radius = text.strip().partition(":")
         if norm in MARKERS and not radius:
@@ -44,9 +45,9 @@ class ThreatModel:
         try:
             eps = number(radius)
         except (ValueError, ZeroDivisionError):
-            eps = 0.0
-        if not 0 < eps < float("inf"):
-            raise BenchError(f"threat '{text}' needs a positive eps, such as {norm}:8/255")
+            eps = -1.0
+        if not 0 <= eps < float("inf"):
+            raise BenchError(f"threat '{text}' needs an eps from 0 on, such as {norm}:8/255")
         if norm == "linf" and eps > 1:
             raise BenchError(
                 f"threat '{text}': pixels lie in [0,1], so eps is at most 1; "
@@ -57,6 +58,8 @@ class ThreatModel:
     def __str__(self) -> str:
         if self.norm in MARKERS:
             return self.norm
+        if not self.eps:
+            return f"{self.norm}:0"
         levels = self.eps * 255
         if abs(levels - round(levels)) < 1e-9:
             return f"{self.norm}:{round(levels)}/255"
@@ -85,7 +88,7 @@ class ThreatModel:
             delta = delta.clamp(-self.eps, self.eps)
         else:
             norms = _norms(delta)
-            delta = delta * (self.eps / norms.clamp_min(self.eps))
+            delta = delta * (self.eps / norms.clamp_min(self.eps or 1.0))
         return (x + delta).clamp(0, 1)
 
     def random_start(self, x: Tensor) -> Tensor:
