@@ -39,7 +39,7 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
-EXTENDED = ("pgd-surrogate", "apgd", "mim", "noise")
+EXTENDED = ("pgd-surrogate", "apgd", "mim", "noise", "known-randomness")
 """Beside `all`, whose members are fixed."""
 PROTOCOL = (
     "bpda-eot:protocol=hill",

@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
-from bench.threat import CERTIFIED, MARKERS, ThreatModel
+from bench.threat import CERTIFIED, KNOWN, MARKERS, ThreatModel
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -85,7 +85,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     if request.preset not in PRESETS:
         raise unknown("preset", request.preset, PRESETS)
     threat = ThreatModel.parse(request.threat or info.threat)
-    if threat.norm in MARKERS:
+    if threat.norm in MARKERS or threat.known:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if not request.seeds > 0:
         raise BenchError("--seeds needs at least 1")
@@ -146,8 +146,9 @@ def find_info(dataset: str) -> DatasetInfo:
 
 
 def draws(info: DatasetInfo, random: bool, threat: str) -> int:
-    """M, the judge's fresh predictions: 1 where nothing is random, and outside of any ball."""
-    return info.draws if random and threat not in ("corruption", CERTIFIED) else 1
+    """M, the judge's fresh predictions: 1 where nothing is random, or known, or outside a ball."""
+    once = threat in ("corruption", CERTIFIED) or threat.startswith(KNOWN)
+    return info.draws if random and not once else 1
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -252,6 +253,7 @@ def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, 
     dataset, subset, seed = where
     norms = column.plugin.norms
     marker = next((m for m in MARKERS if m in norms), None)
+    threat = replace(threat, known=column.plugin.known)
     return Cell(
         dataset=dataset,
         subset=subset,

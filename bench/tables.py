@@ -21,14 +21,15 @@ from bench.analysis import (
 )
 from bench.archive import CONDITIONS
 from bench.boards import (
-    ASIDE,
     CERTIFIED,
     CLEAN,
     CORRUPTION,
+    KNOWN,
     Board,
     Entry,
     Row,
     Worst,
+    aside,
     deviation,
     figure,
 )
@@ -146,6 +147,11 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
             "certify: the share that is right and does not abstain, a proof and no attack; it is "
             "no part of the worst case."
         )
+    if any(e.threat.startswith(KNOWN) for row in board.rows for e in row.entries.values()):
+        notes.append(
+            "known-randomness: attacker and judge use the same random numbers, a diagnostic of how "
+            "much is owed to randomness; it is no part of the worst case."
+        )
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
@@ -171,7 +177,7 @@ def _effort(board: Board, row: Row) -> tuple[str, ...]:
     return (
         str(board.images),
         str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)}-{max(seeds)}",
-        draws_text(*(entry for entry in entries if entry.threat not in ASIDE)),
+        draws_text(*(entry for entry in entries if not aside(entry.threat))),
         f"{max(spent.prediction for spent in costs):.1f}",
         f"{sum(spent.forwards for spent in costs):.0f}",
         f"{sum(spent.backwards for spent in costs):.0f}",

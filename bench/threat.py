@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ CERTIFIED = "certified"
 # Not balls: an unchanged image, images that a corruption made (only their range is checked), and an
 # unchanged image of which something is proven.
 MARKERS = ("none", "corruption", CERTIFIED)
+KNOWN = "known:"
+"""Before a ball: the judge replays the random numbers that the attacker saw. A diagnostic."""
 TOLERANCE = 1e-6
 
 
@@ -24,19 +26,22 @@ class ThreatModel:
 
     `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
     image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
-    control: whatever attacks within it must leave what it found.
+    control: whatever attacks within it must leave what it found. known: as `KNOWN`.
     """
 
     norm: str
     eps: float
+    known: bool = False
 
     @classmethod
     def parse(cls, text: str) -> ThreatModel:
-        """`linf:8/255`, `l2:0.5`, `none`, `corruption`.
+        """`linf:8/255`, `l2:0.5`, `none`, `corruption`, `known:linf:8/255`.
 
         Raises:
             BenchError: unknown norm, or an eps that is no number from 0 on.
         """
+        if text.startswith(KNOWN):
+            return replace(cls.parse(text.removeprefix(KNOWN)), known=True)
         norm, _, radius = text.strip().partition(":")
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)
@@ -56,6 +61,8 @@ class ThreatModel:
         return cls(norm, eps)
 
     def __str__(self) -> str:
+        if self.known:
+            return f"{KNOWN}{replace(self, known=False)}"
         if self.norm in MARKERS:
             return self.norm
         if not self.eps:

@@ -72,6 +72,16 @@ def test_threats_clean_and_corruptions_are_no_balls() -> None:
     assert threats == {"clean": "none", "bpda": "l2:0.5", "corruption": "corruption"}
 
 
+def test_known_randomness_is_a_threat_of_its_own_and_judged_once() -> None:
+    asked = replace(SMALL, defenses=["adp:steps=1,runs=2,stop=none"], controls=[])
+    plan, draft = make(replace(asked, attacks=["known-randomness", "apgd"]))
+    threats = {p.attack: p.cell.threat for p in plan.cells if p.defense.startswith("adp")}
+    assert threats == {"known-randomness": "known:linf:0.125", "apgd": "linf:0.125"}
+    assert list(draft.costs[0].networks["classifier"]) == [11 * 2 + 2, 11 * 2]
+    with pytest.raises(BenchError, match="no randomness to know"):
+        make(replace(asked, defenses=["adp:sigma=0"], attacks=["known-randomness"]))
+
+
 def test_without_noise_eot_is_a_skipped_duplicate_and_the_judge_draws_once() -> None:
     plan, draft = make(replace(SMALL, defenses=["adp:sigma=0"], attacks=["all"], controls=[]))
     reasons = {s.attack: s.reason for s in plan.skips if s.defense.startswith("adp")}
@@ -212,6 +222,7 @@ def test_the_command_names_a_subset_that_is_not_the_default() -> None:
         ({"dataset": "digit"}, "did you mean 'digits'"),
         ({"threat": "linf"}, "an eps from 0 on"),
         ({"threat": "none"}, "not a ball"),
+        ({"threat": "known:linf:8/255"}, "not a ball"),
         ({"preset": "quik"}, "did you mean 'quick'"),
         ({"images": 10_000}, "512 images"),
         ({"seeds": 0}, "--seeds"),

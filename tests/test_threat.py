@@ -15,7 +15,9 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
     return torch.rand(batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("text", ["linf:8/255", "l2:0.5", "linf:0", "l2:0", "none", "corruption"])
+@pytest.mark.parametrize(
+    "text", ["linf:8/255", "l2:0.5", "linf:0", "l2:0", "none", "corruption", "known:l2:0.5"]
+)
 def test_text_round_trip(text: str) -> None:
     assert str(ThreatModel.parse(text)) == text
 

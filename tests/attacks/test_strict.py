@@ -273,3 +273,27 @@ def test_losses_are_names_joined_by_plus() -> None:
         registry.find_attack("apgd:protocol=strict").resolve(
             parse_part("apgd:protocol=strict,losses=ce+ce"), "patches"
         )
+
+
+def test_known_randomness_is_the_judges_own() -> None:
+    """The runs of the judge are those that the attack looked through, number by number."""
+    purifier = Watched()
+    defense = Defense(smooth(), [purifier])
+    x = images(4)
+    threat = ThreatModel.parse("known:linf:8/255")
+    evaluate(defense, made("known-randomness"), x, labels(defense, x), threat, key="cell")
+    assert len(purifier.drawn) == 11 + 1
+    assert all(torch.equal(drawn, purifier.drawn[-1]) for drawn in purifier.drawn)
+
+
+def test_who_knows_the_randomness_breaks_what_chance_alone_defends() -> None:
+    """An image that is turned over by chance: over both sides the gradients cancel."""
+    defense, threat = Defense(linear(), [Luck(0.5)]), ThreatModel("linf", 0.3)
+    x = images(64)
+    y = labels(defense, x)
+    blind = PGD(Eot(Exact("margin"), 200), 5)
+    fresh = evaluate(defense, blind, x, y, threat, draws=8, key="cell")
+    known = evaluate(defense, made("known-randomness", loss="margin"), x, y, threat, key="cell")
+    assert float(fresh.correct.float().mean()) > 0.4
+    assert not known.correct.any()
+    assert known.attacked.gradient == "exact"
