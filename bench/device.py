@@ -62,9 +62,16 @@ def describe(name: str) -> str:
     return f"cuda {torch.cuda.get_device_name(name)}" if kind == "cuda" else kind
 
 
-def chunk(name: str) -> int:
-    """Images per network call on a device unless told otherwise."""
-    return CHUNKS.get(name.partition(":")[0], 32)
+def chunk(name: str, asked: int | None = None) -> int:
+    """Images per network call: those asked for, else what suits the device.
+
+    Raises:
+        BenchError: not a positive multiple of 32 (a shard).
+    """
+    images = CHUNKS.get(name.partition(":")[0], 32) if asked is None else asked
+    if images <= 0 or images % 32:
+        raise BenchError(f"chunk {images} is not a positive multiple of 32")
+    return images
 
 
 def prepare(name: str) -> None:

@@ -76,7 +76,7 @@ def download(
     """
     target = folder / remote.name
     if target.is_file():
-        verify(target, remote)
+        verify(target, remote, "; remove it")
         return target
     if not remote.urls:
         raise BenchError(f"{remote.name} has no address that answers without a browser")
@@ -95,15 +95,15 @@ def download(
     raise BenchError(f"cannot fetch {remote.name}: {'; '.join(reasons)}")
 
 
-def verify(path: Path, remote: Remote) -> None:
-    """Raise BenchError unless the file is, as far as it is known, the published one."""
+def verify(path: Path, remote: Remote, hint: str = "") -> None:
+    """Raise BenchError unless the file is, as far as it is known, the published one (+ `hint`)."""
     try:
         with path.open("rb") as file:
             reason = _differs(file, remote)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
     if reason:
-        raise BenchError(f"{path} is not the published {remote.name}: {reason}; remove it")
+        raise BenchError(f"{path} is not the published {remote.name}: {reason}{hint}")
 
 
 def is_page(content: bytes) -> bool:

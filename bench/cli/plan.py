@@ -51,13 +51,10 @@ def plan_command(
     """
     from bench import device as devices
     from bench import outlook, plan, registry
-    from bench.defense import chunk_size
     from bench.slices import Slice
 
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
-    chunk = devices.chunk(places[0]) if chunk is None else chunk
-    with chunk_size(chunk):
-        pass  # refuses a chunk that is not a multiple of 32
+    chunk = devices.chunk(places[0], chunk)
     part = Slice.parse(shard)
     registry.load(plugins)
     plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]

@@ -17,7 +17,7 @@ from bench.errors import BenchError, nearest, unknown
 if TYPE_CHECKING:
     from bench.cli.progress import Reporter
     from bench.executors import Fleet
-    from bench.plan import Draft
+    from bench.plan import Draft, Request
     from bench.results import Plan, Store
     from bench.slices import Slice
     from bench.spec import Part
@@ -87,7 +87,6 @@ def run_command(
     """
     from bench import device as devices
     from bench import plan, registry
-    from bench.defense import chunk_size
     from bench.home import data_root as root
     from bench.results import Store
     from bench.slices import Slice
@@ -98,9 +97,7 @@ def run_command(
     # With Ray the workers' machines have the devices, and say so where they have not.
     places = devices.parse(device) if executor == "local" else ()
     allowed = devices.require(precision, places)
-    chunk = devices.chunk(device) if chunk is None else chunk
-    with chunk_size(chunk):
-        pass  # refuses a chunk that is not a multiple of 32 before anything else happens
+    chunk = devices.chunk(device, chunk)
     registry.load(plugins)
     wanted = requests(**asked, plugins=plugins, weights=weights)
     plans = [plan.make(each, here=True) for each in wanted]
@@ -111,8 +108,8 @@ def run_command(
     setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
     store = Store(Path(results))
     reports = [
-        measured(made, draft, store, setup, fleet, part=part, quiet=as_json)
-        for made, draft in plans
+        measured(each, made, store, setup, fleet, part=part, quiet=as_json)
+        for each, made in zip(wanted, plans, strict=True)
     ]
     if as_json:
         facts = [{"threat": report.plan.threat, **report.facts()} for report in reports]
@@ -124,8 +121,8 @@ def run_command(
 
 
 def measured(
-    made: Plan,
-    draft: Draft,
+    wanted: Request,
+    planned: tuple[Plan, Draft],
     store: Store,
     setup: Setup,
     fleet: Fleet,
@@ -134,12 +131,13 @@ def measured(
     quiet: bool,
 ) -> Reporter:
     """What of a plan (of its `part`) is not in the store yet, measured and reported."""
-    from bench import inventory
+    from bench import inventory, plan
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.runner import Summary, gated, longest_first, pending, run
     from bench.shards import subset_here
 
+    made, draft = planned
     overrides, summary = setup.weights, Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -148,9 +146,11 @@ def measured(
         return found
 
     read: dict[str, str] = {}
-    mine = part.of(made, draft.costs)
+    # Dealt as if all data were here, so that machines with unequal data agree on the parts.
+    dealt, expected = plan.make(wanted) if part.count > 1 else (made, draft)
+    mine = part.of(dealt, expected.costs)
     if part.count > 1:
-        draft.notes.append(part.note(made, mine))
+        draft.notes.append(part.note(dealt, mine))
     tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
     for name, _ in overrides:
         if name not in read:

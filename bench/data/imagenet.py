@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SHORTER, SIDE = 256, 224
 WNID = re.compile(r"n\d{8}")
+VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 CONTROLS = ("median", "gaussian", "jpeg", "bits")
 """Without `wiener`: the covariance of such images is too large."""
 
@@ -56,6 +57,8 @@ def _load(split: str) -> Rows:
                 "fetched, not trained here)"
             )
     files, label = class_folders(IMAGENET, folder)
+    if split == "test":
+        _complete(folder, files)
     chosen = part(len(files), split)
     paths = [files[row] for row in chosen.tolist()]
     y, block = labels_of(IMAGENET, label, len(files), chosen, folder)
@@ -80,6 +83,20 @@ def class_folders(info: DatasetInfo, folder: Path) -> tuple[list[str], list[int]
         )
     listed = ImageFolder(str(folder), allow_empty=True)
     return [path for path, _ in listed.samples], [label for _, label in listed.samples]
+
+
+def _complete(folder: Path, files: Sequence[str]) -> None:
+    """Raise BenchError where an image is missing: the indices of all that follow would shift."""
+    names = [VALIDATION.fullmatch(Path(file).name) for file in files]
+    numbers = {int(name[1]) for name in names if name}
+    if len(numbers) < len(files):
+        if len(files) != IMAGENET.published:
+            reason = f"has {len(files):,} images, some with other names than the published ones"
+            raise damaged(folder, f"{reason}; {IMAGENET.published:,} are needed", IMAGENET.name)
+    elif absent := sorted(set(range(1, max(numbers, default=0) + 1)) - numbers):
+        first = f"ILSVRC2012_val_{absent[0]:08d}.JPEG"
+        more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
+        raise damaged(folder, f"lacks {first}{more}", IMAGENET.name)
 
 
 def _pixels(paths: Sequence[str]) -> Tensor:

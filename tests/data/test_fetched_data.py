@@ -262,6 +262,28 @@ def test_class_folders_of_another_kind_would_shift_the_labels(root: Path) -> Non
         made("imagenet").read("test")
 
 
+@pytest.mark.parametrize(
+    ("gone", "said"), [((7,), "lacks ILSVRC2012_val_00000007.JPEG;"), ((7, 9), "and 1 more")]
+)
+def test_a_missing_image_would_shift_the_indices(
+    root: Path, gone: tuple[int, ...], said: str
+) -> None:
+    copies.imagenet(root)
+    for number in gone:
+        (path,) = (root / "imagenet" / "val").glob(f"*/ILSVRC2012_val_{number:08d}.JPEG")
+        path.unlink()
+    with pytest.raises(BenchError, match=said):
+        made("imagenet").read("test")
+
+
+def test_images_of_other_names_have_an_order_only_when_all_are_there(root: Path) -> None:
+    copies.imagenet(root)
+    path = next((root / "imagenet" / "val").glob("*/*.JPEG"))
+    path.rename(path.with_name("tench.JPEG"))
+    with pytest.raises(BenchError, match="40 images, some with other names"):
+        made("imagenet").read("test")
+
+
 def test_flat_validation_images_are_sorted_by_the_development_kit(tmp_path: Path) -> None:
     """Numbers of the kit are not the order of the wnids, and parents of classes are no classes."""
     names = copies.wnids(1000)

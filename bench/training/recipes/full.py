@@ -127,13 +127,13 @@ def lee(info: DatasetInfo, data: Published) -> Recipe:
 
 
 def noisy_classifier(info: DatasetInfo, data: Published) -> Recipe:
-    """`natural` on noisy images, as long as Cohen et al. 2019 train their ResNet-110: 90 epochs."""
+    """`natural` on noisy images, as Cohen et al. 2019 train their ResNet-110: 90 epochs of 400s."""
     recipe = natural(info, data)
     fit = recipe.fit
     if data.natural != "conv":
         fit = Fit(
-            data.steps(90, 256),
-            256,
+            data.steps(90, 400),
+            400,
             lr=0.1,
             optimizer="momentum",
             weight_decay=1e-4,
@@ -223,9 +223,13 @@ def _energy(info: DatasetInfo, data: Published, activation: str, loss: Loss, fit
 
 
 def ebm_igebm(info: DatasetInfo, data: Published) -> Recipe:
-    """The network of Hill, Mitchell & Zhu 2021 by contrastive divergence; its length is ours."""
+    """The network of Hill, Mitchell & Zhu 2021 by contrastive divergence.
+
+    As long as theirs (250,000 batches of 100); Adam throughout, where they end with SGD, averaged
+    weights and walks that start at images are ours.
+    """
     loss = energy.contrastive(steps=100, noise=0.01, spread=0.1, blur=0.02)
-    fit = Fit(50_000, 128, lr=1e-4, schedule="constant", ema=0.999, clip=1.0)
+    fit = Fit(250_000, 100, lr=1e-4, schedule="constant", ema=0.999, clip=1.0)
     return _energy(info, data, "leaky", loss, fit)
 
 
