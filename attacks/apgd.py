@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from attacks.catalog import Count, Share, Step, choosing
+from attacks.catalog import Begin, Count, Share, Step, begun, choosing, started
 from attacks.gradients import Blind, Bpda, Eot, Exact, Gradient, draws_of
 from attacks.keep import Keep
 from attacks.losses import AnyLoss, LossName
@@ -13,7 +13,7 @@ from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
 from bench.defense import Traits
 from bench.registry import Runs, attack
-from bench.spec import Settings
+from bench.spec import Later, Settings
 
 Through = Literal["blind", "bpda", "exact"]
 CROCE: Mapping[str, str] = {
@@ -43,7 +43,7 @@ def _no_gradient(settings: Settings, traits: Traits) -> str | None:
 def _runs(settings: Settings, traits: Traits) -> Runs:
     """One look more than steps where the highest loss is kept."""
     steps = int(settings["steps"]) + (settings["keep"] == "loss")
-    looks, plain = steps * int(settings["restarts"]), choosing(settings, traits)
+    looks, plain = steps * begun(settings), choosing(settings, traits)
     if settings["loss"] == "dlr-t":
         plain += draws_of(PGD.select, traits.random)
     if settings["gradient"] == "blind":
@@ -70,14 +70,24 @@ def apgd(
     keep: Keep = "loss",
     loss: AnyLoss = "ce",
     gradient: Through = "bpda",
+    start: Annotated[Begin, Later()] = "own",
 ) -> PGD:
     """PGD that sets its own steps by the mean loss over the draws.
 
     loss=margin is CW; with loss=dlr-t restart i aims at the i-th likeliest wrong class.
+    start=base: one more restart, from the points of `transfer:source=base`.
     """
-    follow = along(gradient, loss, eot)
-    targeted = loss == "dlr-t"
-    return PGD(follow, steps, step, random_start, restarts, keep, targeted=targeted, rule=Auto())
+    return PGD(
+        along(gradient, loss, eot),
+        steps,
+        step,
+        random_start,
+        restarts,
+        keep,
+        targeted=loss == "dlr-t",
+        rule=Auto(),
+        start=started(start),
+    )
 
 
 @attack(

@@ -169,6 +169,14 @@ class Displacement:
             return _mean(defense.purify(repeat(x, draws)), draws) - x
 
 
+def followed(defense: Defense) -> str:
+    """Through what `Exact` goes: `exact` or `bpda`, of a stack of both each part, such as
+    `bpda+exact`.
+    """
+    parts = ["exact" if part.traits.exact else "bpda" for part in defense.purifiers]
+    return "+".join(parts if len(set(parts)) > 1 else parts[:1]) or "exact"
+
+
 def draws_of(draws: int, random: bool) -> int:
     """How many draws say anything: one if the defense is deterministic."""
     return draws if random else 1

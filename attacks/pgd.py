@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from attacks.gradients import Direction, Gradient, Slope, draws_of
-from attacks.keep import Keep, Verify, keeper
+from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
 from bench.attack import Attacked, Trace
 from bench.defense import Defense, repeat
 from bench.threat import ThreatModel
+
+
+class Start(Protocol):
+    """Where a restart begins, beside the image itself and a random point."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """A point in the ball around each of x [B,C,H,W]; no random number of the caller moves."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,8 @@ class PGD:
     direction, weight: move along (1 - weight) * steepest(gradient) + weight * steepest(direction)
     (Yoon et al. 2021, Table 1). keep: which point is handed over; where fresh draws choose (always
     between restarts) there are `select` of them. targeted: restart i aims at the i-th likeliest
-    wrong class of the image, by the mean logits of `select` runs. The trace is the first restart's.
+    wrong class of the image, by the mean logits of `select` runs. start: where one more restart
+    begins, the last. The trace is the first restart's.
     """
 
     gradient: Gradient
@@ -37,16 +47,38 @@ class PGD:
     select: int = 4
     targeted: bool = False
     rule: Rule = STRAIGHT
+    start: Start | None = None
+
+    @property
+    def begun(self) -> int:
+        """How often it begins."""
+        return self.restarts + (self.start is not None)
 
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W] in [0,1] that climb the loss at labels y [B]."""
-        kept = keeper(self.keep, defense, x, y, restarts=self.restarts, draws=self.select)
+        kept = keeper(self.keep, defense, x, y, restarts=self.begun, draws=self.select)
+        trace, queries = self.climb(kept, defense, x, y, threat)
+        return Attacked(
+            kept.x,
+            trace=trace,
+            protocol=kept.protocol,
+            queries=torch.full_like(y, queries) if queries else None,
+        )
+
+    @torch.no_grad()
+    def climb(
+        self, kept: Keeper, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel
+    ) -> tuple[Trace, int]:
+        """Every restart, in front of a keeper; gives the trace and the queries per image."""
         search = Search(x, threat, self.steps, self.step, partial(self._turn, defense, threat))
         aims = self._aims(defense, x, y) if self.targeted else None
         queries, losses, norms = 0, [], []
-        for restart in range(self.restarts):
-            point = threat.random_start(x) if self.random_start else x.clone()
+        for restart in range(self.begun):
+            if self.start is not None and restart == self.restarts:
+                point = self.start(defense, x, y, threat)
+            else:
+                point = threat.random_start(x) if self.random_start else x.clone()
             walk, goal = self.rule.begin(search), y if aims is None else aims[restart % len(aims)]
             for step in range(self.steps + kept.looks_at_the_end):
                 slope = self.gradient(defense, point, goal)
@@ -60,12 +92,7 @@ class PGD:
                 point = walk(point, slope)
                 kept.came(point)
             kept.end(point)
-        return Attacked(
-            kept.x,
-            trace=Trace(torch.stack(losses), torch.stack(norms)),
-            protocol=kept.protocol,
-            queries=torch.full_like(y, queries) if queries else None,
-        )
+        return Trace(torch.stack(losses), torch.stack(norms)), queries
 
     def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
         """Labels with a target, likeliest first, [K-1,B,2]."""
@@ -81,3 +108,26 @@ class PGD:
             return move
         pull = threat.steepest(self.direction(defense, point, slope))
         return (1 - self.weight) * move + self.weight * pull
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """Several searches as one: each restart hands over its point of the highest loss.
+
+    Between those points and the image itself, `select` fresh draws choose. The trace is the first
+    search's. What `searches` say of keeping is not asked.
+    """
+
+    searches: tuple[PGD, ...]
+    select: int = 4
+
+    @torch.no_grad()
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], as `PGD`."""
+        begun = sum(search.begun for search in self.searches)
+        kept = keeper("loss", defense, x, y, restarts=1 + begun, draws=self.select)
+        found = [search.climb(kept, defense, x, y, threat) for search in self.searches]
+        queries = sum(asked for _, asked in found)
+        return Attacked(
+            kept.x, trace=found[0][0], queries=torch.full_like(y, queries) if queries else None
+        )

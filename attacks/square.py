@@ -105,6 +105,61 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
     )
 
 
+@dataclass(frozen=True)
+class Steady:
+    """The library's Square to the last of `queries` queries: luck neither ends nor misleads it.
+
+    passes: runs of a random defense that each query takes; a candidate is accepted where their mean
+    softmax is better than that of the point before it.
+    """
+
+    queries: int = 1000
+    passes: int = 20
+    p_init: float = 0.8
+
+    @torch.no_grad()
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], the last that was accepted."""
+        from pyautoattack.square import SquareAttack
+
+        scores = Scores(defense, draws_of(self.passes, defense.random))
+
+        def standing(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            loss = -margin(scores(points), labels)
+            return torch.full_like(loss, STANDING), loss
+
+        with quiet():
+            search = SquareAttack(
+                scores,
+                n_queries=self.queries,
+                p_init=self.p_init,
+                resc_schedule=True,
+                **ball(threat, x),
+            )
+            search.init_hyperparam(x)
+            search.margin_and_loss = standing
+            asked, found = search.attack_single_run(x, y)
+        return Attacked(threat.project(found, x), queries=asked.long())
+
+
+@attack(
+    "square:protocol=strict",
+    source="Andriushchenko et al. 2020; by the mean of 20 runs, without an early end",
+    settings={"quick": {"queries": 50, "passes": 5}, "standard": {"queries": 300, "passes": 10}},
+    cost=lambda settings, traits: Runs(
+        plain=(int(settings["queries"]) + 1) * draws_of(int(settings["passes"]), traits.random)
+    ),
+)
+def square_strict(
+    *,
+    queries: Annotated[int, Range(1)] = 1000,
+    passes: Annotated[int, Range(1)] = 20,
+    p_init: Annotated[float, Range(0.01, 1)] = 0.8,
+) -> Steady:
+    """Random search with squares that accepts what is better in the mean over several runs."""
+    return Steady(queries, passes, p_init)
+
+
 @attack(
     "square",
     source="Andriushchenko et al. 2020",

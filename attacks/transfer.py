@@ -1,19 +1,22 @@
-"""Transfer: points made on another classifier, the same ones for every defense."""
+"""Transfer: points made on a bare classifier, the same ones for every defense."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor
 
 from attacks.gradients import Blind
-from attacks.pgd import PGD
+from attacks.losses import AnyLoss
+from attacks.pgd import PGD, Strongest
+from attacks.steps import Auto
 from bench import rng
 from bench.attack import Attacked
-from bench.defense import Defense
+from bench.defense import Defense, Traits
 from bench.network import computing
 from bench.registry import Context, attack, find_classifier
 from bench.spec import Later, Range, Settings
@@ -21,7 +24,9 @@ from bench.threat import ThreatModel
 
 TWIN = "twin"
 """Source of `same`: the recipe of the natural classifier with another seed."""
-Source = Literal["same", "other"]
+BASE = "base"
+"""The source that is the classifier behind the defense itself."""
+Source = Literal["same", "other", "base"]
 Other = Literal["cnn", "vgg"]
 # Another architecture: VGG-19, where its five halvings leave something of an image.
 OTHER: Mapping[str, Settings] = {
@@ -30,7 +35,7 @@ OTHER: Mapping[str, Settings] = {
 
 
 def source_of(settings: Settings) -> str:
-    """The classifier that the points are made on."""
+    """The classifier that the points are made on, where it is another than the defended one."""
     return TWIN if settings["source"] == "same" else str(settings["other"])
 
 
@@ -53,6 +58,47 @@ class Transfer:
         return Attacked(found.x_adv)
 
 
+@dataclass(frozen=True)
+class Base:
+    """The strongest points of the bare classifier behind a defense, its static base.
+
+    PGD with steps of `step` * eps, and APGD along CE, CW and targeted DLR (up to `targets` wrong
+    classes, where there are four classes), `steps` each; of each image the point that this
+    classifier is least right about. They depend on classifier, settings and image alone.
+    """
+
+    steps: int = 40
+    step: float = 0.25
+    targets: int = 9
+
+    @torch.no_grad()
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        """Points in the ball around x [B,C,H,W]; the purifiers are never asked."""
+        bare = Defense(defense.classifier.apart(BASE))
+        with rng.seeded("transfer", BASE, self.steps, fingerprint(x)), computing("float32"):
+            classes = bare.logits(x[:1]).shape[1]
+            return Strongest(tuple(self._searches(classes)))(bare, x, y, threat).x_adv
+
+    def _searches(self, classes: int) -> Iterator[PGD]:
+        yield PGD(Blind(), self.steps, self.step, random_start=True)
+        losses: tuple[AnyLoss, ...] = ("ce", "margin", "dlr-t")
+        for loss in losses if classes >= 4 else losses[:2]:
+            aimed = loss == "dlr-t"
+            restarts = min(self.targets, classes - 1) if aimed else 1
+            yield PGD(Blind(loss), self.steps, 2.0, True, restarts, targeted=aimed, rule=Auto())
+
+
+@dataclass(frozen=True)
+class Static:
+    """The points of `base`, handed over as they are: what a purifier adds to its classifier."""
+
+    base: Base
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Points in the ball around x [B,C,H,W]; the purifiers change nothing."""
+        return Attacked(self.base(defense, x, y, threat))
+
+
 def fingerprint(x: Tensor) -> str:
     """The sha256 of images, to seed points that depend on nothing else."""
     return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
@@ -60,7 +106,14 @@ def fingerprint(x: Tensor) -> str:
 
 def _fits(settings: Settings, dataset: str) -> None:
     """The source has to take such images."""
-    find_classifier(source_of(settings)).fits({}, dataset)
+    if settings["source"] != BASE:
+        find_classifier(source_of(settings)).fits({}, dataset)
+
+
+def _itself(settings: Settings, traits: Traits) -> str | None:
+    """From the static base to itself, nothing is transferred."""
+    alone = settings["source"] == BASE and traits.identity
+    return "no purifier: these points are made on it; apgd attacks it" if alone else None
 
 
 @attack(
@@ -68,7 +121,8 @@ def _fits(settings: Settings, dataset: str) -> None:
     source="classifier PGD of Yoon et al. 2021 on another classifier",
     settings=OTHER,
     fits=_fits,
-    weights=lambda settings: (source_of(settings),),
+    weights=lambda settings: () if settings["source"] == BASE else (source_of(settings),),
+    skip=_itself,
     uses_dataset=True,
 )
 def transfer(
@@ -78,8 +132,13 @@ def transfer(
     steps: Annotated[int, Range(1)] = 40,
     step: Annotated[float, Range(0)] = 0.25,
     other: Annotated[Other, Later()] = "cnn",
-) -> Transfer:
-    """PGD on a bare classifier: a twin (`same`) or another architecture (`other`)."""
+) -> Transfer | Static:
+    """PGD on a bare classifier: a twin (`same`) or another architecture (`other`).
+
+    source=base: the strongest points of the classifier behind the defense, by PGD and APGD.
+    """
+    if source == BASE:
+        return Static(Base(steps, step))
     name = source_of({"source": source, "other": other})
     network = context.network(find_classifier(name).factory(context), name)
     return Transfer(source, Defense(network), PGD(Blind(), steps, step, random_start=True))

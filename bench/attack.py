@@ -48,6 +48,8 @@ class Attacked:
     protocol: the attack's own verdict, bool [B] (True: still robust), where it decides inside.
     queries: deployed predictions asked of the defense per image, int [B].
     certificate: within the threat `certified`, in place of the judge's predictions.
+    gradient: through what the search followed it, where that depends on the defense: `exact`,
+    `bpda`, or one of them for each part of a stack, joined by `+`.
     """
 
     x_adv: Tensor
@@ -56,6 +58,7 @@ class Attacked:
     protocol: Tensor | None = None
     queries: Tensor | None = None
     certificate: Certificate | None = None
+    gradient: str = ""
 
 
 class Attack(Protocol):

@@ -19,8 +19,9 @@ from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
 CLEAN = "none"
 CORRUPTION = "corruption"
 CERTIFIED = "certified"
-ASIDE = (CORRUPTION, CERTIFIED)
-"""Threats outside of any ball: shown last, never in a worst case."""
+KNOWN = "known:"
+ASIDE = (CORRUPTION, CERTIFIED, KNOWN)
+"""Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
@@ -148,6 +149,11 @@ def _worth(board: Board) -> tuple[bool, int, int]:
     return not board.measured, AMOUNT.get(board.preset, 0), -board.measured * board.images
 
 
+def aside(threat: str) -> bool:
+    """Whether a cell's threat is none that the rows of a board are compared under."""
+    return threat.startswith(ASIDE)
+
+
 def worst(board: Board, row: Row) -> Worst | None:
     """The worst case over clean and the board's threat, or None without a complete attack."""
     covered = (CLEAN, board.threat)
@@ -255,9 +261,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
     columns = dict.fromkeys(item.attack for item in planned)
     skips = {(s.defense, s.attack): s.reason for plan in reversed(plans) for s in plan.skips}
     columns |= dict.fromkeys(attack for _, attack in skips)
-    kinds = {
-        item.attack: (item.cell.threat in ASIDE) - (item.cell.threat == CLEAN) for item in planned
-    }
+    kinds = {item.attack: aside(item.cell.threat) - (item.cell.threat == CLEAN) for item in planned}
     return Board(
         dataset=head.dataset,
         subset=head.subset,

@@ -73,6 +73,10 @@ class Network(nn.Module):
         outputs = by_chunks(len(x), one, graph=graph)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
+    def apart(self, name: str) -> Network:
+        """The same network under another name, with counts of its own."""
+        return Network(self.module, name, self._call, exact=self.exact)
+
     def _one(self, x: Tensor, *args: Tensor) -> Tensor:
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from attacks.catalog import GROUPS
+from attacks.catalog import GROUPS, IMAGES
 from bench import cost, registry
 from bench.data.base import DatasetInfo
 from bench.data.subsets import load_subset
@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
-from bench.threat import CERTIFIED, MARKERS, ThreatModel
+from bench.threat import CERTIFIED, KNOWN, MARKERS, ThreatModel
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -85,13 +85,16 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     if request.preset not in PRESETS:
         raise unknown("preset", request.preset, PRESETS)
     threat = ThreatModel.parse(request.threat or info.threat)
-    if threat.norm in MARKERS:
+    if threat.norm in MARKERS or threat.known:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if not request.seeds > 0:
         raise BenchError("--seeds needs at least 1")
     draft = Draft()
     subset = request.subset or info.subset
-    images = _images(request.images, len(load_subset(info.name, subset).index), draft.notes)
+    available = len(load_subset(info.name, subset).index)
+    images = _images(request.images, available, draft.notes)
+    if not request.images and info.embedded:
+        images = _affordable(request, available, draft.notes)
     columns = list(_columns(request, info))
     absent = {c.label: c.plugin.absent(dict(c.part.settings), info.name) for c in columns if here}
     for row in _rows(request, info):
@@ -143,8 +146,9 @@ def find_info(dataset: str) -> DatasetInfo:
 
 
 def draws(info: DatasetInfo, random: bool, threat: str) -> int:
-    """M, the judge's fresh predictions: 1 where nothing is random, and outside of any ball."""
-    return info.draws if random and threat not in ("corruption", CERTIFIED) else 1
+    """M, the judge's fresh predictions: 1 where nothing is random, or known, or outside a ball."""
+    once = threat in ("corruption", CERTIFIED) or threat.startswith(KNOWN)
+    return info.draws if random and not once else 1
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -155,6 +159,18 @@ def _images(asked: int, available: int, notes: list[str]) -> int:
     if asked and rounded != asked:
         notes.append(f"{asked} images rounded up to {rounded}: whole shards of {SHARD}")
     return rounded
+
+
+def _affordable(request: Request, available: int, notes: list[str]) -> int:
+    """The images of a group that takes fewer than the subset has, where none were asked for."""
+    groups = [text for text in split_list(request.attacks) if (text, request.preset) in IMAGES]
+    fewest = min((IMAGES[group, request.preset] for group in groups), default=available)
+    if fewest < available:
+        notes.append(
+            f"{', '.join(groups)}, preset {request.preset}: {fewest} of {available} images; "
+            f"--images {available} takes all"
+        )
+    return min(fewest, available)
 
 
 def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
@@ -237,6 +253,7 @@ def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, 
     dataset, subset, seed = where
     norms = column.plugin.norms
     marker = next((m for m in MARKERS if m in norms), None)
+    threat = replace(threat, known=column.plugin.known)
     return Cell(
         dataset=dataset,
         subset=subset,

@@ -69,6 +69,7 @@ class Record:
     NaN gradients, whether the classifier answers in probabilities (1), and the share of its
     answers whose softmax is one class alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
+    gradient: through what the attack followed it, where that depends on the defense, or empty.
 
     Fields with a default came after the format: empty ones are not written, so that older records
     stay the same bytes, and an older reader passes over them.
@@ -94,12 +95,14 @@ class Record:
     timing: Mapping[str, Any]
     format: int = FORMAT
     certificate: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    gradient: str = ""
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields."""
         data = asdict(self)
-        if not self.certificate:
-            del data["certificate"]
+        for name in ("certificate", "gradient"):
+            if not data[name]:
+                del data[name]
         return json.dumps(data, separators=(",", ":")) + "\n"
 
     @classmethod

@@ -20,14 +20,15 @@ from bench.analysis import (
 )
 from bench.archive import CONDITIONS
 from bench.boards import (
-    ASIDE,
     CERTIFIED,
     CLEAN,
     CORRUPTION,
+    KNOWN,
     Board,
     Entry,
     Row,
     Worst,
+    aside,
     deviation,
     figure,
 )
@@ -150,6 +151,11 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
             "certify: the share that is right and does not abstain, a proof and no attack; it is "
             "no part of the worst case."
         )
+    if any(e.threat.startswith(KNOWN) for row in board.rows for e in row.entries.values()):
+        notes.append(
+            "known-randomness: attacker and judge use the same random numbers, a diagnostic of how "
+            "much is owed to randomness; it is no part of the worst case."
+        )
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
@@ -175,7 +181,7 @@ def _effort(board: Board, row: Row) -> tuple[str, ...]:
     return (
         str(board.images),
         str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)}-{max(seeds)}",
-        draws_text(*(entry for entry in entries if entry.threat not in ASIDE)),
+        draws_text(*(entry for entry in entries if not aside(entry.threat))),
         f"{max(spent.prediction for spent in costs):.1f}",
         f"{sum(spent.forwards for spent in costs):.0f}",
         f"{sum(spent.backwards for spent in costs):.0f}",
@@ -294,10 +300,17 @@ def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
         users: dict[str, list[str]] = {}
         for row in board.rows:
             if column in row.entries:
-                users.setdefault(row.entries[column].settings, []).append(row.label)
+                users.setdefault(_resolved(row.entries[column]), []).append(row.label)
         for settings, rows in users.items():
             lines.append((column, settings, "all" if len(users) == 1 else ", ".join(rows)))
     return tuple(lines)
+
+
+def _resolved(entry: Entry) -> str:
+    """The settings of a column, and through what it went where the records say so."""
+    records = (record for found in entry.seeds.values() for record in found.records)
+    through = sorted({record.gradient for record in records if record.gradient})
+    return f"{entry.settings}; gradient {', '.join(through)}" if through else entry.settings
 
 
 def _made_with(board: Board) -> Iterator[Listing]:

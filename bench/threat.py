@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ CERTIFIED = "certified"
 # Not balls: an unchanged image, images that a corruption made (only their range is checked), and an
 # unchanged image of which something is proven.
 MARKERS = ("none", "corruption", CERTIFIED)
+KNOWN = "known:"
+"""Before a ball: the judge replays the random numbers that the attacker saw. A diagnostic."""
 TOLERANCE = 1e-6
 
 
@@ -23,19 +25,23 @@ class ThreatModel:
     """A ball of radius `eps` around each image, in [0,1] pixel units, intersected with [0,1].
 
     `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
-    image) have eps 0 and serve cells that are not attacks within a ball.
+    image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
+    control: whatever attacks within it must leave what it found. known: as `KNOWN`.
     """
 
     norm: str
     eps: float
+    known: bool = False
 
     @classmethod
     def parse(cls, text: str) -> ThreatModel:
-        """`linf:8/255`, `l2:0.5`, `none`, `corruption`.
+        """`linf:8/255`, `l2:0.5`, `none`, `corruption`, `known:linf:8/255`.
 
         Raises:
-            BenchError: unknown norm, or an eps that is not a positive number.
+            BenchError: unknown norm, or an eps that is no number from 0 on.
         """
+        if text.startswith(KNOWN):
+            return replace(cls.parse(text.removeprefix(KNOWN)), known=True)
         norm, _, radius = text.strip().partition(":")
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)
@@ -44,9 +50,9 @@ class ThreatModel:
         try:
             eps = number(radius)
         except (ValueError, ZeroDivisionError):
-            eps = 0.0
-        if not 0 < eps < float("inf"):
-            raise BenchError(f"threat '{text}' needs a positive eps, such as {norm}:8/255")
+            eps = -1.0
+        if not 0 <= eps < float("inf"):
+            raise BenchError(f"threat '{text}' needs an eps from 0 on, such as {norm}:8/255")
         if norm == "linf" and eps > 1:
             raise BenchError(
                 f"threat '{text}': pixels lie in [0,1], so eps is at most 1; "
@@ -55,8 +61,12 @@ class ThreatModel:
         return cls(norm, eps)
 
     def __str__(self) -> str:
+        if self.known:
+            return f"{KNOWN}{replace(self, known=False)}"
         if self.norm in MARKERS:
             return self.norm
+        if not self.eps:
+            return f"{self.norm}:0"
         levels = self.eps * 255
         if abs(levels - round(levels)) < 1e-9:
             return f"{self.norm}:{round(levels)}/255"
@@ -85,7 +95,7 @@ class ThreatModel:
             delta = delta.clamp(-self.eps, self.eps)
         else:
             norms = _norms(delta)
-            delta = delta * (self.eps / norms.clamp_min(self.eps))
+            delta = delta * (self.eps / norms.clamp_min(self.eps or 1.0))
         return (x + delta).clamp(0, 1)
 
     def random_start(self, x: Tensor) -> Tensor:

@@ -244,6 +244,7 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
         "calls": outcome.calls,
         "trace": outcome.trace,
         "certificate": _proven(attacked.certificate) if attacked.certificate else {},
+        "gradient": attacked.gradient,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL, TRANSFER
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL, STRICT, TRANSFER
 from bench import build, cost, plan, registry
 from bench.archive import open_results
 from bench.attack import Attack
@@ -42,6 +42,9 @@ SETTINGS = (
     *("autoattack:attacks=standard,steps=3", "autoattack:attacks=apgd-dlr,gradient=exact,steps=3"),
     *("apgd:steps=3,eot=2,restarts=2,gradient=exact", "apgd:loss=dlr-t,steps=2,keep=best"),
     *("mim:gradient=blind,steps=3", "mim:gradient=exact,steps=2,eot=2", "certify:rule=predict"),
+    *("apgd:steps=3,eot=2,start=base", "pgd-exact:start=base,steps=2,eot=2,keep=best"),
+    "pgd:protocol=strict,steps=2,eot=2,restarts=2",
+    "apgd:protocol=strict,steps=2,eot=2,losses=ce+dlr-t,start=base",
 )
 
 
@@ -127,7 +130,7 @@ def sensible(defended: str, attacked: str) -> bool:
 PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, "none")
-    for attacked in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *SETTINGS)
+    for attacked in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT, *SETTINGS))
     if sensible(defended, attacked)
 ]
 

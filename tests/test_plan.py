@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from attacks.catalog import ALL
+from bench.cli.options import requests
 from bench.cost import Cost
 from bench.errors import BenchError
 from bench.plan import Draft, Request, command, make
@@ -69,6 +70,16 @@ def test_threats_clean_and_corruptions_are_no_balls() -> None:
     plan, _ = make(replace(SMALL, attacks=["clean", "bpda", "corruption"], threat="l2:0.5"))
     threats = {p.attack: p.cell.threat for p in plan.cells}
     assert threats == {"clean": "none", "bpda": "l2:0.5", "corruption": "corruption"}
+
+
+def test_known_randomness_is_a_threat_of_its_own_and_judged_once() -> None:
+    asked = replace(SMALL, defenses=["adp:steps=1,runs=2,stop=none"], controls=[])
+    plan, draft = make(replace(asked, attacks=["known-randomness", "apgd"]))
+    threats = {p.attack: p.cell.threat for p in plan.cells if p.defense.startswith("adp")}
+    assert threats == {"known-randomness": "known:linf:0.125", "apgd": "linf:0.125"}
+    assert list(draft.costs[0].networks["classifier"]) == [11 * 2 + 2, 11 * 2]
+    with pytest.raises(BenchError, match="no randomness to know"):
+        make(replace(asked, defenses=["adp:sigma=0"], attacks=["known-randomness"]))
 
 
 def test_without_noise_eot_is_a_skipped_duplicate_and_the_judge_draws_once() -> None:
@@ -140,6 +151,46 @@ def test_a_whole_subset_may_end_in_a_short_shard() -> None:
         make(replace(asked, images=1001))
 
 
+def test_strict_takes_128_embedded_images_unless_told_otherwise() -> None:
+    strict = replace(SMALL, attacks=["strict"], preset="standard", images=0, controls=[])
+    plan, draft = make(strict)
+    assert plan.images == 128
+    assert draft.notes == ["strict, preset standard: 128 of 512 images; --images 512 takes all"]
+    assert make(replace(strict, images=512))[0].images == 512
+    assert make(replace(strict, preset="paper"))[0].images == 512
+    assert make(replace(strict, attacks=["all"]))[0].images == 512
+    fetched = replace(strict, dataset="cifar10", defenses=["none"])
+    assert make(fetched)[0].images == 512
+
+
+def test_a_sweep_over_a_setting_is_a_list_of_columns() -> None:
+    attacks = ["bpda-eot:eot=1,bpda-eot:eot=5", "bpda-eot:steps=20", "noise:draws=2"]
+    plan, _ = make(replace(SMALL, attacks=attacks, controls=[], defenses=["adp"]))
+    mine = [p.attack for p in plan.cells if p.defense == "adp@natural"]
+    assert mine == ["bpda-eot:eot=1", "bpda-eot:eot=5", "bpda-eot:steps=20", "noise:draws=2"]
+
+
+def test_a_sweep_over_balls_is_a_plan_each() -> None:
+    asked: dict[str, Any] = {
+        **{"defenses": ("adp",), "attacks": ("clean", "noise"), "dataset": "digits"},
+        **{"subset": "", "images": 32, "seeds": 1, "preset": "quick", "controls": ("off",)},
+    }
+    each = requests(threats=("linf:0,linf:2/255", "l2:0.5", "linf:1"), **asked)
+    plans = [make(request)[0] for request in each]
+    assert [p.threat for p in plans] == ["linf:0", "linf:2/255", "l2:0.5", "linf:255/255"]
+    clean = [p.cell.digest for plan in plans for p in plan.cells if p.attack == "clean"]
+    assert len(clean) == 8
+    assert len(set(clean)) == 2
+    assert [make(request)[0].command for request in each][1].endswith(
+        "--threat linf:2/255 --images 32"
+    )
+    assert [r.threat for r in requests(**asked)] == [""]
+    with pytest.raises(BenchError, match="the ball linf:8/255 twice"):
+        requests(threats=("linf:8/255,linf:0.03137254901960784",), **asked)
+    with pytest.raises(BenchError, match="unknown threat"):
+        requests(threats=("linf:8/255,lnf:1",), **asked)
+
+
 def test_the_command_of_a_plan_plans_the_same_cells() -> None:
     asked = replace(SMALL, attacks=["bpda", "clean"], controls=["wiener"], seeds=2)
     assert command(asked) == (
@@ -169,8 +220,9 @@ def test_the_command_names_a_subset_that_is_not_the_default() -> None:
         ({"attacks": ["bpda:steps=0"]}, "out of range"),
         ({"attacks": ["joint-score"], "defenses": ["none"]}, "joint-score against none@natural"),
         ({"dataset": "digit"}, "did you mean 'digits'"),
-        ({"threat": "linf"}, "positive eps"),
+        ({"threat": "linf"}, "an eps from 0 on"),
         ({"threat": "none"}, "not a ball"),
+        ({"threat": "known:linf:8/255"}, "not a ball"),
         ({"preset": "quik"}, "did you mean 'quick'"),
         ({"images": 10_000}, "512 images"),
         ({"seeds": 0}, "--seeds"),

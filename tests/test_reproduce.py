@@ -1,4 +1,4 @@
-"""docs/reproduce.md and docs/cost.md: every command is one, and every figure follows."""
+"""docs/reproduce.md, cost.md and attacks.md: every command is one, and every figure follows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from bench import plan, registry
 from bench.cli.group import COMMANDS, cli
-from bench.cli.options import request
+from bench.cli.options import requests
 from bench.results import Plan
 
 DOCS = Path(__file__).parents[1] / "docs"
 MARK = "<!-- made and checked by tests/test_reproduce.py -->\n"
 HEAD = "| command | images | forwards | backwards | CPU hours |\n|--|--|--|--|--|\n"
 SHARED = (
-    *("defenses", "attacks", "dataset", "threat", "subset", "images", "seeds", "preset"),
+    *("defenses", "attacks", "dataset", "threats", "subset", "images", "seeds", "preset"),
     "controls",
 )
 # Per call where docs/cost.md gives no row of its table: PixelCNN++ and the energy.
@@ -32,7 +32,7 @@ def commands(name: str) -> Iterator[str]:
         yield from (line for line in block.splitlines() if line)
 
 
-ALL = [*commands("reproduce.md"), *commands("cost.md")]
+ALL = [*commands("reproduce.md"), *commands("cost.md"), *commands("attacks.md")]
 RUNS = [line for line in commands("reproduce.md") if line.startswith("bench run ")]
 
 
@@ -49,7 +49,7 @@ def parsed(line: str) -> tuple[str, click.Context]:
 @cache
 def planned(line: str) -> tuple[Plan, plan.Draft]:
     _, context = parsed(line)
-    return plan.make(request(**{key: context.params[key] for key in SHARED}))
+    return plan.make(requests(**{key: context.params[key] for key in SHARED})[0])
 
 
 @pytest.mark.parametrize("line", ALL)

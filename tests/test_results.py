@@ -44,7 +44,11 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
 
 def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
     plain = json.loads(RECORD.to_json())
-    assert list(plain) == [f.name for f in fields(Record) if f.name != "certificate"]
+    later = ("certificate", "gradient")
+    assert list(plain) == [f.name for f in fields(Record) if f.name not in later]
+    gone = replace(RECORD, gradient="bpda+exact")
+    assert json.loads(gone.to_json())["gradient"] == "bpda+exact"
+    assert Record.from_json(gone.to_json(), "") == gone
     proven = {"label": (1, -1), "copies": (99, 51), "radius": (0.25, 0.0)}
     record = replace(RECORD, certificate=proven)
     assert Record.from_json(record.to_json(), "") == record

@@ -299,6 +299,35 @@ def test_a_board_says_what_the_gate_found_and_what_memory_did(tmp_path: Path) ->
     assert shown == tuple(f"adp@natural: {text}" for text in said.values())
 
 
+def test_settings_say_through_what_the_gradient_went(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "bpda"))
+    for shard in range(2):
+        record = store.read(item, shard)
+        assert record is not None
+        store.write(item, replace(record, gradient="bpda+exact"))
+    shown = document(boards(store, "patches"), SPEC, "patches")
+    tables = [block for block in shown.blocks if isinstance(block, Table)]
+    (settings,) = [table for table in tables if table.heading == "Settings of every column"]
+    lines = {row[2]: row[1] for row in settings.rows if row[0] == "bpda"}
+    assert lines.pop("adp@natural") == "bpda; gradient bpda+exact"
+    assert list(lines.values()) == ["bpda"]
+
+
+def test_a_diagnostic_stays_out_of_the_worst_case(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "known-randomness", threat=f"known:{THREAT}"))
+    for record in records(item.cell, verdicts([0.0] * 64)):
+        store.write(item, record)
+    before = analyse(boards(store, "patches")[0]).worst["adp@natural"].values
+    store.write_plan(plan([item]))
+    (board,) = boards(store, "patches")
+    assert np.array_equal(analyse(board).worst["adp@natural"].values, before)
+    table = main_table(document([board], SPEC, "patches"))
+    assert table.header[4:7] == ("corruption", "known-randomness", WORST)
+    assert any("known-randomness: attacker and judge" in note for note in table.notes)
+
+
 def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:
     shown = document(boards(fill(tmp_path), "patches"), SPEC, "patches")
     assert listing(shown, "Blank cells") == ("none@natural under square: made up for the test",)

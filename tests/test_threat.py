@@ -15,12 +15,14 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
     return torch.rand(batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("text", ["linf:8/255", "l2:0.5", "none", "corruption"])
+@pytest.mark.parametrize(
+    "text", ["linf:8/255", "l2:0.5", "linf:0", "l2:0", "none", "corruption", "known:l2:0.5"]
+)
 def test_text_round_trip(text: str) -> None:
     assert str(ThreatModel.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["linf", "linf:0", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""])
+@pytest.mark.parametrize("text", ["linf", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""])
 def test_bad_threats(text: str) -> None:
     with pytest.raises(BenchError):
         ThreatModel.parse(text)
@@ -43,6 +45,14 @@ def test_projection_lands_inside_and_moves_nothing_that_is_inside(
 def test_random_start_is_inside(threat: ThreatModel, seed: int) -> None:
     x = images(seed)
     assert threat.contains(threat.random_start(x), x).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_ball_of_radius_zero_is_its_centre(norm: str) -> None:
+    threat, x = ThreatModel(norm, 0.0), images(0)
+    assert torch.equal(threat.project(images(1), x), x)
+    assert torch.equal(threat.project(x, x), x)
+    assert torch.equal(threat.random_start(x), x)
 
 
 def test_contains_sees_every_violation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +12,7 @@ from bench import registry
 from bench.errors import BenchError
 from bench.plan import Request
 from bench.spec import parse_defense, split_list
+from bench.threat import ThreatModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,10 +32,16 @@ OPTIONS = (
         default=["all"],
         show_default=True,
         metavar="SPEC",
-        help="Group (all, blind, adaptive, blackbox, corruption) or names with settings.",
+        help="Group (all, blind, adaptive, blackbox, corruption, strict) or names with settings.",
     ),
     click.option("--dataset", default="patches", show_default=True, metavar="NAME"),
-    click.option("--threat", default="", metavar="NORM:EPS", help="Default: the data set's."),
+    click.option(
+        "--threat",
+        "threats",
+        multiple=True,
+        metavar="NORM:EPS",
+        help="Default: the data set's. Repeat or use commas: one board each.",
+    ),
     click.option("--subset", default="", metavar="NAME", help="Default: the data set's."),
     click.option("--images", type=int, metavar="N", help="Default: the whole subset."),
     click.option("--seeds", default=1, show_default=True, metavar="N", help="Attack seeds 0..N-1."),
@@ -63,12 +71,25 @@ def shared(function: F) -> F:
     return function
 
 
+def requests(*, threats: tuple[str, ...] = (), **asked: Any) -> list[Request]:
+    """A Request for each threat that was typed: as many runs, one after the other.
+
+    Raises:
+        BenchError: a threat that is none, or one twice.
+    """
+    typed = [part.strip() for text in threats for part in text.split(",") if part.strip()]
+    known = [str(ThreatModel.parse(text)) for text in typed]
+    if twice := [threat for threat in known if known.count(threat) > 1]:
+        raise BenchError(f"--threat names the ball {twice[0]} twice")
+    one = request(**asked)
+    return [replace(one, threat=text) for text in typed] or [one]
+
+
 def request(
     *,
     defenses: tuple[str, ...],
     attacks: tuple[str, ...],
     dataset: str,
-    threat: str,
     subset: str,
     images: int | None,
     seeds: int,
@@ -87,7 +108,6 @@ def request(
         defenses=defenses,
         attacks=attacks,
         dataset=dataset,
-        threat=threat,
         subset=subset,
         images=images or 0,
         seeds=seeds,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import count, request, shared
+from bench.cli.options import count, requests, shared
 from bench.results import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
     from bench.cost import Cost
     from bench.outlook import Outlook
     from bench.plan import Draft
+    from bench.slices import Slice
 
 MEMORY = (
     "memory: parameters of all networks and the largest peak of one network call, by its tensors"
@@ -56,19 +57,29 @@ def plan_command(
     chunk = devices.chunk(places[0], chunk)
     part = Slice.parse(shard)
     registry.load(plugins)
-    made, draft = plan.make(request(**asked, plugins=plugins))
+    plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]
+    data = []
+    for made, draft in plans:
+        mine = _part(part, made, draft)
+        found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
+        draft.notes += found.notes
+        if as_json:
+            data.append(_json(made, draft, found, mine))
+        else:
+            _print(made, draft, found, mine)
+    if as_json:
+        click.echo(json.dumps(data if len(data) > 1 else data[0], indent=1))
+
+
+def _part(part: Slice, made: Plan, draft: Draft) -> Shards:
+    """The shards of each cell that are of the part; a note where that is not all."""
     units = part.of(made, draft.costs)
     mine: Shards = {planned.cell.digest: [] for planned in made.cells}
     for digest, number in sorted(units):
         mine[digest].append(number)
-    if shard:
+    if part.count > 1:
         draft.notes.append(part.note(made, units))
-    found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
-    draft.notes += found.notes
-    if as_json:
-        click.echo(json.dumps(_json(made, draft, found, mine), indent=1))
-    else:
-        _print(made, draft, found, mine)
+    return mine
 
 
 def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, Any]:

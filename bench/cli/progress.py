@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
 from collections import Counter
 from types import TracebackType
+from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -89,15 +88,17 @@ class Reporter:
             elapsed = time.monotonic() - self._began
             self._say(f"{100 * self._done / self._total:3.0f} %  {elapsed:6.0f} s  {name}")
 
-    def finish(self, results: str, as_json: bool) -> None:
-        """What was measured, what failed and why, and what to type next."""
+    def facts(self) -> dict[str, Any]:
+        """What was measured and what failed, as data."""
         summary = self.summary
-        if as_json:
-            failures = [_failure(f.task, f.reason) for f in summary.failures]
-            counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
-            gate = {"precision": summary.gate} if summary.gate else {}
-            click.echo(json.dumps({**counts, "failures": failures, **gate}, indent=1))
-            return
+        failures = [_failure(f.task, f.reason) for f in summary.failures]
+        counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
+        gate = {"precision": summary.gate} if summary.gate else {}
+        return {**counts, "failures": failures, **gate}
+
+    def finish(self) -> None:
+        """What was measured, what failed and why."""
+        summary = self.summary
         reasons = Counter(
             (f.task.planned.defense, f.task.planned.attack, f.reason, _elsewhere(f))
             for f in summary.failures
@@ -108,7 +109,6 @@ class Reporter:
         self._say(
             f"{count(summary.measured, 'shard')} measured in {time.monotonic() - self._began:.0f} s"
         )
-        click.echo(f"bench table --results {results} --dataset {self.plan.dataset}")
 
     def _weight(self, task: Task) -> float:
         return max(1.0, self._cost[task.planned.cell.digest])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.data_root import data_root
-from bench.cli.options import request, shared
+from bench.cli.options import requests, shared
 from bench.errors import BenchError, nearest, unknown
 
 if TYPE_CHECKING:
+    from bench.cli.progress import Reporter
     from bench.executors import Fleet
+    from bench.plan import Draft, Request
+    from bench.results import Plan, Store
+    from bench.slices import Slice
     from bench.spec import Part
+    from bench.worker import Setup
 
 
 @click.command("run")
@@ -80,13 +86,9 @@ def run_command(
     `bench table`.
     """
     from bench import device as devices
-    from bench import inventory, plan, registry
-    from bench.cli import interrupt
-    from bench.cli.progress import Reporter
+    from bench import plan, registry
     from bench.home import data_root as root
     from bench.results import Store
-    from bench.runner import Summary, gated, longest_first, pending, run
-    from bench.shards import subset_here
     from bench.slices import Slice
     from bench.worker import Setup, weights_option
 
@@ -97,14 +99,46 @@ def run_command(
     allowed = devices.require(precision, places)
     chunk = devices.chunk(device, chunk)
     registry.load(plugins)
-    wanted = request(**asked, plugins=plugins, weights=weights)
-    made, draft = plan.make(wanted, here=True)
-    overrides = weights_option(made.dataset, weights)
+    wanted = requests(**asked, plugins=plugins, weights=weights)
+    plans = [plan.make(each, here=True) for each in wanted]
+    overrides = weights_option(wanted[0].dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
     own = tuple(path for _, path in overrides)
     fleet = replace(fleet, workers=workers or len(places), files=files + own)
     setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
-    store, summary = Store(Path(results)), Summary()
+    store = Store(Path(results))
+    reports = [
+        measured(each, made, store, setup, fleet, part=part, quiet=as_json)
+        for each, made in zip(wanted, plans, strict=True)
+    ]
+    if as_json:
+        facts = [{"threat": report.plan.threat, **report.facts()} for report in reports]
+        click.echo(json.dumps(facts if len(facts) > 1 else reports[0].facts(), indent=1))
+    else:
+        click.echo(f"bench table --results {results} --dataset {wanted[0].dataset}")
+    sys.stdout.flush()
+    return 2 if any(report.summary.failures for report in reports) else 0
+
+
+def measured(
+    wanted: Request,
+    planned: tuple[Plan, Draft],
+    store: Store,
+    setup: Setup,
+    fleet: Fleet,
+    *,
+    part: Slice,
+    quiet: bool,
+) -> Reporter:
+    """What of a plan (of its `part`) is not in the store yet, measured and reported."""
+    from bench import inventory, plan
+    from bench.cli import interrupt
+    from bench.cli.progress import Reporter
+    from bench.runner import Summary, gated, longest_first, pending, run
+    from bench.shards import subset_here
+
+    made, draft = planned
+    overrides, summary = setup.weights, Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
         found = inventory.weights_used(defense, attack, made.dataset, dict(overrides))
@@ -113,9 +147,9 @@ def run_command(
 
     read: dict[str, str] = {}
     # Dealt as if all data were here, so that machines with unequal data agree on the parts.
-    dealt, expected = plan.make(wanted) if shard else (made, draft)
+    dealt, expected = plan.make(wanted) if part.count > 1 else (made, draft)
     mine = part.of(dealt, expected.costs)
-    if shard:
+    if part.count > 1:
         draft.notes.append(part.note(dealt, mine))
     tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
     for name, _ in overrides:
@@ -129,13 +163,13 @@ def run_command(
     if tasks:
         subset_here(made.dataset, made.subset)  # missing data is one line, before any work
     store.write_plan(made)
-    reporter = Reporter(made, draft, tasks, summary, quiet=as_json)
+    reporter = Reporter(made, draft, tasks, summary, quiet=quiet)
     with interrupt.in_order(), reporter:
         tasks = gated(tasks, made, fleet, summary, reporter.say)
         run(longest_first(tasks, made, draft.costs), store, fleet, summary, reporter.advance)
-    reporter.finish(results, as_json)
-    sys.stdout.flush()
-    return 2 if summary.failures else 0
+    if not quiet:
+        reporter.finish()
+    return reporter
 
 
 def fleet_of(

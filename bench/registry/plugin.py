@@ -228,6 +228,7 @@ class AttackPlugin(Plugin):
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
     absent(settings, data set): what it reads from the data root and is not there, or nothing.
+    known: the judge replays the random numbers that it saw; a threat of its own.
     """
 
     norms: tuple[str, ...] = ("linf", "l2")
@@ -236,6 +237,7 @@ class AttackPlugin(Plugin):
     variants: Callable[[Settings], int] = lambda settings: 1
     uses_dataset: bool = False
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
+    known: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attacks.apgd import CROCE
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, PROTOCOL
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, PROTOCOL, STRICT
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -21,7 +21,11 @@ from tests.tiny import Levels, Noise, images, labels, smooth
 SHAPE = (1, 8, 8)
 ADP = Traits(random=True, direction=True, runs=10)
 NONE = Traits(identity=True)
-MORE = ("apgd:loss=dlr-t,restarts=2,steps=3", "mim:gradient=exact", "certify:rule=predict")
+MORE = (
+    *("apgd:loss=dlr-t,restarts=2,steps=3", "mim:gradient=exact", "certify:rule=predict"),
+    *("apgd:start=base,steps=3,gradient=exact", "pgd-exact:start=base,steps=2"),
+    "apgd:protocol=strict,losses=ce+dlr-t,start=base,restarts=2,steps=3",
+)
 SMALL = {
     "spsa": "steps=2,samples=4",
     "square": "queries=10",
@@ -65,7 +69,7 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
 
 CASES = [
     (text, str(threat))
-    for text in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *MORE)
+    for text in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT, *MORE))
     for threat in dict.fromkeys([threat_of(text, "linf"), threat_of(text, "l2")])
     if threat
 ]
@@ -101,10 +105,14 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
         if name in ("extended", "protocol", "certified"):
             assert not set(members) & set(ALL)
             continue
+        if name == "strict":
+            shared = [text for text in members if text in ALL]
+            assert sorted(shared, key=ALL.index) == shared
+            continue
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
-    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED)
+    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT)
     assert {parse_part(text).name for text in every} == set(known)
 
 

@@ -1,0 +1,63 @@
+"""Known randomness: what is left where the attacker knows the random numbers of the judge.
+
+A diagnostic and no attack on a deployed defense. The gap to the attacks that do not know them is
+what a defense owes to its randomness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from attacks.catalog import Count, Step
+from attacks.gradients import Eot, Exact, Slope, followed
+from attacks.losses import AnyLoss, LossName
+from attacks.pgd import PGD
+from bench import rng
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.registry import Runs, attack
+from bench.spec import Settings
+from bench.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The gradient through the very runs of the judge's only prediction, all S of them."""
+
+    loss: AnyLoss = "ce"
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
+        """The same random numbers at every look."""
+        with rng.stream("judge", 0):
+            return Eot(Exact(self.loss), defense.runs)(defense, x, y)
+
+
+@dataclass(frozen=True)
+class Known:
+    """PGD along `Replayed` gradients; the point of the highest loss is handed over."""
+
+    search: PGD
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], made for the judge's own random numbers."""
+        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
+
+
+def _deterministic(settings: Settings, traits: Traits) -> str | None:
+    """There has to be something to know."""
+    return None if traits.random else "deterministic defense: no randomness to know"
+
+
+@attack(
+    "known-randomness",
+    source="the DW-box of Liu et al. 2024 (ADDT)",
+    settings={"quick": {"steps": 10}},
+    skip=_deterministic,
+    cost=lambda settings, traits: Runs(exact=(int(settings["steps"]) + 1) * traits.runs),
+    known=True,
+)
+def known_randomness(*, steps: Count = 100, step: Step = 0.25, loss: LossName = "ce") -> Known:
+    """PGD that knows the random numbers of the judge: a diagnostic, in no worst case."""
+    return Known(PGD(Replayed(loss), steps, step, keep="loss"))

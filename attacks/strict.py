@@ -1,0 +1,130 @@
+"""The searches of the group `strict`: what a reviewer asks of one who reports robustness.
+
+Gradients go through every part of a defense that has an exact one and past every other part as in
+BPDA; the record says which it was. Each restart hands over its point of the highest mean loss, and
+fresh draws choose between restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from attacks.catalog import Begin, Count, Step, begun, started
+from attacks.gradients import Eot, Exact, draws_of, followed
+from attacks.losses import LOSSES, AnyLoss, LossName
+from attacks.pgd import PGD, Strongest
+from attacks.steps import Auto
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.errors import BenchError, unknown
+from bench.registry import Runs, attack
+from bench.spec import Settings, Value
+from bench.threat import ThreatModel
+
+SOURCE = "after Croce et al. 2022 and Lee & Kim 2023"
+QUICK: dict[str, Value] = {"steps": 10, "eot": 5, "restarts": 1, "select": 4}
+
+
+@dataclass(frozen=True)
+class Open:
+    """A search that says through what it followed its gradient."""
+
+    search: Strongest
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], as `Strongest`."""
+        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
+
+
+def losses_of(text: str) -> tuple[AnyLoss, ...]:
+    """Names of losses joined by `+`.
+
+    Raises:
+        BenchError: a name that is none, or one twice.
+    """
+    names = text.split("+")
+    for name in names:
+        if name not in LOSSES:
+            raise unknown("loss", name, LOSSES)
+    if len(set(names)) < len(names):
+        raise BenchError(f"losses={text} names one twice")
+    return tuple(loss for name in names for loss in LOSSES if loss == name)
+
+
+def _runs(settings: Settings, traits: Traits) -> Runs:
+    """Every search looks once more than it steps; each restart and the image are chosen between."""
+    losses = losses_of(str(settings.get("losses", settings.get("loss"))))
+    restarts = len(losses) * begun(settings)
+    chosen = (1 + restarts) * draws_of(int(settings["select"]), traits.random) * traits.runs
+    aimed = draws_of(PGD.select, traits.random) if "dlr-t" in losses else 0
+    looks = restarts * (int(settings["steps"]) + 1)
+    return Runs(plain=chosen + aimed, exact=looks * draws_of(int(settings["eot"]), traits.random))
+
+
+@attack(
+    "pgd:protocol=strict",
+    source=f"{SOURCE}: 200 steps, 20 draws",
+    settings={"quick": QUICK, "standard": {"steps": 100, "restarts": 1}},
+    cost=_runs,
+)
+def pgd_strict(
+    *,
+    steps: Count = 200,
+    eot: Count = 20,
+    step: Step = 0.25,
+    restarts: Count = 3,
+    start: Begin = "base",
+    select: Count = 20,
+    loss: LossName = "ce",
+) -> Open:
+    """PGD through the whole defense from random points and from the classifier's strongest."""
+    follow = Eot(Exact(loss), eot)
+    search = PGD(follow, steps, step, True, restarts, start=started(start))
+    return Open(Strongest((search,), select))
+
+
+@attack(
+    "apgd:protocol=strict",
+    source=f"{SOURCE}: 100 steps, CE, CW and targeted DLR",
+    settings={
+        "quick": {**QUICK, "start": "own", "losses": "ce+margin"},
+        "standard": {"steps": 50, "restarts": 1, "start": "own", "losses": "ce+margin"},
+    },
+    cost=_runs,
+    fits=lambda settings, dataset: _known(settings),
+)
+def apgd_strict(
+    *,
+    steps: Count = 100,
+    eot: Count = 20,
+    step: Step = 2.0,
+    restarts: Count = 3,
+    start: Begin = "base",
+    select: Count = 20,
+    losses: str = "ce+margin+dlr-t",
+) -> Open:
+    """APGD through the whole defense along each of `losses`, the strongest point of all.
+
+    losses=margin is CW; with dlr-t restart i aims at the i-th likeliest wrong class.
+    """
+    searches = (
+        PGD(
+            Eot(Exact(loss), eot),
+            steps,
+            step,
+            True,
+            restarts,
+            targeted=loss == "dlr-t",
+            rule=Auto(),
+            start=started(start),
+        )
+        for loss in losses_of(losses)
+    )
+    return Open(Strongest(tuple(searches), select))
+
+
+def _known(settings: Settings) -> None:
+    """Losses that are none are an error before anything runs."""
+    losses_of(str(settings["losses"]))
