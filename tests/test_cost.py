@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL, TRANSFER
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, LIBRARY, PROTOCOL, TRANSFER
 from bench import build, cost, plan, registry
 from bench.archive import open_results
 from bench.attack import Attack
@@ -33,7 +33,10 @@ NOISY = f"adp:{FULL.format(sigma=0.1, rule='adaptive')}"
 QUIET = f"adp:{FULL.format(sigma=0, rule='fixed')}"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 # They end early on images that fall; against luck they ask again.
-AT_MOST = ("square", "autoattack", "bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill")
+AT_MOST = (
+    *("square", "autoattack", "deepfool"),
+    *("bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"),
+)
 SETTINGS = (
     *("bpda:keep=best,steps=3", "bpda-eot:restarts=2,steps=2,eot=3", "classifier-pgd:restarts=2"),
     *("joint-score:at=x,steps=3", "joint-score:restarts=2,steps=3,eot=2"),
@@ -42,7 +45,11 @@ SETTINGS = (
     *("autoattack:attacks=standard,steps=3", "autoattack:attacks=apgd-dlr,gradient=exact,steps=3"),
     *("apgd:steps=3,eot=2,restarts=2,gradient=exact", "apgd:loss=dlr-t,steps=2,keep=best"),
     *("mim:gradient=blind,steps=3", "mim:gradient=exact,steps=2,eot=2", "certify:rule=predict"),
+    *("auxiliary:at=x,steps=3,lambdas=0.2+1", "auxiliary:lambdas=0,steps=2,eot=3"),
+    *("fgsm:gradient=exact", "vmi-fgsm:gradient=exact,steps=2,neighbours=2,eot=2"),
 )
+LEAST_DISTANCE = ("cw", "cw:gradient=exact,steps=2,searches=3,eot=2", "cw:gradient=blind,steps=3")
+"""In l2 only."""
 
 
 @pytest.fixture
@@ -91,7 +98,8 @@ def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, cost.W
     settings: dict[str, Any] = dict(part.settings)
     attack: Attack = plugin.factory(*[context()] * plugin.uses_dataset, **settings)
     marker = next((m for m in MARKERS if m in plugin.norms), None)
-    threat = ThreatModel.parse(marker) if marker else ThreatModel("linf", 0.02)
+    norm = "linf" if "linf" in plugin.norms else "l2"
+    threat = ThreatModel.parse(marker) if marker else ThreatModel(norm, 0.02)
     x = images(4, SHAPE)
     # Labels are the classifier's own, so that most images stand for long.
     y = labels(Defense(smooth(CLASSES, SHAPE)), x)
@@ -127,7 +135,9 @@ def sensible(defended: str, attacked: str) -> bool:
 PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, "none")
-    for attacked in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *SETTINGS)
+    for attacked in dict.fromkeys(
+        (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *SETTINGS, *LEAST_DISTANCE)
+    )
     if sensible(defended, attacked)
 ]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attacks.apgd import CROCE
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, PROTOCOL
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -65,7 +65,7 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
 
 CASES = [
     (text, str(threat))
-    for text in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *MORE)
+    for text in (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *MORE)
     for threat in dict.fromkeys([threat_of(text, "linf"), threat_of(text, "l2")])
     if threat
 ]
@@ -98,13 +98,13 @@ def test_contract(text: str, ball: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_groups_name_registered_attacks_in_one_order() -> None:
     for name, members in GROUPS.items():
-        if name in ("extended", "protocol", "certified"):
+        if name in ("extended", "protocol", "certified", "library"):
             assert not set(members) & set(ALL)
             continue
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
-    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED)
+    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY)
     assert {parse_part(text).name for text in every} == set(known)
 
 
