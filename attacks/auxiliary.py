@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from attacks.catalog import At, Count, Step, blind_runs, bpda_runs, looks, no_direction
-from attacks.gradients import Blind, Bpda, Direction, Eot, Gradient, Score, Slope, draws_of
+from attacks.gradients import Blind, Bpda, Eot, Gradient, Score, Slope, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD
 from attacks.select import Best
@@ -41,7 +41,7 @@ SETTINGS: Mapping[str, Settings] = {
 
 @dataclass(frozen=True)
 class Joint:
-    """(1 - weight) times a gradient plus `weight` times a direction, before any sign is taken.
+    """(1 - weight) times a gradient plus `weight` times the purifier's direction, no sign taken.
 
     scale: `loss` takes both as they are, the gradient of the joint loss; `unit` brings each to l2
     norm 1 per image first, for objectives whose size has nothing to do with a cross-entropy. The
@@ -50,7 +50,6 @@ class Joint:
 
     gradient: Gradient
     weight: float
-    direction: Direction = Score()
     scale: Scale = "loss"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
@@ -58,7 +57,7 @@ class Joint:
         slope = self.gradient(defense, x, y)
         if not self.weight:
             return slope
-        climb, pull = slope.gradient, self.direction(defense, x, slope)
+        climb, pull = slope.gradient, Score()(defense, x, slope)
         if self.scale == "unit":
             climb, pull = _unit(climb), _unit(pull)
         return slope._replace(gradient=(1 - self.weight) * climb + self.weight * pull)

@@ -4,9 +4,9 @@ Within a threat model their point is projected onto the ball (as Foolbox does at
 the authors of AID-Purifier with it): where the nearest wrong point that was found lies outside, the
 projection is mostly still right. The judge's fresh draws decide, as for every attack.
 
-Our own, because torchattacks' forms do not fit here: its C&W stops a whole batch by its summed cost,
-never moves a pixel that is exactly 0 or 1, and does not search for c; its DeepFool asks image by
-image for the gradient of every class. Neither can average over a defense's randomness.
+Our own, because torchattacks' forms do not fit here: its C&W stops a whole batch by its summed
+cost, never moves a pixel that is exactly 0 or 1, and does not search for c; its DeepFool asks image
+by image for the gradient of every class. Neither can average over a defense's randomness.
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ def measured(cell: Cell) -> cost.Ways:
     test = build.dataset(cell.dataset).images("test")
     x, y = test.x[:1], test.y[:1]
     before = defense.calls()
-    draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
+    draws = plan.draws_of(cell)
     attack, threat = build.attack(cell.attack, context), ThreatModel.parse(cell.threat)
     evaluate(defense, attack, x, y, threat, draws=draws, key="cost")
     after = defense.calls()

@@ -117,7 +117,8 @@ def run_command(
     mine = part.of(made, draft.costs)
     if shard:
         draft.notes.append(part.note(made, mine))
-    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
+    judged = asked["draws"] or 0
+    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine), draws=judged)
     for name, _ in overrides:
         if name not in read:
             raise BenchError(
