@@ -105,8 +105,8 @@ def parse_lambdas(text: str) -> tuple[float, ...]:
 
 
 def _unit(move: Tensor) -> Tensor:
-    norms = move.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    return move / norms.clamp_min(1e-12)
+    norms: Tensor = move.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return move / norms.view(-1, 1, 1, 1)
 
 
 def _runs(settings: Settings, traits: Traits) -> Runs:

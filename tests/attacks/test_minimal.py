@@ -26,7 +26,8 @@ def nearest(defense: Defense, x: Tensor, y: Tensor, norm: str) -> Tensor:
     dual = slope.abs().sum(2) if norm == "linf" else slope.norm(dim=2)
     distance = gap / dual
     distance[torch.arange(len(x)), y] = torch.inf
-    return distance.amin(1)
+    least: Tensor = distance.amin(1)
+    return least
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
