@@ -1,8 +1,9 @@
 """Attacks that look for the nearest wrong point: DeepFool and Carlini & Wagner, with EOT.
 
 Within a threat model their point is projected onto the ball (as Foolbox does at a given eps, and
-the authors of AID-Purifier with it): where the nearest wrong point that was found lies outside, the
-projection is mostly still right. The judge's fresh draws decide, as for every attack.
+the authors of AID-Purifier with it, at `deepfool:steps=20` and `cw:steps=20,searches=1,c=0.01`):
+where the nearest wrong point that was found lies outside, the projection is mostly still right. The
+judge's fresh draws decide, as for every attack.
 
 Our own, because torchattacks' forms do not fit here: its C&W stops a whole batch by its summed
 cost, never moves a pixel that is exactly 0 or 1, and does not search for c; its DeepFool asks image

@@ -11,6 +11,7 @@ from attacks.auxiliary import Grid, Joint, auxiliary, parse_lambdas
 from attacks.gradients import Blind, Bpda, Eot
 from attacks.pgd import PGD
 from bench import registry, rng
+from bench.attack import Attack
 from bench.defense import Defense, Network, Purifier, Traits
 from bench.errors import BenchError
 from bench.evaluate import evaluate
@@ -82,9 +83,10 @@ def test_evading_the_discriminator_breaks_what_the_classifiers_loss_alone_cannot
     """
     defense, _, x, y = halves()
     searches = tuple(PGD(Joint(Blind(), weight), steps=10) for weight in (0.0, 0.5, 1.0))
+    attacks: list[Attack] = [*searches, Grid(searches)]
     stands = [
         bool(evaluate(defense, attack, x, y, ThreatModel("linf", 0.05)).correct.all())
-        for attack in (*searches, Grid(searches))
+        for attack in attacks
     ]
     assert stands == [True, False, True, False]
 
