@@ -33,7 +33,7 @@ def along(through: Through, loss: AnyLoss, eot: int) -> Gradient:
     return Eot(Bpda(loss) if through == "bpda" else Exact(loss), eot)
 
 
-def _no_gradient(settings: Settings, traits: Traits) -> str | None:
+def no_gradient(settings: Settings, traits: Traits) -> str | None:
     """`bpda` goes through anything; without a purifier both are the classifier's gradient."""
     if settings["gradient"] == "exact" and not (traits.exact or traits.identity):
         return "no exact gradient: gradient=bpda attacks it"
@@ -57,7 +57,7 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     "apgd",
     source="Croce & Hein 2020; on defenses as Croce et al. 2022, Adaptive Test-time Defenses",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 50, "eot": 5}},
-    skip=_no_gradient,
+    skip=no_gradient,
     cost=_runs,
 )
 def apgd(
@@ -94,7 +94,7 @@ def apgd(
     "mim",
     source="Dong et al. 2018: 10 steps of eps/10, decay 1",
     settings={"quick": {"eot": 5}},
-    skip=_no_gradient,
+    skip=no_gradient,
     cost=_runs,
 )
 def mim(

@@ -39,8 +39,10 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
-EXTENDED = ("pgd-surrogate", "apgd", "mim", "noise", "known-randomness")
+EXTENDED = ("pgd-surrogate", "apgd", "mim", "auxiliary", "noise", "known-randomness")
 """Beside `all`, whose members are fixed."""
+LIBRARY = ("fgsm", "bim", "vmi-fgsm", "jitter", "deepfool", "cw")
+"""What older tables name: mostly weaker than the rest, and there to be compared with."""
 PROTOCOL = (
     "bpda-eot:protocol=hill",
     "bpda-eot:protocol=adp",
@@ -65,6 +67,7 @@ GROUPS = {
     "blackbox": BLACKBOX,
     "corruption": CORRUPTION,
     "extended": EXTENDED,
+    "library": LIBRARY,
     "protocol": PROTOCOL,
     "certified": CERTIFIED,
     "strict": STRICT,

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attacks.losses import LOSSES, AnyLoss
+from attacks.losses import LOSSES, AnyLoss, Climbed
 from bench.defense import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
@@ -183,7 +183,7 @@ def draws_of(draws: int, random: bool) -> int:
 
 
 def classifier_slope(
-    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int = 1
+    defense: Defense, z: Tensor, y: Tensor, loss: Climbed, together: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient like z, loss [B] and logits [B,K] of the bare classifier, a graph per network chunk.
 
@@ -206,7 +206,7 @@ def classifier_slope(
 
 
 def _pull(
-    defense: Defense, z: Tensor, y: Tensor, loss: AnyLoss, together: int
+    defense: Defense, z: Tensor, y: Tensor, loss: Climbed, together: int
 ) -> tuple[Tensor, Tensor]:
     """Of the loss of mean logits: its gradient in each replicate's logits [B,K], and itself [B]."""
     with torch.no_grad():

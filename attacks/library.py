@@ -33,6 +33,12 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
+def straight_through(x: Tensor, z: Tensor) -> Tensor:
+    """z, whose gradient goes to x unchanged."""
+    moved: Tensor = _StraightThrough.apply(x, z)
+    return moved
+
+
 class View(nn.Module):
     """One run of a defense as logits [B,K]; its gradient is BPDA's or the exact one.
 
@@ -49,8 +55,7 @@ class View(nn.Module):
             return self.defense.logits(x)
         with torch.no_grad():
             z = self.defense.purify(x)
-        moved: Tensor = _StraightThrough.apply(x, z)
-        logits: Tensor = self.defense.classifier(moved)
+        logits: Tensor = self.defense.classifier(straight_through(x, z))
         return logits
 
 

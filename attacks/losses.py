@@ -14,6 +14,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 LossName = Literal["ce", "margin", "dlr"]
 AnyLoss = Literal[LossName, "dlr-t"]
 """With those that need a target: their labels are [B,2], the right class and the one aimed at."""
+Climbed = Literal[AnyLoss, "gap"]
+"""With what no one sets: the plain difference of those two logits."""
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -57,9 +59,16 @@ def targeted_dlr(logits: Tensor, goal: Tensor) -> Tensor:
     return (target - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
-LOSSES: dict[AnyLoss, Loss] = {
+def gap(logits: Tensor, goal: Tensor) -> Tensor:
+    """The target's logit minus the right one, [B]; goal as in `targeted_dlr`."""
+    right, target = logits.gather(1, goal).unbind(1)
+    return target - right
+
+
+LOSSES: dict[Climbed, Loss] = {
     "ce": cross_entropy,
     "margin": margin,
     "dlr": dlr,
     "dlr-t": targeted_dlr,
+    "gap": gap,
 }

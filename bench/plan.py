@@ -23,7 +23,10 @@ JUDGE_VERSION = 1
 
 @dataclass(frozen=True)
 class Request:
-    """What a user typed. Empty texts and zero mean the data set's default."""
+    """What a user typed. Empty texts and zero mean the data set's default.
+
+    draws: of the judge where something is random, at least the data set's own number.
+    """
 
     defenses: Sequence[str]
     attacks: Sequence[str] = ("all",)
@@ -36,6 +39,7 @@ class Request:
     controls: Sequence[str] | None = None
     plugins: Sequence[str] = ()
     weights: Sequence[str] = ()
+    draws: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,11 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if not request.seeds > 0:
         raise BenchError("--seeds needs at least 1")
+    if request.draws and request.draws < info.draws:
+        raise BenchError(
+            f"--draws {request.draws}: the judge draws {info.draws} times on '{info.name}' "
+            f"(allowed: {info.draws} and more)"
+        )
     draft = Draft()
     subset = request.subset or info.subset
     available = len(load_subset(info.name, subset).index)
@@ -107,7 +116,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
                 continue
             for seed in range(request.seeds):
                 cell = _cell(row, column, threat, (info.name, subset, seed))
-                _add(draft, row, column, cell, info)
+                _add(draft, row, column, cell, draws(info, row.traits, cell.threat, request.draws))
     plan = Plan(
         dataset=info.name,
         subset=subset,
@@ -134,7 +143,8 @@ def command(request: Request) -> str:
         words += [word for value in values for word in (flag, value)]
     optional = {"--threat": request.threat, "--subset": subset, "--images": request.images or ""}
     words += [word for flag, value in optional.items() if value for word in (flag, str(value))]
-    return shlex.join(words + (["--seeds", str(request.seeds)] if request.seeds > 1 else []))
+    words += ["--seeds", str(request.seeds)] if request.seeds > 1 else []
+    return shlex.join(words + (["--draws", str(request.draws)] if request.draws else []))
 
 
 def find_info(dataset: str) -> DatasetInfo:
@@ -145,10 +155,20 @@ def find_info(dataset: str) -> DatasetInfo:
     return info
 
 
-def draws(info: DatasetInfo, random: bool, threat: str) -> int:
-    """M, the judge's fresh predictions: 1 where nothing is random, or known, or outside a ball."""
+def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int:
+    """M, the judge's fresh predictions: 1 where nothing is random, or known, or outside a ball.
+
+    asked: in place of the data set's number; 0 for that.
+    """
     once = threat in ("corruption", CERTIFIED) or threat.startswith(KNOWN)
-    return info.draws if random and not once else 1
+    return (asked or info.draws) if traits.random and not once else 1
+
+
+def draws_of(cell: Cell, asked: int = 0) -> int:
+    """M of a cell, from its names alone."""
+    found = [(registry.find_defense(part.name), part) for part in parse_defense(cell.defense).parts]
+    traits = [f.traits(dict(f.resolve(part, cell.dataset).settings)) for f, part in found]
+    return draws(find_info(cell.dataset), Traits.merge(traits), cell.threat, asked)
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -276,7 +296,6 @@ def versions(dataset: str, defense: DefenseSpec, attack: str) -> str:
     return ",".join([f"judge={JUDGE_VERSION}", *(f"{p.name}={p.version}" for p in plugins)])
 
 
-def _add(draft: Draft, row: Row, column: Column, cell: Cell, info: DatasetInfo) -> None:
+def _add(draft: Draft, row: Row, column: Column, cell: Cell, judged: int) -> None:
     draft.cells.append(Planned(cell, row.label, column.label, row.control))
-    judged = draws(info, row.traits.random, cell.threat)
     draft.costs.append(cost.estimate(row.spec.parts, row.traits, column.part, judged))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from bench import gate
 from bench.cost import Cost
 from bench.executors import EXECUTORS, Fleet, Work
+from bench.plan import draws_of
 from bench.results import Plan, Record, Store
 from bench.slices import Unit
 from bench.worker import Failure, Setup, Task, measure
@@ -38,10 +39,13 @@ def pending(
     setup: Setup,
     *,
     mine: Collection[Unit] | None = None,
+    draws: int = 0,
 ) -> list[Task]:
     """The shards (of `mine`, where that is given) without a record made with today's weights.
 
-    weights(defense, attack) gives today's sha256 by name.
+    weights(defense, attack) gives today's sha256 by name. draws: of the judge, 0 for the data
+    set's own number. A cell keeps the most draws that any of its records has, so that a run with
+    fewer continues it instead of mixing.
 
     Raises:
         BenchError: a damaged or foreign record; it is named and nothing is overwritten.
@@ -49,15 +53,20 @@ def pending(
     tasks = []
     for planned in plan.cells:
         today = weights(planned.cell.defense, planned.cell.attack)
-        for shard in range(plan.shards):
-            if mine is not None and (planned.cell.digest, shard) not in mine:
-                continue
-            record = store.read(planned, shard)
-            if record is not None and dict(record.weights) == today:
+        here = [
+            shard
+            for shard in range(plan.shards)
+            if mine is None or (planned.cell.digest, shard) in mine
+        ]
+        records = {shard: store.read(planned, shard) for shard in here}
+        fresh = {n: r.draws for n, r in records.items() if r and dict(r.weights) == today}
+        judged = max([draws_of(planned.cell, draws), *fresh.values()])
+        for shard, record in records.items():
+            if fresh.get(shard) == judged:
                 summary.kept += 1
                 continue
             summary.stale += record is not None
-            tasks.append(Task(planned, shard, plan.preset, setup, today))
+            tasks.append(Task(planned, shard, plan.preset, setup, today, judged))
     return tasks
 
 

@@ -79,7 +79,8 @@ _memory: dict[str, tuple[int, bool]] = {}
 class Task:
     """One shard of one planned cell, and how to run it.
 
-    weights: today's sha256 by name, where the worker must find the same.
+    weights: today's sha256 by name, where the worker must find the same. draws: of the judge; 0
+    for the data set's own number.
     """
 
     planned: Planned
@@ -87,6 +88,7 @@ class Task:
     preset: str
     setup: Setup = field(default_factory=Setup)
     weights: Mapping[str, str] | None = None
+    draws: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _record(task: Task) -> Record:
     shard = images_of(cell, task.shard, context)
     if isinstance(attack, Indexed):
         attack = attack.at(shard.split, shard.index)
-    draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
+    draws = task.draws or plan.draws_of(cell)
     with computing(setup.precision):
         outcome = evaluate(
             defense,

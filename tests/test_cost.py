@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, PROTOCOL, STRICT, TRANSFER
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, LIBRARY, PROTOCOL, STRICT, TRANSFER
 from bench import build, cost, plan, registry
 from bench.archive import open_results
 from bench.attack import Attack
@@ -33,7 +33,10 @@ NOISY = f"adp:{FULL.format(sigma=0.1, rule='adaptive')}"
 QUIET = f"adp:{FULL.format(sigma=0, rule='fixed')}"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 # They end early on images that fall; against luck they ask again.
-AT_MOST = ("square", "autoattack", "bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill")
+AT_MOST = (
+    *("square", "autoattack", "deepfool"),
+    *("bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"),
+)
 SETTINGS = (
     *("bpda:keep=best,steps=3", "bpda-eot:restarts=2,steps=2,eot=3", "classifier-pgd:restarts=2"),
     *("joint-score:at=x,steps=3", "joint-score:restarts=2,steps=3,eot=2"),
@@ -45,7 +48,11 @@ SETTINGS = (
     *("apgd:steps=3,eot=2,start=base", "pgd-exact:start=base,steps=2,eot=2,keep=best"),
     "pgd:protocol=strict,steps=2,eot=2,restarts=2",
     "apgd:protocol=strict,steps=2,eot=2,losses=ce+dlr-t,start=base",
+    *("auxiliary:at=x,steps=3,lambdas=0.2+1", "auxiliary:lambdas=0,steps=2,eot=3"),
+    *("fgsm:gradient=exact", "vmi-fgsm:gradient=exact,steps=2,neighbours=2,eot=2"),
 )
+LEAST_DISTANCE = ("cw", "cw:gradient=exact,steps=2,searches=3,eot=2", "cw:gradient=blind,steps=3")
+"""In l2 only."""
 
 
 @pytest.fixture
@@ -94,7 +101,8 @@ def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, cost.W
     settings: dict[str, Any] = dict(part.settings)
     attack: Attack = plugin.factory(*[context()] * plugin.uses_dataset, **settings)
     marker = next((m for m in MARKERS if m in plugin.norms), None)
-    threat = ThreatModel.parse(marker) if marker else ThreatModel("linf", 0.02)
+    norm = "linf" if "linf" in plugin.norms else "l2"
+    threat = ThreatModel.parse(marker) if marker else ThreatModel(norm, 0.02)
     x = images(4, SHAPE)
     # Labels are the classifier's own, so that most images stand for long.
     y = labels(Defense(smooth(CLASSES, SHAPE)), x)
@@ -130,7 +138,9 @@ def sensible(defended: str, attacked: str) -> bool:
 PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, "none")
-    for attacked in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT, *SETTINGS))
+    for attacked in dict.fromkeys(
+        (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *SETTINGS, *LEAST_DISTANCE)
+    )
     if sensible(defended, attacked)
 ]
 
@@ -254,7 +264,7 @@ def measured(cell: Cell) -> cost.Ways:
     test = build.dataset(cell.dataset).images("test")
     x, y = test.x[:1], test.y[:1]
     before = defense.calls()
-    draws = plan.draws(plan.find_info(cell.dataset), defense.random, cell.threat)
+    draws = plan.draws_of(cell)
     attack, threat = build.attack(cell.attack, context), ThreatModel.parse(cell.threat)
     evaluate(defense, attack, x, y, threat, draws=draws, key="cost")
     after = defense.calls()

@@ -48,6 +48,28 @@ def test_a_control_that_was_typed_stays_a_control() -> None:
     assert controls == {f"{name}@natural" for name in names}
 
 
+def test_draws_can_be_raised_where_something_is_random() -> None:
+    request = replace(SMALL, attacks=["clean", "corruption"], controls=["median", "gaussian"])
+    usual, raised = (make(replace(request, draws=draws)) for draws in (0, 20))
+    digests = [[p.cell.digest for p in plan.cells] for plan, _ in (usual, raised)]
+    assert digests[0] == digests[1]
+    more = {
+        (planned.defense, planned.attack): after.forward / before.forward
+        for planned, before, after in zip(
+            raised[0].cells, usual[1].costs, raised[1].costs, strict=True
+        )
+    }
+    assert {pair for pair, factor in more.items() if factor != 1} == {
+        ("adp@natural", "clean"),
+        ("gaussian@natural", "clean"),
+    }
+    assert more["gaussian@natural", "clean"] == 5
+    assert raised[0].command.endswith("--draws 20")
+    assert "--draws" not in usual[0].command
+    with pytest.raises(BenchError, match="allowed: 4 and more"):
+        make(replace(request, draws=3))
+
+
 def test_one_attack_under_two_names_is_one_column() -> None:
     plan, _ = make(replace(SMALL, attacks=["blind", "transfer", "bpda", "bpda:step=1/4"]))
     assert list(dict.fromkeys(p.attack for p in plan.cells)) == [

@@ -107,6 +107,38 @@ def test_a_record_made_with_other_weights_is_stale(whole: Store, tmp_path: Path)
     assert (planned, 0) in [(task.planned, task.shard) for task in tasks]
 
 
+def test_more_draws_resubmit_the_same_images(whole: Store, tmp_path: Path) -> None:
+    """The attack is the same, its points meet more fresh randomness: success at K."""
+    other = Store(tmp_path)
+    summary = Summary()
+    tasks = runner.pending(PLAN, other, today, summary, Setup(), draws=6)
+    runner.run([task for task in tasks if task.shard == 0], other, Fleet(), summary)
+    before = {record.cell.digest: record for record in whole.records("digits") if not record.shard}
+    for record in other.records("digits"):
+        first = before[record.cell.digest]
+        random = record.asked["defense"].startswith("gaussian")
+        assert (record.draws, first.draws) == ((6, 4) if random else (1, 1))
+        assert record.correct[: first.draws] == first.correct
+        assert record.distance == first.distance
+
+
+def test_a_cell_keeps_the_most_draws_that_it_has(whole: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    planned = next(p for p in PLAN.cells if p.defense.startswith("gaussian"))
+    records = [whole.read(planned, shard) for shard in (0, 1)]
+    for record, draws in zip(records, (6, 4), strict=True):
+        assert record is not None
+        more = (*record.correct, *record.correct)[:draws]
+        other.write(planned, replace(record, draws=draws, correct=more))
+    summary = Summary()
+    alone = replace(PLAN, cells=(planned,))
+    tasks = runner.pending(alone, other, today, summary, Setup())
+    assert [(task.shard, task.draws) for task in tasks] == [(1, 6)]
+    assert (summary.kept, summary.stale) == (1, 1)
+    tasks = runner.pending(alone, other, today, Summary(), Setup(), draws=9)
+    assert [(task.shard, task.draws) for task in tasks] == [(0, 9), (1, 9)]
+
+
 def test_an_interrupted_run_leaves_no_stale_number(
     whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

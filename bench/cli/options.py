@@ -46,6 +46,12 @@ OPTIONS = (
     click.option("--images", type=int, metavar="N", help="Default: the whole subset."),
     click.option("--seeds", default=1, show_default=True, metavar="N", help="Attack seeds 0..N-1."),
     click.option(
+        "--draws",
+        type=int,
+        metavar="M",
+        help="Fresh predictions of each image where something is random; default: the data set's.",
+    ),
+    click.option(
         "--preset",
         default="standard",
         show_default=True,
@@ -95,12 +101,15 @@ def request(
     seeds: int,
     preset: str,
     controls: tuple[str, ...],
+    draws: int | None = None,
     plugins: tuple[str, ...] = (),
     weights: tuple[str, ...] = (),
 ) -> Request:
     """The Request of the shared options."""
     if images is not None and images <= 0:
         raise BenchError("--images needs a positive number")
+    if draws is not None and draws <= 0:
+        raise BenchError("--draws needs a positive number")
     chosen = [text for text in split_list(controls) if text != "off"] if controls else None
     for text in chosen or ():
         _control(text)
@@ -111,6 +120,7 @@ def request(
         subset=subset,
         images=images or 0,
         seeds=seeds,
+        draws=draws or 0,
         preset=preset,
         controls=chosen,
         plugins=plugins,

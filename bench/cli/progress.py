@@ -41,12 +41,13 @@ class Reporter:
             return self
         for note in self.draft.notes:
             self._say(note)
-        stale = f", {self.summary.stale} stale (other weights)" if self.summary.stale else ""
+        stale = self.summary.stale
+        again = f", {stale} stale (other weights or fewer draws)" if stale else ""
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
             f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
             f"{len(self.plan.skips)} skipped; {count(self._tasks, 'shard')} to measure, "
-            f"{self.summary.kept} finished before{stale}"
+            f"{self.summary.kept} finished before{again}"
         )
         if self._tasks and self._console.is_terminal:
             self._bar = Progress(

@@ -151,7 +151,7 @@ def measured(
     mine = part.of(dealt, expected.costs)
     if part.count > 1:
         draft.notes.append(part.note(dealt, mine))
-    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
+    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine), draws=wanted.draws)
     for name, _ in overrides:
         if name not in read:
             raise BenchError(

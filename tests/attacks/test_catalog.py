@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attacks.apgd import CROCE
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, PROTOCOL, STRICT
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL, STRICT
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -69,7 +69,7 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
 
 CASES = [
     (text, str(threat))
-    for text in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT, *MORE))
+    for text in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *MORE))
     for threat in dict.fromkeys([threat_of(text, "linf"), threat_of(text, "l2")])
     if threat
 ]
@@ -102,7 +102,7 @@ def test_contract(text: str, ball: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_groups_name_registered_attacks_in_one_order() -> None:
     for name, members in GROUPS.items():
-        if name in ("extended", "protocol", "certified"):
+        if name in ("extended", "protocol", "certified", "library"):
             assert not set(members) & set(ALL)
             continue
         if name == "strict":
@@ -112,7 +112,7 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
-    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *STRICT)
+    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT)
     assert {parse_part(text).name for text in every} == set(known)
 
 

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.auxiliary import Joint
+from attacks.gradients import Blind
+from attacks.pgd import PGD
 from bench.defense import Defense, Network, Traits
 from bench.nets.aid import CodeDiscriminator, Discriminator, OnClassifier, pooled
 from bench.nets.wideresnet import WideResNet
+from bench.threat import ThreatModel
 from bench.training import avmixup
 from bench.training.fit import Fit, _start
 from bench.training.losses import ascend
@@ -147,6 +151,19 @@ def test_the_joint_attack_follows_our_direction(
 
     attacked = purify(both, x, 8 / 255, 1 / 255, steps)
     assert same(attacked, golden[f"svhn/joint_adv_{steps}"])
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_the_authors_joint_attack_is_ours_at_a_third(
+    steps: int, classifier: WideResNet, golden: Tensors
+) -> None:
+    """Their CE - lambda BCE at lambda 1/2 is (1 - w) CE - w BCE at w = 1/3, but for its length."""
+    aid = code("svhn", classifier, golden)
+    aid.traits = Traits(exact=False, direction=True)
+    defense = Defense(Network(classifier, "classifier"), [aid])
+    attack = PGD(Joint(Blind(), 1 / 3), steps, step=1 / 8)
+    found = attack(defense, golden["x"], golden["y"], ThreatModel("linf", 8 / 255)).x_adv
+    assert same(found, golden[f"svhn/joint_adv_{steps}"])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
