@@ -19,7 +19,6 @@ OPTIONS = (
         "--defense",
         "defenses",
         multiple=True,
-        required=True,
         metavar="SPEC",
         help="adp, adp:sigma=0.1, none@madry, a+b@trades, or the group all; repeat or use commas.",
     ),
@@ -63,6 +62,13 @@ def shared(function: F) -> F:
     return function
 
 
+def typed(name: str) -> str:
+    """The value of an option of the running command where somebody gave it, else nothing."""
+    context = click.get_current_context()
+    given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    return str(context.params[name]) if given else ""
+
+
 def request(
     *,
     defenses: tuple[str, ...],
@@ -78,6 +84,8 @@ def request(
     weights: tuple[str, ...] = (),
 ) -> Request:
     """The Request of the shared options."""
+    if not defenses:
+        raise BenchError("Missing option '--defense' (such as --defense adp)")
     if images is not None and images <= 0:
         raise BenchError("--images needs a positive number")
     chosen = [text for text in split_list(controls) if text != "off"] if controls else None

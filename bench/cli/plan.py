@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import count, request, shared
+from bench.cli.options import count, request, shared, typed
 from bench.results import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ Shards = dict[str, list[int]]
     "--device", default="cpu", show_default=True, metavar="NAME", help="Of --time and --chunk."
 )
 @click.option("--json", "as_json", is_flag=True, help="Cells, skips and costs as JSON.")
+@click.option(
+    "--paper", default="", metavar="NAME", help="Price a paper's tables: adp, aid, scoreopt, all."
+)
+@click.option("--table", "number", default="", metavar="N", help="Only this one, as 1 or 11a.")
 def plan_command(
     *,
     plugins: tuple[str, ...],
@@ -41,6 +45,8 @@ def plan_command(
     timed: bool,
     device: str,
     as_json: bool,
+    paper: str,
+    number: str,
     **asked: Any,
 ) -> None:
     """Print the cells of a run, the skips with their reasons, and what it costs.
@@ -52,6 +58,12 @@ def plan_command(
     from bench import outlook, plan, registry
     from bench.slices import Slice
 
+    if paper or number:
+        from bench.cli.papers import price
+
+        price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
+        return
+
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
     chunk = devices.chunk(places[0], chunk)
     part = Slice.parse(shard)
@@ -59,8 +71,8 @@ def plan_command(
     made, draft = plan.make(request(**asked, plugins=plugins))
     units = part.of(made, draft.costs)
     mine: Shards = {planned.cell.digest: [] for planned in made.cells}
-    for digest, number in sorted(units):
-        mine[digest].append(number)
+    for digest, place in sorted(units):
+        mine[digest].append(place)
     if shard:
         draft.notes.append(part.note(made, units))
     found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bench.archive import Source
 
 
 @click.command("table")
@@ -23,6 +27,10 @@ import click
     help="File to write: .md (with a .csv beside it) or .csv.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
+@click.option(
+    "--paper", default="", metavar="NAME", help="A paper's printed tables: adp, aid, scoreopt, all."
+)
+@click.option("--table", "number", default="", metavar="N", help="Only this one, as 1 or 11a.")
 @click.option("--json", "as_json", is_flag=True, help="Print the tidy rows.")
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="Write plans and records to one archive."
@@ -39,16 +47,22 @@ def table_command(
     dataset: str,
     out: Path | None,
     preset: str,
+    paper: str,
+    number: str,
     as_json: bool,
     pack: Path | None,
     unpack: Path | None,
 ) -> None:
-    """Make the leaderboard of a data set from stored results."""
+    """Make the leaderboard of a data set from stored results, or a paper's tables beside them."""
+    if paper or number:
+        from bench.cli.papers import paper_tables
+
+        paper_tables(paper, number, results, dataset, out, as_json=as_json)
+        return
     from bench import archive, render
     from bench.analysis import how_to_run, load_spec, spec_names, tidy
     from bench.boards import boards
     from bench.errors import unknown
-    from bench.results import Store
 
     if out:
         render.check_suffix(out)
@@ -60,18 +74,9 @@ def table_command(
     presets = {plan.preset for plan in source.plans(dataset)}
     if preset and presets and preset not in presets:
         raise unknown(f"preset on the boards of {dataset}", preset, presets)
-    if pack:
-        count = archive.pack(source, dataset, pack)
-        click.echo(f"{pack}: {count} records", err=True)
-        # What is rendered beside an archive is rendered from it.
-        source = archive.open_results(pack)
-        if not out:
-            return
-    if unpack:
-        count = archive.unpack(source, dataset, Store(unpack))
-        click.echo(f"{unpack}: {count} records", err=True)
-        if not out:
-            return
+    source = _stored(source, dataset, pack, unpack)
+    if (pack or unpack) and not out:
+        return
     found = boards(source, dataset, preset)
     spec = load_spec(dataset)
     if not any(board.measured for board in found):
@@ -83,6 +88,20 @@ def table_command(
         click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
     elif not out:
         render.show(found, spec, dataset)
+
+
+def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None) -> Source:
+    """Pack and unpack as asked; what is rendered beside an archive is rendered from it."""
+    from bench import archive
+    from bench.results import Store
+
+    if pack:
+        click.echo(f"{pack}: {archive.pack(source, dataset, pack)} records", err=True)
+        source = archive.open_results(pack)
+    if unpack:
+        count = archive.unpack(source, dataset, Store(unpack))
+        click.echo(f"{unpack}: {count} records", err=True)
+    return source
 
 
 def _dataset_of(*paths: Path | None) -> str:
