@@ -59,9 +59,19 @@ def differences() -> Iterator[str]:
             yield f"{name}: {len(left)} rows and {len(right)}"
             continue
         for number, ((label, cells), (other, read)) in enumerate(zip(left, right, strict=True), 1):
-            # What one calls a label column, the other may call a column.
-            if cells != read[-len(cells) :]:
+            same = cells == read[-len(cells) :] or _numbers(cells) == _numbers(read)
+            if not same:
                 yield f"{name} row {number} ({label}; {other}): {cells} and {read}"
+
+
+def _numbers(cells: list[str]) -> list[str]:
+    """Without columns of words, which one of the two may count among the labels, as it may the
+    columns before the first figure.
+    """
+    kept = [cell for cell in cells if cell in ("", "-") or papers.PRINTED.fullmatch(cell)]
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
 
 
 def typed_names() -> set[str]:
