@@ -8,12 +8,13 @@ fresh draws choose between restarts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from torch import Tensor
 
 from attacks.catalog import Begin, Count, Step, begun, started
 from attacks.gradients import Eot, Exact, draws_of, followed
-from attacks.losses import LOSSES, AnyLoss, LossName
+from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Strongest
 from attacks.steps import Auto
 from bench.attack import Attacked
@@ -38,6 +39,9 @@ class Open:
         return replace(self.search(defense, x, y, threat), gradient=followed(defense))
 
 
+ALLOWED: tuple[AnyLoss, ...] = (*get_args(LossName), "dlr-t")
+
+
 def losses_of(text: str) -> tuple[AnyLoss, ...]:
     """Names of losses joined by `+`.
 
@@ -46,11 +50,11 @@ def losses_of(text: str) -> tuple[AnyLoss, ...]:
     """
     names = text.split("+")
     for name in names:
-        if name not in LOSSES:
-            raise unknown("loss", name, LOSSES)
+        if name not in ALLOWED:
+            raise unknown("loss", name, ALLOWED)
     if len(set(names)) < len(names):
         raise BenchError(f"losses={text} names one twice")
-    return tuple(loss for name in names for loss in LOSSES if loss == name)
+    return tuple(loss for name in names for loss in ALLOWED if loss == name)
 
 
 def _runs(settings: Settings, traits: Traits) -> Runs:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
     ("errors", "stats", "home", "peak"),
-    ("spec", "rng", "device", "download", "unpack"),
+    ("spec", "rng", "device", "download", "unpack", "papers"),
     ("network",),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive", "merge", "resized"),
@@ -20,11 +20,11 @@ FLOORS = (
     ("zoo", "boards"),
     ("ranking",),
     ("classifiers", "flags", "analysis"),
-    ("attacks", "defenses", "tables"),
-    ("build", "evaluate", "render", "compare"),
+    ("attacks", "defenses", "tables", "reported"),
+    ("build", "evaluate", "render", "compare", "printed"),
     ("cost", "contract", "inventory", "shards"),
     ("plan", "executors", "slices"),
-    ("worker", "training"),
+    ("worker", "training", "wanted"),
     ("gate", "standin"),
     ("profile",),
     ("outlook",),
@@ -35,7 +35,7 @@ FLOORS = (
 # The table tower meets the rest only in the result files; it never reaches torch.
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
-    *("ranking", "analysis", "tables", "render", "compare"),
+    *("ranking", "analysis", "tables", "render", "compare", "papers", "reported", "printed"),
 }
 HEAVY = {"torch", "torchvision", "robustbench", "pyautoattack", "torchattacks", "skimage"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

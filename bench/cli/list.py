@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,16 +18,31 @@ KINDS = {
     "classifiers": "classifier",
     "datasets": "dataset",
 }
+TABLES = "tables"
+"""The papers' printed ones, which are data and no plug-ins."""
 
 
 @click.command("list")
-@click.argument("kind", default="", metavar="[defenses|attacks|classifiers|datasets]")
+@click.argument("kind", default="", metavar="[defenses|attacks|classifiers|datasets|tables]")
 @click.option("--dataset", default="", metavar="NAME", help="Settings as resolved for it.")
 @click.option("--preset", default="", metavar="NAME", help="Settings as resolved for it.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Of tables: what counts as measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
 def list_command(
-    kind: str, dataset: str, preset: str, as_json: bool, plugins: tuple[str, ...]
+    kind: str,
+    *,
+    dataset: str,
+    preset: str,
+    results: Path,
+    as_json: bool,
+    plugins: tuple[str, ...],
 ) -> None:
     """List everything that can be named, with its settings.
 
@@ -35,8 +51,13 @@ def list_command(
     from bench import registry
     from bench.errors import unknown
 
+    if kind == TABLES:
+        from bench.cli.papers import list_tables
+
+        list_tables(results, as_json=as_json)
+        return
     if kind and kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+        raise unknown("kind", kind, [*KINDS, TABLES])
     registry.load(plugins)
     if dataset:
         registry.find_dataset(dataset)

@@ -21,7 +21,6 @@ OPTIONS = (
         "--defense",
         "defenses",
         multiple=True,
-        required=True,
         metavar="SPEC",
         help="adp, adp:sigma=0.1, none@madry, a+b@trades, or the group all; repeat or use commas.",
     ),
@@ -67,6 +66,13 @@ OPTIONS = (
     ),
     click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in."),
     click.option("--shard", default="", metavar="I/N", help="Part I of N equal parts of the work."),
+    click.option(
+        "--paper",
+        default="",
+        metavar="NAME",
+        help="What a paper's printed tables need: adp, aid, scoreopt, all.",
+    ),
+    click.option("--table", "number", default="", metavar="N", help="Only this one, as 1 or 11a."),
 )
 
 
@@ -77,18 +83,52 @@ def shared(function: F) -> F:
     return function
 
 
-def requests(*, threats: tuple[str, ...] = (), **asked: Any) -> list[Request]:
-    """A Request for each threat that was typed: as many runs, one after the other.
+def typed(name: str) -> str:
+    """The value of an option of the running command where somebody gave it, else nothing."""
+    context = click.get_current_context()
+    given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    return str(context.params[name]) if given else ""
+
+
+def requests(
+    *, threats: tuple[str, ...] = (), paper: str = "", number: str = "", **asked: Any
+) -> list[Request]:
+    """A Request for each threat that was typed, or those of a paper: as many runs in turn.
 
     Raises:
-        BenchError: a threat that is none, or one twice.
+        BenchError: a threat that is none, or one twice; options that do not go with --paper.
     """
-    typed = [part.strip() for text in threats for part in text.split(",") if part.strip()]
-    known = [str(ThreatModel.parse(text)) for text in typed]
+    if paper or number:
+        return _printed(paper, number, asked)
+    texts = [part.strip() for text in threats for part in text.split(",") if part.strip()]
+    known = [str(ThreatModel.parse(text)) for text in texts]
     if twice := [threat for threat in known if known.count(threat) > 1]:
         raise BenchError(f"--threat names the ball {twice[0]} twice")
     one = request(**asked)
-    return [replace(one, threat=text) for text in typed] or [one]
+    return [replace(one, threat=text) for text in texts] or [one]
+
+
+def _printed(paper: str, number: str, asked: dict[str, Any]) -> list[Request]:
+    """What fills a paper's tables: its own defenses and attacks, in the amounts that were typed."""
+    from bench.cli.papers import chosen
+    from bench.wanted import requests as wanted
+
+    for name in ("defenses", "attacks", "threats", "subset", "controls"):
+        if typed(name):
+            raise BenchError(f"--paper says by itself what --{name.rstrip('s')} would")
+    sheets = [sheet for some in chosen(paper, number).values() for sheet in some]
+    found, _ = wanted(sheets, typed("dataset"), typed("preset"))
+    return [
+        replace(
+            each,
+            images=asked["images"] or 0,
+            seeds=asked["seeds"],
+            draws=asked["draws"] or 0,
+            plugins=asked.get("plugins", ()),
+            weights=asked.get("weights", ()),
+        )
+        for each in found
+    ]
 
 
 def request(
@@ -106,6 +146,8 @@ def request(
     weights: tuple[str, ...] = (),
 ) -> Request:
     """The Request of the shared options."""
+    if not defenses:
+        raise BenchError("Missing option '--defense' (such as --defense adp)")
     if images is not None and images <= 0:
         raise BenchError("--images needs a positive number")
     if draws is not None and draws <= 0:

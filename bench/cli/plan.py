@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import count, requests, shared
+from bench.cli.options import count, requests, shared, typed
 from bench.results import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def plan_command(
     timed: bool,
     device: str,
     as_json: bool,
+    paper: str,
+    number: str,
     **asked: Any,
 ) -> None:
     """Print the cells of a run, the skips with their reasons, and what it costs.
@@ -52,6 +54,12 @@ def plan_command(
     from bench import device as devices
     from bench import outlook, plan, registry
     from bench.slices import Slice
+
+    if paper or number:
+        from bench.cli.papers import price
+
+        price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
+        return
 
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
     chunk = devices.chunk(places[0], chunk)
@@ -75,8 +83,8 @@ def _part(part: Slice, made: Plan, draft: Draft) -> Shards:
     """The shards of each cell that are of the part; a note where that is not all."""
     units = part.of(made, draft.costs)
     mine: Shards = {planned.cell.digest: [] for planned in made.cells}
-    for digest, number in sorted(units):
-        mine[digest].append(number)
+    for digest, place in sorted(units):
+        mine[digest].append(place)
     if part.count > 1:
         draft.notes.append(part.note(made, units))
     return mine

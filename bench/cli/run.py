@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.data_root import data_root
-from bench.cli.options import requests, shared
+from bench.cli.options import requests, shared, typed
 from bench.errors import BenchError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def run_command(
     registry.load(plugins)
     wanted = requests(**asked, plugins=plugins, weights=weights)
     plans = [plan.make(each, here=True) for each in wanted]
+    if weights and len({each.dataset for each in wanted}) > 1:
+        raise BenchError("--weights goes with one data set; name one --table of the paper")
     overrides = weights_option(wanted[0].dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
     own = tuple(path for _, path in overrides)
@@ -115,9 +118,18 @@ def run_command(
         facts = [{"threat": report.plan.threat, **report.facts()} for report in reports]
         click.echo(json.dumps(facts if len(facts) > 1 else reports[0].facts(), indent=1))
     else:
-        click.echo(f"bench table --results {results} --dataset {wanted[0].dataset}")
+        click.echo(f"bench table --results {results} {_shown(asked, wanted[0].dataset)}")
     sys.stdout.flush()
     return 2 if any(report.summary.failures for report in reports) else 0
+
+
+def _shown(asked: Mapping[str, Any], dataset: str) -> str:
+    """What shows the numbers of a run: a board, or the printed tables."""
+    if not asked["paper"]:
+        return f"--dataset {dataset}"
+    number = f" --table {asked['number']}" if asked["number"] else ""
+    moved = f" --dataset {dataset}" if typed("dataset") else ""
+    return f"--paper {asked['paper']}{number}{moved}"
 
 
 def measured(

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
 @click.option(
+    "--paper", default="", metavar="NAME", help="A paper's printed tables: adp, aid, scoreopt, all."
+)
+@click.option("--table", "number", default="", metavar="N", help="Only this one, as 1 or 11a.")
+@click.option(
     "--compare",
     nargs=2,
     metavar="ROW ROW",
@@ -51,16 +55,22 @@ def table_command(
     out: Path | None,
     preset: str,
     compare: tuple[str, str] | None,
+    paper: str,
+    number: str,
     as_json: bool,
     pack: Path | None,
     unpack: Path | None,
 ) -> None:
-    """Make the leaderboard of a data set from stored results."""
+    """Make the leaderboard of a data set from stored results, or a paper's tables beside them."""
+    if paper or number:
+        from bench.cli.papers import paper_tables
+
+        paper_tables(paper, number, results, dataset, out, as_json=as_json)
+        return
     from bench import archive, render
     from bench.analysis import how_to_run, load_spec, tidy
     from bench.boards import boards
     from bench.errors import BenchError
-    from bench.results import Store
 
     if compare and out:
         raise BenchError("--compare prints and writes no file: leave out --out, or send it on")
@@ -69,18 +79,9 @@ def table_command(
     dataset = dataset or _dataset_of(out, pack, results)
     source = archive.open_results(results)
     _require(source, dataset, preset)
-    if pack:
-        count = archive.pack(source, dataset, pack)
-        click.echo(f"{pack}: {count} records", err=True)
-        # What is rendered beside an archive is rendered from it.
-        source = archive.open_results(pack)
-        if not out:
-            return
-    if unpack:
-        count = archive.unpack(source, dataset, Store(unpack))
-        click.echo(f"{unpack}: {count} records", err=True)
-        if not out:
-            return
+    source = _stored(source, dataset, pack, unpack)
+    if (pack or unpack) and not out:
+        return
     found = boards(source, dataset, preset)
     spec = load_spec(dataset)
     if not any(board.measured for board in found):
@@ -119,6 +120,20 @@ def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
         click.echo(json.dumps(as_data(sections), indent=1))
     else:
         show_document(as_document(sections))
+
+
+def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None) -> Source:
+    """Pack and unpack as asked; what is rendered beside an archive is rendered from it."""
+    from bench import archive
+    from bench.results import Store
+
+    if pack:
+        click.echo(f"{pack}: {archive.pack(source, dataset, pack)} records", err=True)
+        source = archive.open_results(pack)
+    if unpack:
+        count = archive.unpack(source, dataset, Store(unpack))
+        click.echo(f"{unpack}: {count} records", err=True)
+    return source
 
 
 def _dataset_of(*paths: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Tidy CSV: one line per (defense, attack, threat, metric), percent."""
+"""Tidy CSV: one line per figure, percent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from bench.analysis import FIELDS
 
 
-def render(rows: Sequence[Mapping[str, str]]) -> str:
-    """A header and the rows, with `\\n` line ends."""
+def render(rows: Sequence[Mapping[str, str]], fields: Sequence[str] = FIELDS) -> str:
+    """A header of `fields` and the rows, with `\\n` line ends."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -1,0 +1,132 @@
+"""`bench table --paper`: a paper's printed tables beside what was measured. Never imports torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.errors import BenchError, nearest
+
+if TYPE_CHECKING:
+    from bench.papers import Sheet
+    from bench.reported import Filled
+
+ALL = "all"
+SUFFIXES = (".md", ".csv")
+
+
+def chosen(paper: str, number: str) -> dict[str, list[Sheet]]:
+    """The tables that were asked for, by paper.
+
+    Raises:
+        BenchError: an unknown paper or table, or a table of no single paper.
+    """
+    from bench import papers
+
+    if number and paper in ("", ALL):
+        raise BenchError(f"--table {number}: of which paper? --paper {', '.join(papers.PAPERS)}")
+    if number:
+        return {paper: [papers.load(paper, number)]}
+    return {name: papers.sheets(name) for name in (papers.PAPERS if paper == ALL else [paper])}
+
+
+def paper_tables(
+    paper: str, number: str, results: Path, dataset: str, out: Path | None, *, as_json: bool
+) -> None:
+    """Print the tables, write one paper's to `out` (.md with .csv, or .csv), or all to a folder.
+
+    dataset: lays them out on the boards of another data set than the papers'.
+
+    Raises:
+        BenchError: an unknown paper, table or suffix; results that cannot be read.
+    """
+    from bench import archive, reported
+    from bench.printed import document
+    from bench.render import markdown
+
+    shelf = reported.Shelf(archive.open_results(results))
+    found = {
+        name: [reported.fill(sheet, shelf, dataset) for sheet in sheets]
+        for name, sheets in chosen(paper, number).items()
+    }
+    if out is not None:
+        for path in _write(found, out, several=paper == ALL):
+            click.echo(str(path), err=True)
+    if as_json:
+        lines = [line for filled in found.values() for f in filled for line in reported.tidy(f)]
+        click.echo(json.dumps(lines, indent=1))
+    elif out is None:
+        for filled in found.values():
+            click.echo(markdown.render(document(filled)), nl=False)
+
+
+def _write(found: Mapping[str, Sequence[Filled]], out: Path, several: bool) -> Iterator[Path]:
+    from bench.printed import document
+    from bench.render import csv, markdown
+    from bench.reported import FIELDS, tidy
+    from bench.results import write_whole
+
+    if several and out.suffix:
+        raise BenchError(f"--out '{out}' is a file; all papers need a folder")
+    if not several and out.suffix not in SUFFIXES:
+        hint = nearest(out.suffix, SUFFIXES)
+        raise BenchError(f"--out '{out}' does not end in one of {', '.join(SUFFIXES)}{hint}")
+    for name, filled in found.items():
+        path = out / f"{name}.md" if several else out
+        rows = [line for item in filled for line in tidy(item)]
+        texts = {path.with_suffix(".csv"): csv.render(rows, FIELDS)}
+        if path.suffix == ".md":
+            texts = {path: markdown.render(document(filled)), **texts}
+        for target, text in texts.items():
+            write_whole(target, text)
+            yield target
+
+
+def list_tables(results: Path, *, as_json: bool) -> None:
+    """Every printed table: its numbers, those that a run measures, those that are measured."""
+    from tabulate import tabulate
+
+    from bench import archive, papers, reported
+    from bench.printed import summary
+
+    shelf = reported.Shelf(archive.open_results(results))
+    keys = ("paper", "table", "title", "numbers", "measurable", "measured")
+    rows = [
+        (sheet.paper, sheet.table, sheet.title, *summary(reported.fill(sheet, shelf)))
+        for sheet in papers.sheets()
+    ]
+    if as_json:
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1))
+        return
+    total = ("", "", "all", *(sum(int(row[i]) for row in rows) for i in (3, 4, 5)))
+    click.echo(tabulate([*rows, total], keys, tablefmt="simple", disable_numparse=[0, 1]))
+
+
+def price(paper: str, number: str, dataset: str, preset: str, *, as_json: bool) -> None:
+    """What filling the tables costs: cells and network calls of each, and of all together.
+
+    A cell that several tables need is counted in each of them, and once in the sum.
+    """
+    from tabulate import tabulate
+
+    from bench import registry, wanted
+
+    registry.load(())
+    seen: dict[str, float] = {}
+    rows = []
+    for name, sheets in chosen(paper, number).items():
+        for sheet in sheets:
+            calls, left_out = wanted.price([sheet], dataset, preset)
+            rows.append((name, sheet.table, len(calls), left_out, sum(calls.values())))
+            seen |= calls
+    keys = ("paper", "table", "cells", "left out", "network calls")
+    if as_json:
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1))
+        return
+    whole = ("all", "", len(seen), sum(row[3] for row in rows), sum(seen.values()))
+    shown = [(*row[:-1], f"{row[-1]:,.0f}") for row in (*rows, whole)]
+    click.echo(tabulate(shown, keys, tablefmt="simple", disable_numparse=True))

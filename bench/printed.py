@@ -1,0 +1,104 @@
+"""A paper's tables in its own layout: each number as printed, beside it what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.papers import PAPERS, STAR, Cell, External, Sheet, externals
+from bench.reported import Filled, Measurement, notes_of
+from bench.tables import Document, Listing, Table, figure_text
+
+LEGEND = (
+    "Numbers are those of the print, in percent unless the table says otherwise. Where a run here "
+    "measured the same, it follows after 'measured' with its 95 % interval and what that says of "
+    "the printed number. *: the paper took the number from another one. [n]: footnotes of ours."
+)
+
+
+def document(filled: Sequence[Filled]) -> Document:
+    """Tables of one paper, in the order given, with what others measured of its defense."""
+    paper = filled[0].sheet.paper
+    blocks = [block for item in filled for block in _blocks(item)]
+    return Document(f"{PAPERS[paper]}: the printed tables", (LEGEND,), (*blocks, *_others(paper)))
+
+
+def summary(filled: Filled) -> tuple[int, int, int]:
+    """Printed numbers, those that a run would measure, those that are measured."""
+    numbers = list(filled.sheet.numbers())
+    return len(numbers), sum(cell.target.measurable for cell in numbers), len(filled.found)
+
+
+def _blocks(filled: Filled) -> Iterator[Table | Listing]:
+    sheet = filled.sheet
+    labels = max(len(row.labels) for row in sheet.rows)
+    grouped = any(row.group for row in sheet.rows)
+    notes = _Notes(sheet)
+    body = []
+    for number, row in enumerate(sheet.rows, 1):
+        head = (row.group, *row.labels) if grouped else row.labels
+        padded = (*head, *[""] * (labels + grouped - len(head)))
+        cells = (
+            _text(cell, filled.found.get((cell.row, cell.column)), notes.mark(cell))
+            for cell in sheet.line(number)
+        )
+        body.append((*padded, *cells))
+    printed, measurable, measured = summary(filled)
+    on = f" Laid out on {filled.dataset}." if filled.dataset else ""
+    facts = (
+        f"{sheet.source}. {printed} numbers, {measurable} of them measurable here, "
+        f"{measured} measured.{on}"
+    )
+    header = (*[""] * (labels + grouped), *sheet.columns)
+    heading = f"Table {sheet.table}: {sheet.title}"
+    yield Table(heading, header, tuple(body), (facts,), major=True)
+    if notes.lines:
+        yield Listing("", tuple(notes.lines))
+
+
+class _Notes:
+    """Numbers the footnotes of a table; one text has one number."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.sheet = sheet
+        whole = [note.text for note in sheet.notes if not note.row]
+        self.lines = list(whole)
+        self._known: dict[str, int] = {}
+
+    def mark(self, cell: Cell) -> str:
+        """`[1]`, `[1][3]` or nothing."""
+        marks = []
+        for text in notes_of(self.sheet, cell) if cell.value is not None else ():
+            if text not in self._known:
+                self._known[text] = len(self._known) + 1
+                self.lines.append(f"[{self._known[text]}] {text}")
+            marks.append(f"[{self._known[text]}]")
+        return "".join(marks)
+
+
+def _text(cell: Cell, measured: Measurement | None, mark: str) -> str:
+    star = STAR if cell.borrowed and not cell.printed.endswith(STAR) else ""
+    printed = f"{cell.printed}{star}{' ' + mark if mark else ''}"
+    if measured is None:
+        return printed
+    return f"{printed}; measured {figure_text(measured.figure)}, {measured.verdict}"
+
+
+def _others(paper: str) -> Iterator[Table]:
+    found = [figure for figure in externals() if figure.paper == paper]
+    if found:
+        rows = tuple(_external(figure) for figure in found)
+        header = ("defense", "base", "data", "threat", "attack", "%", "n", "source")
+        yield Table("Measured by others", header, rows, major=True)
+
+
+def _external(figure: External) -> tuple[str, ...]:
+    return (
+        figure.defense,
+        figure.base,
+        figure.dataset,
+        figure.threat,
+        figure.attack,
+        figure.value,
+        str(figure.n or ""),
+        figure.source,
+    )
