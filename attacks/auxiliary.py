@@ -44,8 +44,8 @@ class Joint:
     """(1 - weight) times a gradient plus `weight` times the purifier's direction, no sign taken.
 
     scale: `loss` takes both as they are, the gradient of the joint loss; `unit` brings each to l2
-    norm 1 per image first, for objectives whose size has nothing to do with a cross-entropy. The
-    loss that is reported is the classifier's.
+    norm 1 per image first. A sure classifier's cross-entropy has next to no gradient, so that
+    `loss` follows the purifier alone at any weight. The loss reported is the classifier's.
     """
 
     gradient: Gradient
@@ -143,12 +143,13 @@ def auxiliary(
     random_start: bool = True,
     lambdas: str = TENTHS,
     at: At = "purified",
-    scale: Scale = "loss",
+    scale: Scale = "unit",
     loss: LossName = "ce",
 ) -> Grid:
     """PGD on the classifier's loss and the purifier's own objective, over a grid of weights.
 
-    at: the classifier's loss at the purified image (BPDA, EOT), or at x, as the paper prints it.
+    at: the classifier's loss at the purified image (BPDA, EOT), or at x. As the paper prints it, at
+    one of its weights: `at=x,scale=loss,lambdas=0.5`.
     """
     follow: Gradient = Eot(Bpda(loss), eot) if at == "purified" else Blind(loss)
     return Grid(

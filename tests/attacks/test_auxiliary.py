@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.auxiliary import Grid, Joint, auxiliary, parse_lambdas
+from attacks.auxiliary import Grid, Joint, Scale, auxiliary, parse_lambdas
 from attacks.gradients import Blind, Bpda, Eot
 from attacks.pgd import PGD
 from bench import registry, rng
@@ -18,6 +18,8 @@ from bench.evaluate import evaluate
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from tests.tiny import SHAPE, Levels, Linear, images, labels, linear
+
+BALL = ThreatModel("linf", 0.05)
 
 
 class Judge(Purifier):
@@ -43,10 +45,10 @@ class Judge(Purifier):
         return torch.sigmoid(-self.logit(x)).view(-1, 1, 1, 1) * self.e
 
 
-def halves() -> tuple[Defense, Judge, Tensor, Tensor]:
+def halves(sure: float = 1.0) -> tuple[Defense, Judge, Tensor, Tensor]:
     """The classifier looks at the left half, the discriminator mostly at the right one."""
     w, e = torch.zeros(2, *SHAPE), torch.zeros(SHAPE)
-    w[0, :, :, :2], e[:, :, :2], e[:, :, 2:] = 1.0, 0.1, 3.0
+    w[0, :, :, :2], e[:, :, :2], e[:, :, 2:] = sure, 0.1, 3.0
     x = torch.full((2, *SHAPE), 0.52)
     judge = Judge(e, -0.48, x[:1].clone())
     defense = Defense(Network(Linear(w), "classifier"), [judge])
@@ -84,11 +86,18 @@ def test_evading_the_discriminator_breaks_what_the_classifiers_loss_alone_cannot
     defense, _, x, y = halves()
     searches = tuple(PGD(Joint(Blind(), weight), steps=10) for weight in (0.0, 0.5, 1.0))
     attacks: list[Attack] = [*searches, Grid(searches)]
-    stands = [
-        bool(evaluate(defense, attack, x, y, ThreatModel("linf", 0.05)).correct.all())
-        for attack in attacks
-    ]
+    stands = [bool(evaluate(defense, attack, x, y, BALL).correct.all()) for attack in attacks]
     assert stands == [True, False, True, False]
+
+
+def test_a_sure_classifier_does_not_hide_behind_its_small_gradient() -> None:
+    defense, _, x, y = halves(sure=100)
+    scales: tuple[Scale, ...] = ("loss", "unit")
+    stands = [
+        bool(evaluate(defense, PGD(Joint(Blind(), 0.5, scale), 10), x, y, BALL).correct.all())
+        for scale in scales
+    ]
+    assert stands == [True, False]
 
 
 def test_weight_zero_is_bpda_and_asks_for_no_direction() -> None:
