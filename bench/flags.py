@@ -8,14 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from bench.boards import CLEAN, Board, Entry, Row, paired
-from bench.metrics import accuracy, cost
-from bench.stats import Floats
+from bench.boards import CLEAN, SUBMITTED, Board, Entry, Row, mean_over, paired
+from bench.metrics import accuracy, cost, rounded
+from bench.stats import Comparison, Floats, compare
 
 # What an attack may look at decides which figures contradict each other.
 BLACK_BOX = ("square", "spsa", "transfer")
 BLIND = ("classifier-pgd",)
-MIXED = ("autoattack",)
+MIXED = ("autoattack", SUBMITTED)
 
 ZERO_SHARE = 0.05
 VARYING_SHARE = 0.01
@@ -106,9 +106,37 @@ def _notes(board: Board, row: Row) -> Iterator[Flag]:
             "",
             f"iterative inference: one prediction asks {calls:.0f} network calls per image",
         )
+    for name, entry in entries.items():
+        coarse = rounding(entry)
+        if coarse is not None and (said := eight_bits_change(coarse)):
+            yield Flag("note", row.label, name, said)
+        if _base(name) == SUBMITTED:
+            yield Flag("note", row.label, name, "points that somebody submitted, in a file")
     gaps = [name for name, entry in row.entries.items() if not entry.complete]
     if gaps:
         yield Flag("note", row.label, "", f"not complete: {', '.join(gaps)}")
+
+
+def rounding(entry: Entry) -> Comparison | None:
+    """Accuracy on the attacked images in 8 bits minus accuracy, where every seed has both."""
+    found = [rounded(measured) for measured in entry.seeds.values()]
+    known = [values for values in found if values is not None]
+    if not known or len(known) < len(found):
+        return None
+    return compare(mean_over(known), entry.values, entry.any.block)
+
+
+def eight_bits_change(coarse: Comparison) -> str:
+    """What rounding attacked images to 8 bits does, where it is beyond the paired interval."""
+    points = 100 * coarse.difference.value
+    if coarse.difference.low > 0:
+        return (
+            "the attack does not survive 8 bits: on its images rounded to k/255 accuracy is "
+            f"{points:.1f} points higher"
+        )
+    if coarse.difference.high < 0:
+        return f"on its images rounded to k/255 accuracy is another {-points:.1f} points lower"
+    return ""
 
 
 def _varies(entry: Entry) -> bool:

@@ -219,8 +219,9 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 
 def _find_attack(name: str) -> AttackPlugin:
-    if name not in registry.names("attack"):
-        raise unknown("attack or group", name, [*registry.names("attack"), *GROUPS])
+    known = registry.names("attack", patterns=True)
+    if name not in known:
+        raise unknown("attack or group", name, [*known, *GROUPS])
     return registry.find_attack(name)
 
 

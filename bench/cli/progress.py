@@ -43,6 +43,8 @@ class Reporter:
         for note in self.draft.notes:
             self._say(note)
         stale = f", {self.summary.stale} stale (other weights)" if self.summary.stale else ""
+        if self.summary.again:
+            stale += f", {self.summary.again} again for their points"
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
             f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
@@ -95,6 +97,7 @@ class Reporter:
         if as_json:
             failures = [_failure(f.task, f.reason) for f in summary.failures]
             counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
+            counts |= {"again": summary.again} if summary.again else {}
             gate = {"precision": summary.gate} if summary.gate else {}
             click.echo(json.dumps({**counts, "failures": failures, **gate}, indent=1))
             return

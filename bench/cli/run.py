@@ -16,6 +16,7 @@ from bench.errors import BenchError, nearest, unknown
 if TYPE_CHECKING:
     from bench.executors import Fleet
     from bench.spec import Part
+    from bench.worker import Task
 
 
 @click.command("run")
@@ -57,6 +58,12 @@ if TYPE_CHECKING:
     "runs out.",
 )
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
+@click.option(
+    "--save-adversarial",
+    "save",
+    is_flag=True,
+    help="Store the attacked images beside the records, and whether verdicts survive 8 bits.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
 def run_command(
     *,
@@ -70,6 +77,7 @@ def run_command(
     precision: str,
     chunk: int | None,
     weights: tuple[str, ...],
+    save: bool,
     as_json: bool,
     plugins: tuple[str, ...],
     **asked: Any,
@@ -89,6 +97,7 @@ def run_command(
     from bench.runner import Summary, gated, longest_first, pending, run
     from bench.shards import subset_here
     from bench.slices import Slice
+    from bench.verify import check_submissions
     from bench.worker import Setup, weights_option
 
     part = Slice.parse(shard)
@@ -103,8 +112,8 @@ def run_command(
     made, draft = plan.make(request(**asked, plugins=plugins, weights=weights), here=True)
     overrides = weights_option(made.dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
-    own = tuple(path for _, path in overrides)
-    fleet = replace(fleet, workers=workers or len(places), files=files + own)
+    held = (*files, *(path for _, path in overrides))
+    fleet = replace(fleet, workers=workers or len(places), files=held)
     setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
     store, summary = Store(Path(results)), Summary()
 
@@ -113,18 +122,19 @@ def run_command(
         read.update(found)
         return found
 
+    check_submissions(made)
     read: dict[str, str] = {}
     mine = part.of(made, draft.costs)
     if shard:
         draft.notes.append(part.note(made, mine))
-    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine))
+    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine), save=save)
     for name, _ in overrides:
         if name not in read:
             raise BenchError(
                 f"--weights {name}: nothing in this run reads it{nearest(name, read)} "
                 f"(read: {', '.join(sorted(read)) or 'none'})"
             )
-    draft.notes += own_weights(made.dataset, sorted(read), overrides)
+    draft.notes += own_weights(made.dataset, sorted(read), overrides) + space(tasks)
     buildable({task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides))
     if tasks:
         subset_here(made.dataset, made.subset)  # missing data is one line, before any work
@@ -168,6 +178,23 @@ def fleet_of(
     if gpus is not None and (gpus < 0 or (gpus > 0 and not cuda)):
         raise BenchError("--gpus-per-worker needs a number from 0 on, and --device cuda")
     return Fleet(executor, workers or 0, address, float(cuda) if gpus is None else gpus)
+
+
+def space(tasks: list[Task]) -> list[str]:
+    """A line that says how large the points of all tasks will be, where any are stored."""
+    from math import prod
+
+    from bench import plan, registry
+    from bench.results import SHARD
+    from bench.spec import parse_part
+
+    size = 0
+    for cell in (task.planned.cell for task in tasks if task.save):
+        part = parse_part(cell.attack)
+        plugin = registry.find_attack(part.name)
+        variants = plugin.variants(dict(plugin.resolve(part, cell.dataset).settings))
+        size += 4 * SHARD * variants * prod(plan.find_info(cell.dataset).shape)
+    return [f"attacked images: {size / 2**20:,.1f} MB at most"] if size else []
 
 
 def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> None:

@@ -107,12 +107,13 @@ def attack(
     uses_dataset: bool = False,
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None,
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
+    pattern: str = "",
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
-    absent: as in `AttackPlugin`; fits: as in `Plugin`.
+    absent: as in `AttackPlugin`; fits and pattern: as in `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -132,6 +133,7 @@ def attack(
                 uses_dataset,
                 absent,
                 fits=fits,
+                pattern=pattern,
             )
         )
         return factory
