@@ -163,6 +163,8 @@ def place(points: Points, subset: Subset) -> tuple[int, ...]:
     Raises:
         BenchError: an image that is not in the subset, or more of them than it has.
     """
+    if (split := points.about.get("split", subset.split)) != subset.split:
+        raise BenchError(f"{points.path}: points of {split} images, not {subset.split} images")
     if len(points) > len(subset):
         raise BenchError(
             f"{points.path}: {len(points)} images, subset '{subset.name}' of '{subset.dataset}' "

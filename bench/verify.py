@@ -162,9 +162,9 @@ def gather(claim: Claim) -> bytes:
     Raises:
         BenchError: they are corruptions or unchanged images, which are no attack within a ball.
     """
-    if claim.threat.norm in MARKERS:
-        raise BenchError(f"{claim.name}: images under '{claim.threat}' are no attack within a ball")
     found = [_again(claim, n)[0] for n in range(len(claim.files))]
+    if claim.threat.norm in MARKERS or any(each.variants for each in found):
+        raise BenchError(f"{claim.name}: corrupted or unchanged images are no attack within a ball")
     labels = dict(zip(claim.subset.index, claim.subset.label, strict=True))
     x_adv = torch.cat([each.x_adv[0] for each in found])
     label = [labels[image] for image in claim.images]

@@ -152,7 +152,8 @@ def test_what_is_no_attack_is_refused_by_image_and_distance(
     tmp_path: Path, arrays: dict[str, Any], says: str
 ) -> None:
     path = tmp_path / "a.npz"
-    np.savez(path, **{key: np.asarray(value) for key, value in arrays.items()})
+    given: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+    np.savez(path, **given)
     with pytest.raises(BenchError, match=says) as refused:
         verified(path)
     assert str(path) in str(refused.value)

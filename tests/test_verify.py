@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +190,7 @@ def test_what_cannot_be_scored_is_said(store: Store, tmp_path: Path) -> None:
         (Asked([file], "nnoe", "digits"), "did you mean 'none'"),
         (Asked([file], "none", "patches"), r"must be \[N, 3, 16, 16\]"),
         (Asked([file], "none", "digits", threat="certified"), "nothing to score"),
+        (Asked([points_of(store, "clean")], subset="validation"), "points of test images, not va"),
         (Asked([tmp_path / "nowhere.npz"], "none", "digits"), "cannot read"),
         (Asked([store.root / "digits" / "plans"], "none", "digits"), "there are no points"),
     ):
@@ -248,9 +248,9 @@ def test_a_submission_is_checked_before_anything_is_measured(store: Store, tmp_p
     np.save(tmp_path / "bare.npy", x_adv.numpy())
     with pytest.raises(BenchError, match=r"bench verify .*bare\.npy --out FILE writes one"):
         measure(results, f"submitted:file={tmp_path / 'bare.npy'}")
-    corrupted = replace(claims(Asked([points_of(store, "clean")]))[0])
+    (unchanged,) = claims(Asked([points_of(store, "clean")]))
     with pytest.raises(BenchError, match="no attack within a ball"):
-        gather(corrupted)
+        gather(unchanged)
     assert not results.root.exists()
 
 
