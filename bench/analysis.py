@@ -27,7 +27,7 @@ from bench.boards import (
     worst,
 )
 from bench.errors import BenchError
-from bench.metrics import Measured, by_variant, certified, cost, k_of, vote, worst_of
+from bench.metrics import Measured, by_variant, certified, cost, k_of, rounded, vote, worst_of
 from bench.ranking import Rank, differing_weights, ranked, ranks
 from bench.stats import Comparison, Figure, holm, mean_interval, verdict
 
@@ -229,6 +229,9 @@ def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:
     protocols = [m.protocol.astype(float) for m in found if m.protocol is not None]
     if len(protocols) == len(found):
         yield "protocol", mean_interval(mean_over(protocols), block)
+    coarse = [each for m in found if (each := rounded(m)) is not None]
+    if len(coarse) == len(found):
+        yield "rounded to 8 bits", mean_interval(mean_over(coarse), block)
     groups = [by_variant(measured) for measured in found]
     for name in groups[0]:
         yield f"{ON}{name}", mean_interval(mean_over(g[name] for g in groups), block)

@@ -76,3 +76,13 @@ class Indexed(Protocol):
     def at(self, split: str, index: Sequence[int]) -> Attack:
         """The attack on the images `index` of `split`, in that order."""
         ...
+
+
+@runtime_checkable
+class Given(Protocol):
+    """An attack whose points somebody made beforehand; sha256: of the file that holds them."""
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits."""
+        ...

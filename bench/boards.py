@@ -22,6 +22,8 @@ CERTIFIED = "certified"
 KNOWN = "known:"
 ASIDE = (CORRUPTION, CERTIFIED, KNOWN)
 """Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
+SUBMITTED = "submitted"
+"""The attack that is a file of points, made for one row."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
@@ -223,13 +225,15 @@ def mean_over(arrays: Iterable[Floats]) -> Floats:
 def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, ...]:
     """Columns of the board that a worst case must cover and that no entry of `ready` stands for.
 
-    A row that fewer attacks were asked of would otherwise look stronger than the rest.
+    A row that fewer attacks were asked of would otherwise look stronger than the rest. Submitted
+    points were made for one row and say nothing of another.
     """
     settings = {entry.settings for entry in ready.values()}
     missing = []
     for name in board.columns:
         entries = [other.entries[name] for other in board.rows if name in other.entries]
-        excused = name not in row.entries and (row.asked, name) in board.skips
+        others = name.partition(":")[0] == SUBMITTED
+        excused = name not in row.entries and (others or (row.asked, name) in board.skips)
         if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
             continue
         if name not in ready and not {entry.settings for entry in entries} <= settings:

@@ -33,7 +33,8 @@ class Outcome:
     something is proven instead, [1, 1, B]: the certificate names the right class.
     distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
     (forward, backward). trace: see `Record`. seconds: CPU seconds of this process; on an
-    accelerator, by the clock.
+    accelerator, by the clock. rounded: where it was asked for, `correct` of the images rounded to 8
+    bits, on the same draws; it is in neither calls nor seconds.
     """
 
     attacked: Attacked
@@ -42,6 +43,7 @@ class Outcome:
     calls: dict[str, dict[str, tuple[int, int]]]
     trace: Summary
     seconds: float
+    rounded: Tensor | None = None
 
 
 def evaluate(
@@ -53,10 +55,12 @@ def evaluate(
     *,
     draws: int = 1,
     key: str = "",
+    rounded: bool = False,
 ) -> Outcome:
     """Attack images x [B,C,H,W] in [0,1] with labels y [B], then judge them on fresh draws.
 
-    `key` names the unit of work; every stream of random numbers is seeded from it.
+    `key` names the unit of work; every stream of random numbers is seeded from it. rounded: also
+    judge what is left of the attack in images of 8 bits.
 
     Raises:
         BenchError: an attacked image is outside the ball, outside [0,1] or not finite.
@@ -76,16 +80,48 @@ def evaluate(
             if threat.norm == CERTIFIED:
                 correct = _proven(attacked, y)
             else:
-                correct = torch.stack([_judge(defense, point, y, draws) for point in points])
-    counts.append(defense.calls())
+                correct = judge(defense, points, y, draws)
+        counts.append(defense.calls())
+        seconds, coarse = clock() - began, None
+        if rounded and threat.norm != CERTIFIED:
+            coarse = judge_rounded(defense, points, y, correct)
     return Outcome(
         attacked=attacked,
         correct=correct,
         distance=distance,
         calls=_phases(counts),
         trace=(_summary(attacked.trace) if attacked.trace else {}) | no_logits(answers),
-        seconds=clock() - began,
+        seconds=seconds,
+        rounded=coarse,
     )
+
+
+def judge(defense: Defense, points: Tensor, y: Tensor, draws: int, stream: str = "judge") -> Tensor:
+    """Whether each of `draws` predictions of points [V,B,C,H,W] is right, bool [V,M,B].
+
+    Draw m is that of the current work's `stream`, for every variant.
+    """
+    return torch.stack([_judge(defense, point, y, draws, stream) for point in points])
+
+
+def judge_rounded(
+    defense: Defense, points: Tensor, y: Tensor, correct: Tensor, stream: str = "judge"
+) -> Tensor:
+    """`judge` of the points in 8 bits, on the draws that gave `correct` [V,M,B].
+
+    What rounding leaves as it is needs no second look.
+    """
+    rows = []
+    for point, verdicts in zip(points, correct, strict=True):
+        coarse = eight_bits(point)
+        same = torch.equal(coarse, point)
+        rows.append(verdicts if same else _judge(defense, coarse, y, len(verdicts), stream))
+    return torch.stack(rows)
+
+
+def eight_bits(x: Tensor) -> Tensor:
+    """Images in [0,1] on the grid k/255, as a file of 8 bits holds them."""
+    return (x * 255).round() / 255
 
 
 def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
@@ -103,10 +139,10 @@ def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
     return distance
 
 
-def _judge(defense: Defense, x: Tensor, y: Tensor, draws: int) -> Tensor:
+def _judge(defense: Defense, x: Tensor, y: Tensor, draws: int, stream: str) -> Tensor:
     rows = []
     for draw in range(draws):
-        with rng.stream("judge", draw):
+        with rng.stream(stream, draw):
             rows.append(defense.predict(x) == y)
     return torch.stack(rows)
 

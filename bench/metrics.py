@@ -114,6 +114,15 @@ def accuracy(measured: Measured) -> Floats:
     return mean
 
 
+def rounded(measured: Measured) -> Floats | None:
+    """`accuracy` of the attacked images rounded to 8 bits [N], where every shard stored it."""
+    if not all(record.rounded for record in measured.records):
+        return None
+    means = [_bits(record.rounded).mean(axis=0, dtype=np.float64) for record in measured.records]
+    found: Floats = np.concatenate(means)
+    return found
+
+
 def vote(measured: Measured) -> Floats:
     """Per image [N]: 1 where more than half of the draws are right, meaned over variants.
 

@@ -164,11 +164,11 @@ def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int
     return (asked or info.draws) if traits.random and not once else 1
 
 
-def draws_of(cell: Cell, asked: int = 0) -> int:
+def draws_of(dataset: str, defense: str, threat: str, asked: int = 0) -> int:
     """M of a cell, from its names alone."""
-    found = [(registry.find_defense(part.name), part) for part in parse_defense(cell.defense).parts]
-    traits = [f.traits(dict(f.resolve(part, cell.dataset).settings)) for f, part in found]
-    return draws(find_info(cell.dataset), Traits.merge(traits), cell.threat, asked)
+    found = [(registry.find_defense(part.name), part) for part in parse_defense(defense).parts]
+    traits = [f.traits(dict(f.resolve(part, dataset).settings)) for f, part in found]
+    return draws(find_info(dataset), Traits.merge(traits), threat, asked)
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -255,8 +255,9 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 
 def _find_attack(name: str) -> AttackPlugin:
-    if name not in registry.names("attack"):
-        raise unknown("attack or group", name, [*registry.names("attack"), *GROUPS])
+    known = registry.names("attack", patterns=True)
+    if name not in known:
+        raise unknown("attack or group", name, [*known, *GROUPS])
     return registry.find_attack(name)
 
 

@@ -1,6 +1,7 @@
 """The result files: raw verdicts per image, one JSON file per shard, whole or absent.
 
     <results>/<data set>/records/<defense>/<attack>/<digest>/<shard>.json
+    <results>/<data set>/points/<digest>/<shard>.safetensors      attacked images, where asked for
     <results>/<data set>/plans/<digest>.json         what one `bench run` asked for, skips included
 
 Readers never write. Merging the work of several machines is copying files (`bench.merge`). No
@@ -27,6 +28,10 @@ SHARD = 32
 """Images of one shard, the unit of work and of storage."""
 CERTIFICATE = ("label", "copies", "radius")
 """What a certificate says of each image."""
+POINTS = ".safetensors"
+"""Suffix of stored points."""
+EXTRAS = ("points", "rounded")
+"""Fields of a record that two records of one shard need not both have."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Record:
     answers whose softmax is one class alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
     gradient: through what the attack followed it, where that depends on the defense, or empty.
+    points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
+    verdicts, as in `correct` and on the same draws, once those images are rounded to 8 bits.
 
     Fields with a default came after the format: empty ones are not written, so that older records
     stay the same bytes, and an older reader passes over them.
@@ -96,11 +103,13 @@ class Record:
     format: int = FORMAT
     certificate: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gradient: str = ""
+    points: str = ""
+    rounded: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields."""
         data = asdict(self)
-        for name in ("certificate", "gradient"):
+        for name in ("certificate", "gradient", *EXTRAS):
             if not data[name]:
                 del data[name]
         return json.dumps(data, separators=(",", ":")) + "\n"
@@ -123,6 +132,23 @@ class Record:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BenchError(f"{where}: not a whole record ({type(error).__name__})") from None
         return record
+
+
+def fingerprints(record: Record) -> dict[str, bytes]:
+    """A hash of each field that the cell and its seeds decide.
+
+    That is all but how it was asked for and how long it took, and EXTRAS only where there are any.
+    """
+    fields = {**json.loads(record.to_json()), "timing": None, "asked": None}
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in fields.items()}
+    return {name: hashlib.sha256(text.encode()).digest()[:8] for name, text in texts.items()}
+
+
+def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[str]:
+    """Fields in which two records of one shard of one cell, by their `fingerprints`, differ."""
+    lacking = {name for name in EXTRAS if name not in one or name not in other}
+    names = dict.fromkeys((*one, *other))
+    return [n for n in names if n not in lacking and one.get(n) != other.get(n)]
 
 
 @dataclass(frozen=True)
@@ -212,19 +238,25 @@ class Store:
         first = records / slug(planned.defense) / slug(planned.attack) / cell.digest
         return self._folders[cell.dataset].setdefault(cell.digest, first) / f"{shard:03d}.json"
 
-    def write(self, planned: Planned, record: Record) -> None:
-        """Write a record whole: a temporary file beside it, then a rename."""
+    def write(self, planned: Planned, record: Record, points: bytes = b"") -> None:
+        """Write a record whole: a temporary file beside it, then a rename; its points first."""
+        if points:
+            write_whole(self.points(planned.cell, record.shard), points)
         write_whole(self.path(planned, record.shard), record.to_json())
 
+    def points(self, cell: Cell, shard: int) -> Path:
+        """Where the attacked images of a shard lie, if they are stored."""
+        return self.root / cell.dataset / "points" / cell.digest / f"{shard:03d}{POINTS}"
+
     def retire(self, planned: Planned, shard: int) -> None:
-        """Move the record of a shard aside, if there is one: nothing reads `<name>.json.stale`."""
-        path = self.path(planned, shard)
-        try:
-            path.replace(path.with_name(f"{path.name}.stale"))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise BenchError(f"cannot move {path} aside: {error.strerror or error}") from None
+        """Move a shard's record and points aside, if any: nothing reads `<name>.stale`."""
+        for path in (self.path(planned, shard), self.points(planned.cell, shard)):
+            try:
+                path.replace(path.with_name(f"{path.name}.stale"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise BenchError(f"cannot move {path} aside: {error.strerror or error}") from None
 
     def write_plan(self, plan: Plan) -> None:
         """Keep what was asked; the same plan is the same file."""
@@ -339,6 +371,10 @@ def _check(record: Record) -> None:
     if any(len(values) not in (0, images) for values in (record.queries, *record.trace.values())):
         raise ValueError("lengths")
     _check_certificate(record)
+    if record.rounded and tuple(map(len, record.rounded)) != tuple(map(len, record.correct)):
+        raise ValueError("lengths")
+    if not isinstance(record.points, str) or any(set(row) - {"0", "1"} for row in record.rounded):
+        raise ValueError("points")
     for phases in record.calls.values():
         if any(min(forward, backward) < 0 for forward, backward in phases.values()):
             raise ValueError("calls")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -10,9 +10,10 @@ from bench import gate
 from bench.cost import Cost
 from bench.executors import EXECUTORS, Fleet, Work
 from bench.plan import draws_of
-from bench.results import Plan, Record, Store
+from bench.results import EXTRAS, Plan, Record, Store, contradictions, fingerprints
 from bench.slices import Unit
-from bench.worker import Failure, Setup, Task, measure
+from bench.threat import CERTIFIED
+from bench.worker import Failure, Saved, Setup, Task, measure
 
 Progress = Callable[[Task, float], None]
 
@@ -21,12 +22,14 @@ Progress = Callable[[Task, float], None]
 class Summary:
     """What a run did. Failures are shards that have no number.
 
-    gate: what a reduced precision was found to change, by the defense's label.
+    gate: what a reduced precision was found to change, by the defense's label. again: records
+    that are measured again because their points are wanted and not stored.
     """
 
     measured: int = 0
     kept: int = 0
     stale: int = 0
+    again: int = 0
     failures: list[Failure] = field(default_factory=list)
     gate: dict[str, str] = field(default_factory=dict)
 
@@ -40,34 +43,48 @@ def pending(
     *,
     mine: Collection[Unit] | None = None,
     draws: int = 0,
+    save: bool = False,
 ) -> list[Task]:
     """The shards (of `mine`, where that is given) without a record made with today's weights.
 
     weights(defense, attack) gives today's sha256 by name. draws: of the judge, 0 for the data
     set's own number. A cell keeps the most draws that any of its records has, so that a run with
-    fewer continues it instead of mixing.
+    fewer continues it instead of mixing. save: also those without stored points.
 
     Raises:
         BenchError: a damaged or foreign record; it is named and nothing is overwritten.
     """
     tasks = []
     for planned in plan.cells:
-        today = weights(planned.cell.defense, planned.cell.attack)
+        cell = planned.cell
+        today = weights(cell.defense, cell.attack)
+        # A certificate is a proof of the image itself: there are no points.
+        wanted = save and cell.threat != CERTIFIED
         here = [
-            shard
-            for shard in range(plan.shards)
-            if mine is None or (planned.cell.digest, shard) in mine
+            shard for shard in range(plan.shards) if mine is None or (cell.digest, shard) in mine
         ]
         records = {shard: store.read(planned, shard) for shard in here}
-        fresh = {n: r.draws for n, r in records.items() if r and dict(r.weights) == today}
-        judged = max([draws_of(planned.cell, draws), *fresh.values()])
+        fresh = {n: r for n, r in records.items() if r and dict(r.weights) == today}
+        judged = max(
+            [
+                draws_of(cell.dataset, cell.defense, cell.threat, draws),
+                *(r.draws for r in fresh.values()),
+            ]
+        )
         for shard, record in records.items():
-            if fresh.get(shard) == judged:
+            there = fresh.get(shard)
+            valid = there is not None and there.draws == judged
+            if there and valid and not (wanted and _lacks_points(store, there)):
                 summary.kept += 1
                 continue
-            summary.stale += record is not None
-            tasks.append(Task(planned, shard, plan.preset, setup, today, judged))
+            summary.again += valid
+            summary.stale += record is not None and not valid
+            tasks.append(Task(planned, shard, plan.preset, setup, today, judged, wanted))
     return tasks
+
+
+def _lacks_points(store: Store, record: Record) -> bool:
+    return not record.points or not store.points(record.cell, record.shard).exists()
 
 
 def gated(
@@ -106,25 +123,45 @@ def run(
     """Measure every task and write each record whole as soon as it is there.
 
     A stale record in a task's place is moved aside first: a run that is interrupted leaves a gap
-    there, never the old number.
+    there, never the old number. One that is measured again for its points stays, and must agree.
     """
     if not tasks:
         return summary
     for task in tasks:
-        store.retire(task.planned, task.shard)
+        before = store.read(task.planned, task.shard) if task.save else None
+        same = before is not None and (before.weights, before.draws) == (task.weights, task.draws)
+        if not same:
+            store.retire(task.planned, task.shard)
     by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
-    work = Work[Task, Record | Failure](tasks[0].setup.start, measure, Failure)
+    work = Work[Task, Record | Saved | Failure](tasks[0].setup.start, measure, Failure)
     with closing(EXECUTORS[fleet.executor](tasks, work, fleet)) as results:
         for result in results:
-            if isinstance(result, Failure):
-                summary.failures.append(result)
-                progress(result.task, 0.0)
+            kept = result if isinstance(result, Failure) else _keep(store, by_key, result)
+            if isinstance(kept, Failure):
+                summary.failures.append(kept)
+                progress(kept.task, 0.0)
                 continue
-            task = by_key[result.cell.digest, result.shard]
-            store.write(task.planned, result)
             summary.measured += 1
-            progress(task, float(result.timing["seconds"]))
+            task = by_key[kept.cell.digest, kept.shard]
+            progress(task, float(kept.timing["seconds"]))
     return summary
+
+
+def _keep(store: Store, tasks: Mapping[Unit, Task], result: Record | Saved) -> Record | Failure:
+    """Write a record with its points; beside one that is there, the points, if the two agree."""
+    record, points = (result.record, result.points) if isinstance(result, Saved) else (result, b"")
+    task = tasks[record.cell.digest, record.shard]
+    before = store.read(task.planned, record.shard) if points else None
+    if before is not None:
+        if names := contradictions(fingerprints(before), fingerprints(record)):
+            return Failure(
+                task,
+                f"measured again for its points, it differs in {', '.join(names)} from its record, "
+                "which stays (other software, device or precision?); move it away and run again",
+            )
+        record = replace(before, **{name: getattr(record, name) for name in EXTRAS})
+    store.write(task.planned, record, points)
+    return record
 
 
 def longest_first(tasks: Sequence[Task], plan: Plan, costs: Sequence[Cost]) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -15,8 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from bench import build, device, inventory, plan, registry
-from bench.attack import Certificate, Indexed
+from bench import build, device, inventory, plan, points, registry
+from bench.attack import Certificate, Given, Indexed
 from bench.defense import Network
 from bench.device import Precision
 from bench.errors import BenchError
@@ -80,7 +81,8 @@ class Task:
     """One shard of one planned cell, and how to run it.
 
     weights: today's sha256 by name, where the worker must find the same. draws: of the judge; 0
-    for the data set's own number.
+    for the data set's own number. save: give the attacked images too, and judge them once more in
+    8 bits.
     """
 
     planned: Planned
@@ -89,6 +91,15 @@ class Task:
     setup: Setup = field(default_factory=Setup)
     weights: Mapping[str, str] | None = None
     draws: int = 0
+    save: bool = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A record, and the file of its attacked images (bench/points.py), whose sha256 it holds."""
+
+    record: Record
+    points: bytes
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class Failure:
     machine: str = field(default_factory=platform.node)
 
 
-def measure(task: Task) -> Record | Failure:
+def measure(task: Task) -> Record | Saved | Failure:
     """The record of a shard; a Failure (never a number) when anything goes wrong."""
     return tried(task, lambda: _measure(task))
 
@@ -115,7 +126,7 @@ def tried(task: Task, work: Callable[[], T]) -> T | Failure:
         return Failure(task, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _measure(task: Task) -> Record:
+def _measure(task: Task) -> Record | Saved:
     return within_memory(task.setup, task.planned.cell.defense, lambda: _record(task))
 
 
@@ -145,7 +156,7 @@ def within_memory(setup: Setup, defense: str, work: Callable[[], T]) -> T:
         Network.chunk, Network.lean = setup.chunk, False
 
 
-def _record(task: Task) -> Record:
+def _record(task: Task) -> Record | Saved:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
     context = context_of(cell, setup)
@@ -156,7 +167,9 @@ def _record(task: Task) -> Record:
     shard = images_of(cell, task.shard, context)
     if isinstance(attack, Indexed):
         attack = attack.at(shard.split, shard.index)
-    draws = task.draws or plan.draws_of(cell)
+    # Points that somebody made beforehand must not know what they will be judged by.
+    drawn_for = f"/{attack.sha256}" if isinstance(attack, Given) else ""
+    draws = task.draws or plan.draws_of(cell.dataset, cell.defense, cell.threat)
     with computing(setup.precision):
         outcome = evaluate(
             defense,
@@ -165,9 +178,10 @@ def _record(task: Task) -> Record:
             shard.y,
             ThreatModel.parse(cell.threat),
             draws=draws,
-            key=f"{cell.digest}/{task.shard}",
+            key=f"{cell.digest}/{task.shard}{drawn_for}",
+            rounded=task.save,
         )
-    return Record(
+    record = Record(
         cell=cell,
         shard=task.shard,
         asked={
@@ -190,6 +204,11 @@ def _record(task: Task) -> Record:
             **_conditions(setup),
         },
     )
+    if not task.save:
+        return record
+    stored = points.pack(cell, task.shard, shard.split, record, outcome.attacked.x_adv)
+    sha256 = hashlib.sha256(stored).hexdigest()
+    return Saved(replace(record, points=sha256), stored)
 
 
 def _require_the_planned(task: Task, weights: Mapping[str, str]) -> None:
@@ -238,8 +257,10 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
         return "".join("1" if value else "0" for value in row.tolist())
 
     attacked = outcome.attacked
+    rounded = () if outcome.rounded is None else outcome.rounded
     return {
         "correct": tuple(bits(row) for variant in outcome.correct for row in variant),
+        "rounded": tuple(bits(row) for variant in rounded for row in variant),
         "protocol": "" if attacked.protocol is None else bits(attacked.protocol),
         "distance": tuple(float(f"{d:.6g}") for d in outcome.distance.tolist()),
         "queries": () if attacked.queries is None else tuple(map(int, attacked.queries.tolist())),

@@ -13,7 +13,7 @@ from bench import build, rng, worker
 from bench.network import Network
 from bench.plan import Request, make
 from bench.results import Planned, Record
-from bench.worker import Setup, Task, measure
+from bench.worker import Failure, Setup, Task, measure
 from bench.zoo.weights import Weights, load_state
 from tests.accelerator import NAME, installed
 
@@ -126,7 +126,7 @@ def test_a_graph_that_no_one_can_split_is_begun_again(monkeypatch: pytest.Monkey
 def test_too_little_memory_for_anything_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     with installed(monkeypatch, images=0):
         found = measure(Task(planned("none", "clean"), 0, "quick", Setup(device=NAME)))
-    assert not isinstance(found, Record)
+    assert isinstance(found, Failure)
     assert "even with one image" in found.reason
 
 

@@ -264,7 +264,7 @@ def measured(cell: Cell) -> cost.Ways:
     test = build.dataset(cell.dataset).images("test")
     x, y = test.x[:1], test.y[:1]
     before = defense.calls()
-    draws = plan.draws_of(cell)
+    draws = plan.draws_of(cell.dataset, cell.defense, cell.threat)
     attack, threat = build.attack(cell.attack, context), ThreatModel.parse(cell.threat)
     evaluate(defense, attack, x, y, threat, draws=draws, key="cost")
     after = defense.calls()

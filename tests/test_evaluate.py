@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.attack import Attacked, Trace
-from bench.defense import Defense
+from bench.defense import Defense, Network
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.evaluate import eight_bits, evaluate
 from bench.threat import ThreatModel
 from tests.test_defense import Noise, defense, x
 
@@ -106,3 +106,50 @@ def test_what_an_attack_writes_into_its_arguments_changes_no_check() -> None:
     with pytest.raises(BenchError, match="broke its threat model"):
         evaluate(defense(), Careless(), images, torch.ones(5, dtype=torch.long), LINF)
     assert torch.equal(images, x())
+
+
+def test_points_in_8_bits_are_judged_on_the_draws_of_the_points() -> None:
+    """Rounding and nothing else is between the two verdicts."""
+    d = defense(Noise())
+    y = d.predict(x())
+    found = evaluate(d, Move(0.1), x(), y, LINF, draws=6, key="a", rounded=True)
+    plain = evaluate(d, Move(0.1), x(), y, LINF, draws=6, key="a")
+    assert found.rounded is not None
+    assert torch.equal(found.correct, plain.correct)
+    assert (found.calls, plain.rounded) == (plain.calls, None)
+
+    @dataclass(frozen=True)
+    class There:
+        points: Tensor
+
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            return Attacked(self.points)
+
+    grid = eight_bits(found.attacked.x_adv)
+    assert torch.equal(grid, (grid * 255).round() / 255)
+    wide = ThreatModel("linf", 0.2)
+    again = evaluate(d, There(grid), x(), y, wide, draws=6, key="a", rounded=True)
+    assert torch.equal(found.rounded, again.correct)
+    assert again.rounded is not None
+    assert torch.equal(again.rounded, again.correct)
+
+
+def test_an_attack_of_less_than_half_a_level_does_not_survive_8_bits() -> None:
+    @dataclass(frozen=True)
+    class Tiny:
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            return Attacked(x + 0.4 / 255)
+
+    class Fine(nn.Module):
+        """Class 1 from level 100.2 on."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            above = x.flatten(1).mean(1) - 100.2 / 255
+            return torch.stack([-above, above], 1)
+
+    bare = Defense(Network(Fine(), "classifier"))
+    flat = torch.full((3, 1, 4, 4), 100 / 255)
+    found = evaluate(bare, Tiny(), flat, torch.zeros(3, dtype=torch.long), LINF, rounded=True)
+    assert found.rounded is not None
+    assert not found.correct.any()
+    assert found.rounded.all()

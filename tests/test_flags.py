@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis import BoardSpec, tidy
 from bench.boards import Board, boards
 from bench.flags import Flag, flags
-from bench.results import Store
+from bench.results import SHARD, Store
 from tests.factories import BORDER, THREAT, cell, plan, planned, records, verdicts
 
 N = 128
@@ -114,6 +115,34 @@ def test_random_inference_is_a_note(tmp_path: Path) -> None:
     found = flags_of(tmp_path, "adp@natural", {"clean": (0.8, 4, None), "bpda": (0.5, 4, None)})
     assert [(flag.kind, flag.attack) for flag in found] == [("note", "")]
     assert found[0].text.startswith("random inference")
+
+
+@pytest.mark.parametrize(("coarse", "says"), [(0.5, "does not survive 8 bits"), (0.1, "lower")])
+def test_verdicts_that_rounding_to_8_bits_changes_are_a_note(
+    tmp_path: Path, coarse: float, says: str
+) -> None:
+    columns = {"clean": 0.9, "bpda": 0.3}
+    assert flags_of(tmp_path, "jpeg@natural", columns) == []
+    for share, expected in ((0.32, 0), (coarse, 1)):
+        bits = "".join("1" if i < share * N else "0" for i in range(N))
+        for path in tmp_path.rglob("bpda/*/*.json"):
+            start = SHARD * int(path.stem)
+            rounded = {"rounded": [bits[start : start + SHARD]]}
+            path.write_text(json.dumps({**json.loads(path.read_text()), **rounded}))
+        (board,) = boards(Store(tmp_path), "patches")
+        found = flags(board)
+        assert len(found) == expected
+    assert (found[0].kind, found[0].attack) == ("note", "bpda")
+    assert says in found[0].text
+    (row,) = (r for r in tidy([board], BoardSpec(""), "patches") if r["metric"].startswith("round"))
+    assert (row["attack"], row["metric"]) == ("bpda", "rounded to 8 bits")
+    assert float(row["measured"]) == pytest.approx(100 * bits.count("1") / N, abs=0.05)
+
+
+def test_submitted_points_are_no_contradiction(tmp_path: Path) -> None:
+    columns = {"clean": 0.9, "bpda": 0.8, "submitted:file=mine.npz": 0.2}
+    found = flags_of(tmp_path, "jpeg@natural", columns)
+    assert [(flag.kind, flag.attack) for flag in found] == [("note", "submitted:file=mine.npz")]
 
 
 def test_an_incomplete_column_is_a_note(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import Cell, Plan, Planned, Record, Skip, Store
+from bench.results import EXTRAS, Cell, Plan, Planned, Record, Skip, Store
 
 CELL = Cell("digits", "512", "none@natural", "clean", "none", 0, "judge=1")
 PLANNED = Planned(CELL, "none@natural", "clean")
@@ -44,11 +44,16 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
 
 def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
     plain = json.loads(RECORD.to_json())
-    later = ("certificate", "gradient")
+    later = ("certificate", "gradient", *EXTRAS)
     assert list(plain) == [f.name for f in fields(Record) if f.name not in later]
     gone = replace(RECORD, gradient="bpda+exact")
     assert json.loads(gone.to_json())["gradient"] == "bpda+exact"
     assert Record.from_json(gone.to_json(), "") == gone
+    stored = replace(RECORD, points="ab" * 32, rounded=("00", "11"))
+    assert Record.from_json(stored.to_json(), "") == stored
+    for extra in ({"rounded": ("00",)}, {"rounded": ("0x", "11")}, {"points": 3}):
+        with pytest.raises(BenchError, match="not a whole record"):
+            Record.from_json(json.dumps({**json.loads(stored.to_json()), **extra}), "here")
     proven = {"label": (1, -1), "copies": (99, 51), "radius": (0.25, 0.0)}
     record = replace(RECORD, certificate=proven)
     assert Record.from_json(record.to_json(), "") == record

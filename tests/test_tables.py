@@ -244,6 +244,35 @@ def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path
     assert all(not analyse(board).worst[label].missing for label in CONTROLS)
 
 
+def test_points_submitted_for_one_row_lower_its_worst_case_and_touch_no_other(
+    tmp_path: Path,
+) -> None:
+    store = fill(tmp_path)
+    before = {line[0]: line[5] for line in main_table(_shown(store)).rows}
+    item = planned(cell(attack="submitted:file=mine.npz"))
+    for record in records(item.cell, verdicts([0.01] * 64, draws=4)):
+        store.write(item, record)
+    store.write_plan(plan([item]))
+    shown = _shown(store)
+    table = main_table(shown)
+    assert table.header[4:7] == ("submitted:file=mine.npz", "corruption", WORST)
+    after = {line[0]: line[6] for line in table.rows}
+    assert float(after["adp@natural"].split()[0]) < 5 < float(before["adp@natural"].split()[0])
+    assert {k: v for k, v in after.items() if k != "adp@natural"} == {
+        k: v for k, v in before.items() if k != "adp@natural"
+    }
+    noted = "adp@natural under submitted:file=mine.npz: points that somebody submitted, in a file."
+    assert noted in listing(shown, "Notes")
+    next(tmp_path.glob(f"patches/records/*/*/{item.cell.digest}/001.json")).unlink()
+    assert _shown(store) != shown
+    line = next(row for row in main_table(_shown(store)).rows if row[0] == "adp@natural")
+    assert line[6].startswith("<= ")
+
+
+def _shown(store: Store) -> Document:
+    return document(boards(store, "patches"), SPEC, "patches")
+
+
 def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:
     store = fill(tmp_path)
     newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"))

@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "Measure defenses against attacks; resumes what is unfinished.",
     "plan": "What a run would do and cost: cells, skips, network calls, memory, hours.",
     "profile": "Images per second and memory of a defense, from random weights.",
+    "verify": "Stored or submitted attacked images, checked and scored again.",
     "merge": "One folder of results from those of several machines.",
     "table": "Leaderboards from stored results, as Markdown and CSV.",
     "list": "Defenses, attacks, classifiers or data sets.",

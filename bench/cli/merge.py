@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bench.merge import Merged
 
 
 @click.command("merge")
@@ -19,7 +23,7 @@ import click
     help="Folder that gets everything; it may hold results already.",
 )
 def merge_command(*, sources: tuple[Path, ...], into: Path) -> None:
-    """Copy plans and records of several result folders into one.
+    """Copy plans, records and stored points of several result folders into one.
 
     Equal records are kept; a damaged or foreign file, or two records of one shard that differ,
     stop it before anything is written.
@@ -30,8 +34,13 @@ def merge_command(*, sources: tuple[Path, ...], into: Path) -> None:
     done = merge(sources, into)
     click.echo(
         f"{into}: {done.copied:,} records copied, {done.kept:,} there already, "
-        f"{done.plans:,} new plans",
+        f"{done.plans:,} new plans" + _points(done),
         err=True,
     )
     for dataset in Store(into).datasets():
         click.echo(f"bench table --results {into} --dataset {dataset}")
+
+
+def _points(done: Merged) -> str:
+    copied = f", {done.points:,} files of points" if done.points else ""
+    return copied + (f"; {done.lost:,} records without their points" if done.lost else "")

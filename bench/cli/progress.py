@@ -41,13 +41,15 @@ class Reporter:
             return self
         for note in self.draft.notes:
             self._say(note)
-        stale = self.summary.stale
-        again = f", {stale} stale (other weights or fewer draws)" if stale else ""
+        stale = f", {self.summary.stale} stale" if self.summary.stale else ""
+        stale += " (other weights or fewer draws)" if stale else ""
+        if self.summary.again:
+            stale += f", {self.summary.again} again for their points"
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
             f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
             f"{len(self.plan.skips)} skipped; {count(self._tasks, 'shard')} to measure, "
-            f"{self.summary.kept} finished before{again}"
+            f"{self.summary.kept} finished before{stale}"
         )
         if self._tasks and self._console.is_terminal:
             self._bar = Progress(
@@ -94,6 +96,7 @@ class Reporter:
         summary = self.summary
         failures = [_failure(f.task, f.reason) for f in summary.failures]
         counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
+        counts |= {"again": summary.again} if summary.again else {}
         gate = {"precision": summary.gate} if summary.gate else {}
         return {**counts, "failures": failures, **gate}
 

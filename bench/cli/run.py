@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.results import Plan, Store
     from bench.slices import Slice
     from bench.spec import Part
-    from bench.worker import Setup
+    from bench.worker import Setup, Task
 
 
 @click.command("run")
@@ -64,6 +64,12 @@ if TYPE_CHECKING:
     "runs out.",
 )
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
+@click.option(
+    "--save-adversarial",
+    "save",
+    is_flag=True,
+    help="Store the attacked images beside the records, and whether verdicts survive 8 bits.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON instead of text.")
 def run_command(
     *,
@@ -77,6 +83,7 @@ def run_command(
     precision: str,
     chunk: int | None,
     weights: tuple[str, ...],
+    save: bool,
     as_json: bool,
     plugins: tuple[str, ...],
     **asked: Any,
@@ -91,6 +98,7 @@ def run_command(
     from bench.home import data_root as root
     from bench.results import Store
     from bench.slices import Slice
+    from bench.verify import check_submissions
     from bench.worker import Setup, weights_option
 
     part = Slice.parse(shard)
@@ -102,17 +110,19 @@ def run_command(
     registry.load(plugins)
     wanted = requests(**asked, plugins=plugins, weights=weights)
     plans = [plan.make(each, here=True) for each in wanted]
+    for made, _ in plans:
+        check_submissions(made)
     if weights and len({each.dataset for each in wanted}) > 1:
         raise BenchError("--weights goes with one data set; name one --table of the paper")
     overrides = weights_option(wanted[0].dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
-    own = tuple(path for _, path in overrides)
-    fleet = replace(fleet, workers=workers or len(places), files=files + own)
+    held = (*files, *(path for _, path in overrides))
+    fleet = replace(fleet, workers=workers or len(places), files=held)
     setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
     store = Store(Path(results))
     reports = [
-        measured(each, made, store, setup, fleet, part=part, quiet=as_json)
-        for each, made in zip(wanted, plans, strict=True)
+        measured(each, planned, store, setup, fleet, part=part, save=save, quiet=as_json)
+        for each, planned in zip(wanted, plans, strict=True)
     ]
     if as_json:
         facts = [{"threat": report.plan.threat, **report.facts()} for report in reports]
@@ -140,6 +150,7 @@ def measured(
     fleet: Fleet,
     *,
     part: Slice,
+    save: bool,
     quiet: bool,
 ) -> Reporter:
     """What of a plan (of its `part`) is not in the store yet, measured and reported."""
@@ -163,14 +174,16 @@ def measured(
     mine = part.of(dealt, expected.costs)
     if part.count > 1:
         draft.notes.append(part.note(dealt, mine))
-    tasks = pending(made, store, today, summary, setup, mine=frozenset(mine), draws=wanted.draws)
+    tasks = pending(
+        made, store, today, summary, setup, mine=frozenset(mine), draws=wanted.draws, save=save
+    )
     for name, _ in overrides:
         if name not in read:
             raise BenchError(
                 f"--weights {name}: nothing in this run reads it{nearest(name, read)} "
                 f"(read: {', '.join(sorted(read)) or 'none'})"
             )
-    draft.notes += own_weights(made.dataset, sorted(read), overrides)
+    draft.notes += own_weights(made.dataset, sorted(read), overrides) + space(tasks)
     buildable({task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides))
     if tasks:
         subset_here(made.dataset, made.subset)  # missing data is one line, before any work
@@ -214,6 +227,23 @@ def fleet_of(
     if gpus is not None and (gpus < 0 or (gpus > 0 and not cuda)):
         raise BenchError("--gpus-per-worker needs a number from 0 on, and --device cuda")
     return Fleet(executor, workers or 0, address, float(cuda) if gpus is None else gpus)
+
+
+def space(tasks: list[Task]) -> list[str]:
+    """A line that says how large the points of all tasks will be, where any are stored."""
+    from math import prod
+
+    from bench import plan, registry
+    from bench.results import SHARD
+    from bench.spec import parse_part
+
+    size = 0
+    for cell in (task.planned.cell for task in tasks if task.save):
+        part = parse_part(cell.attack)
+        plugin = registry.find_attack(part.name)
+        variants = plugin.variants(dict(plugin.resolve(part, cell.dataset).settings))
+        size += 4 * SHARD * variants * prod(plan.find_info(cell.dataset).shape)
+    return [f"attacked images: {size / 2**20:,.1f} MB at most"] if size else []
 
 
 def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.boards import Board, Entry, Row
-from bench.flags import between, single
+from bench.boards import SUBMITTED, Board, Entry, Row
+from bench.flags import between, knowledge, single
 from bench.metrics import cost
 
 VARYING_SHARE = 0.01
@@ -57,6 +57,12 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
     if calls > 1.5:
         yield "", f"iterative inference: one prediction asks {calls:.0f} network calls per image"
     yield from between.exact_against_bpda(between.within(board, row))
+    for name, entry in entries.items():
+        coarse = single.rounding(entry)
+        if coarse is not None and (said := single.eight_bits_change(coarse)):
+            yield name, said
+        if knowledge.base(name) == SUBMITTED:
+            yield name, "points that somebody submitted, in a file"
     gaps = [name for name, entry in row.entries.items() if not entry.complete]
     if gaps:
         yield "", f"not complete: {', '.join(gaps)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.boards import Entry
+from bench.boards import SUBMITTED, Entry
 from bench.errors import BenchError
 from bench.spec import Part, number, parse_part
 
@@ -12,7 +12,7 @@ from bench.spec import Part, number, parse_part
 NOISE = "noise"
 BLACK_BOX = ("square", "spsa", "transfer", NOISE)
 BLIND = ("classifier-pgd",)
-MIXED = ("autoattack",)
+MIXED = ("autoattack", SUBMITTED)
 BPDA = ("bpda", "bpda-eot")
 EXACT = ("pgd-exact",)
 BUDGET = ("steps", "eot")
@@ -45,7 +45,7 @@ def follows(entry: Entry) -> Literal["bpda", "exact", ""]:
         return ""
     if name in BPDA or gradient == "bpda":
         return "bpda"
-    return "exact" if name in EXACT or gradient == "exact" else ""
+    return "exact" if name in EXACT or "exact" in gradient.split("+") else ""
 
 
 def part_of(entry: Entry) -> Part | None:
@@ -63,5 +63,7 @@ def radius(threat: str) -> float:
 
 
 def _gradient(entry: Entry) -> str:
+    """What the attack was set to follow, or did follow where that depends on the defense."""
     part = part_of(entry)
-    return str(dict(part.settings).get("gradient", "")) if part else ""
+    typed = str(dict(part.settings).get("gradient", "")) if part else ""
+    return typed or entry.any.records[0].gradient

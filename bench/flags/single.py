@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bench.boards import Entry
+from bench.boards import Entry, mean_over
 from bench.flags.knowledge import radius
-from bench.metrics import Bools
+from bench.metrics import Bools, rounded
 from bench.results import Record
-from bench.stats import Floats, compare
+from bench.stats import Comparison, Floats, compare
 
 SHARE = 0.05
 """Part of all images from which on something is worth an alarm."""
@@ -78,6 +78,28 @@ def protocol_differs(entry: Entry) -> Iterator[str]:
             f"accuracy during the attack is {100 * gap.value:+.1f} points beside that after it, "
             "though the defense is deterministic: one of the two is not of the same predictions"
         )
+
+
+def rounding(entry: Entry) -> Comparison | None:
+    """Accuracy on the attacked images in 8 bits minus accuracy, where every seed has both."""
+    found = [rounded(measured) for measured in entry.seeds.values()]
+    known = [values for values in found if values is not None]
+    if not known or len(known) < len(found):
+        return None
+    return compare(mean_over(known), entry.values, entry.any.block)
+
+
+def eight_bits_change(coarse: Comparison) -> str:
+    """What rounding attacked images to 8 bits does, where it is beyond the paired interval."""
+    points = 100 * coarse.difference.value
+    if coarse.difference.low > 0:
+        return (
+            "the attack does not survive 8 bits: on its images rounded to k/255 accuracy is "
+            f"{points:.1f} points higher"
+        )
+    if coarse.difference.high < 0:
+        return f"on its images rounded to k/255 accuracy is another {-points:.1f} points lower"
+    return ""
 
 
 def trace(entry: Entry, key: str) -> Floats | None:

@@ -108,12 +108,13 @@ def attack(
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None,
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
     known: bool = False,
+    pattern: str = "",
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
-    absent, known: as in `AttackPlugin`; fits: as in `Plugin`.
+    absent, known: as in `AttackPlugin`; fits and pattern: as in `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -134,6 +135,7 @@ def attack(
                 absent,
                 fits=fits,
                 known=known,
+                pattern=pattern,
             )
         )
         return factory

@@ -204,10 +204,14 @@ def load_state(weights: Weights) -> dict[str, Tensor]:
 
 def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Weights:
     """Write a checkpoint, whole or not at all; equal contents give equal bytes."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    content = _sorted_header(safetensors.torch.save(tensors, dict(metadata)))
-    write_atomically(path, content)
+    write_atomically(path, packed(state, metadata))
     return read(path)
+
+
+def packed(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The safetensors file of these tensors; equal contents give equal bytes."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    return _sorted_header(safetensors.torch.save(tensors, dict(metadata)))
 
 
 def _sorted_header(content: bytes) -> bytes:

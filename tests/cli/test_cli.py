@@ -51,7 +51,7 @@ def test_help_imports_nothing_heavy() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    for command in ("run", "plan", "merge", "table", "list", "train", "check", "doctor"):
+    for command in ("run", "plan", "verify", "merge", "table", "list", "train", "check", "doctor"):
         assert command in result.stdout
 
 
@@ -76,6 +76,18 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "none", "--gpus-per-worker", "1"], "goes with --executor ray"),
         ([*RAY, "--address", "ray://h:1"], "is not HOST:PORT"),
         ([*RAY, "--gpus-per-worker", "1"], "--device cuda"),
+        ([*RUN, "--defense", "none", "--attacks", "submitted"], "submitted:file=PATH"),
+        ([*RUN, "--defense", "none", "--attacks", "submitted:file=x.pt"], ".npz, .npy files, not"),
+        ([*RUN, "--defense", "none", "--attacks", "submitted:file=x.npz"], "cannot read x.npz"),
+        ([*RUN, "--defense", "none", "--attacks", "submited:file=x.npz"], "mean 'submitted'"),
+        (["verify"], "Missing argument 'PATH...'"),
+        (["verify", "x.npz", "--defense", "none"], "cannot read x.npz"),
+        (["verify", "x.npz", "--defense", "nnoe"], "did you mean 'none'"),
+        (["verify", "x.npz", "--dataset", "digit"], "did you mean 'digits'"),
+        (["verify", "x.npz", "--draws", "0"], "--draws needs at least 1"),
+        (["verify", "x.npz", "--out", "y.npz"], "written as .safetensors"),
+        (["verify", "x.npz", "--chunk", "33"], "multiple of 32"),
+        (["verify", "x.npz", "--threat", "linf:8", "--defense", "none"], "mean 'linf:8/255'"),
         (["merge", "nowhere", "--into", "there"], "no results in 'nowhere'"),
         (["merge", "--into", "there"], "Missing argument 'FROM...'"),
         ([*RUN, "--defense", "none", "--device", "warp"], "device 'warp'"),

@@ -148,7 +148,7 @@ def test_a_lost_worker_and_a_lost_machine_change_no_record(
 ) -> None:
     plugin = tmp_path / "unlucky.py"
     plugin.write_text(UNLUCKY)
-    arguments = [*TASK, "--plugin", "unlucky.py"]
+    arguments = [*TASK, "--plugin", "unlucky.py", "--save-adversarial"]
     over = ["--executor", "ray", "--address", machines.address, "--results", "cluster", "--json"]
     result = bench(*arguments, *over, cwd=tmp_path, **machines.environment)
     assert result.returncode == 0, result.stderr
@@ -161,6 +161,8 @@ def test_a_lost_worker_and_a_lost_machine_change_no_record(
     here(*arguments, "--results", "here")
     declare.PLUGINS["defense"].pop("unlucky")
     assert contents(tmp_path / "cluster") == contents(tmp_path / "here")
+    points = [sorted((tmp_path / name).rglob("*.safetensors")) for name in ("cluster", "here")]
+    assert [p.read_bytes() for p in points[0]] == [p.read_bytes() for p in points[1]] != []
     assert not list((machines.folder / "home").iterdir())
 
 
