@@ -56,7 +56,7 @@ def plan_command(
     from bench.slices import Slice
 
     if paper or number:
-        from bench.cli.papers import price
+        from bench.cli.price import price
 
         price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
         return
