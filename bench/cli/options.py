@@ -108,14 +108,20 @@ def requests(
     return [replace(one, threat=text) for text in texts] or [one]
 
 
+def paper_alone() -> None:
+    """Refuse beside --paper what its tables say by themselves."""
+    for name in ("defenses", "attacks", "threats", "subset", "controls"):
+        if typed(name):
+            option = name if name == "attacks" else name.rstrip("s")
+            raise BenchError(f"--paper says by itself what --{option} would; leave one of them out")
+
+
 def _printed(paper: str, number: str, asked: dict[str, Any]) -> list[Request]:
     """What fills a paper's tables: its own defenses and attacks, in the amounts that were typed."""
     from bench.cli.papers import chosen
     from bench.wanted import requests as wanted
 
-    for name in ("defenses", "attacks", "threats", "subset", "controls"):
-        if typed(name):
-            raise BenchError(f"--paper says by itself what --{name.rstrip('s')} would")
+    paper_alone()
     sheets = [sheet for some in chosen(paper, number).values() for sheet in some]
     found, _ = wanted(sheets, typed("dataset"), typed("preset"))
     return [

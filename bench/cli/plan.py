@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import count, requests, shared, typed
+from bench.cli.options import count, paper_alone, requests, shared, typed
 from bench.results import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def plan_command(
     if paper or number:
         from bench.cli.price import price
 
+        paper_alone()
         price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
         return
 
