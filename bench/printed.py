@@ -71,8 +71,8 @@ class _Notes:
             if text not in self._known:
                 self._known[text] = len(self._known) + 1
                 self.lines.append(f"[{self._known[text]}] {text}")
-            marks.append(f"[{self._known[text]}]")
-        return "".join(marks)
+            marks.append(self._known[text])
+        return "".join(f"[{mark}]" for mark in sorted(marks))
 
 
 def _text(cell: Cell, measured: Measurement | None, mark: str) -> str:

@@ -16,7 +16,7 @@ from bench.archive import Source
 from bench.boards import ASIDE, CLEAN, Board, Entry, boards, mean_over
 from bench.metrics import by_variant
 from bench.papers import Cell, Sheet
-from bench.spec import parse_defense, parse_part
+from bench.spec import number, parse_defense, parse_part
 from bench.stats import Figure, Floats, mean_interval, verdict
 
 FIELDS = (
@@ -145,15 +145,22 @@ def _find(cell: Cell, shelf: Shelf, dataset: str) -> tuple[Board, Entry] | None:
     """The board and entry that hold a cell's own accuracy."""
     target = cell.target
     defense, attack = str(parse_defense(target.defense)), str(parse_part(target.attack))
+    wanted = _ball(target.threat)
     for board in shelf.boards(dataset or target.dataset):
         for row in board.rows:
             entry = row.complete().get(attack) if row.asked == defense else None
             same = entry is not None and (
-                dataset or entry.threat in (CLEAN, *ASIDE) or entry.threat == target.threat
+                dataset or entry.threat in (CLEAN, *ASIDE) or _ball(entry.threat) == wanted
             )
             if entry is not None and same:
                 return board, entry
     return None
+
+
+def _ball(threat: str) -> tuple[str, float]:
+    """A threat whatever its spelling: `l2:3` is `l2:765/255`."""
+    norm, _, eps = threat.partition(":")
+    return norm, round(number(eps), 9) if eps else 0.0
 
 
 def _figure(metric: str, entries: Sequence[Entry], metrics: Sequence[str]) -> Figure | None:

@@ -16,6 +16,8 @@ from bench.reported import Shelf, fill, tidy
 from tests import factories
 from tests.render.test_table_command import NO_TORCH, bench
 
+ROOT = Path(__file__).parents[2]
+
 
 def sheet(**more: Any) -> Sheet:
     """Clean, bpda and their mean of adp on patches, and a row that nothing measures."""
@@ -88,6 +90,8 @@ def test_the_command_writes_every_table_offline_and_without_torch(tmp_path: Path
     assert (done.returncode, done.stderr.count("imported")) == (0, 0)
     names = sorted(path.name for path in (tmp_path / "papers").iterdir())
     assert names == sorted(f"{paper}{end}" for paper in papers.PAPERS for end in (".md", ".csv"))
+    for path in (ROOT / "leaderboards" / "papers").iterdir():
+        assert path.read_bytes() == (tmp_path / "papers" / path.name).read_bytes()
     one = bench("--paper", "scoreopt", "--table", "1", *here, "--json")
     assert {line["table"] for line in json.loads(one.stdout)} == {"1"}
     wrong = bench("--paper", "adp", "--table", "1x", *here)
