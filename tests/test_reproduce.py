@@ -114,7 +114,7 @@ def _same(network: str) -> str:
 
 def _short(line: str) -> str:
     _, context = parsed(line)
-    threat = f", {context.params['threat']}" if context.params["threat"] else ""
+    threat = "".join(f", {threat}" for threat in context.params["threats"])
     attacks = " ".join(f"`{item}`" for item in context.params["attacks"])
     defenses = " ".join(f"`{item}`" for item in context.params["defenses"])
     return f"{defenses} on {context.params['dataset']}{threat}: {attacks}"
