@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from tests.factories import cell, fill, plan, planned, records, verdicts
 N = 64
 
 
-def write(store: Store, item: Planned, right: np.ndarray, **more: object) -> Planned:
-    for record in records(item.cell, right.reshape(-1, N)[None], **more):  # type: ignore[arg-type]
+def write(store: Store, item: Planned, right: np.ndarray, **more: Any) -> Planned:
+    for record in records(item.cell, right.reshape(-1, N)[None], **more):
         store.write(item, record)
     return item
 

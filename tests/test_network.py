@@ -82,11 +82,19 @@ def test_whoever_consumes_a_graph_repeats_it() -> None:
     assert (net.forwards, Network.chunk) == (0, 128)
 
 
+def adding(net: Network) -> Step:
+    def step(z: Tensor, rows: slice) -> Tensor:
+        moved: Tensor = z + net(z)
+        return moved
+
+    return step
+
+
 def test_the_gradient_of_a_chain_is_split_and_counted_once() -> None:
     x = images(70)
 
     def gradient(net: Network) -> tuple[Tensor, int, int]:
-        step: Step = lambda z, rows: z + net(z)  # noqa: E731
+        step = adding(net)
         point = x.clone().requires_grad_()
         (found,) = torch.autograd.grad(chain([step] * 3, point).sum(), point)
         return found, net.forwards, net.backwards
@@ -140,7 +148,7 @@ def test_lean_networks_give_the_same_gradients_and_counts() -> None:
 
 def test_lean_chains_give_the_same_gradients() -> None:
     net, x = small(1000), images(40)
-    step: Step = lambda z, rows: z + net(z)  # noqa: E731
+    step = adding(net)
 
     def gradient() -> Tensor:
         point = x.clone().requires_grad_()

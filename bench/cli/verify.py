@@ -64,7 +64,6 @@ def verify_command(
     """
     from bench import device as devices
     from bench import registry, verify
-    from bench.defense import chunk_size
     from bench.home import data_root as root
     from bench.results import POINTS, write_whole
     from bench.worker import Setup, weights_option
@@ -74,9 +73,7 @@ def verify_command(
     if out and out.suffix != POINTS:
         raise BenchError(f"--out {out}: points are written as {POINTS}")
     devices.require("float32", devices.parse(device))
-    chunk = devices.chunk(device) if chunk is None else chunk
-    with chunk_size(chunk):
-        pass  # refuses a chunk that is not a multiple of 32
+    chunk = devices.chunk(device, chunk)
     registry.load(plugins)
     asked = verify.Request(paths, defense, dataset, subset, threat, draws or 0, seed)
     found = verify.claims(asked)

@@ -100,13 +100,13 @@ def test_a_sure_classifier_does_not_hide_behind_its_small_gradient() -> None:
     assert stands == [True, False]
 
 
-def test_weight_zero_is_bpda_and_asks_for_no_direction() -> None:
+def test_weight_zero_is_bpda_and_asks_no_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     defense, judge, x, y = halves()
 
     def refuse(x: Tensor) -> Tensor:
         raise AssertionError("asked")
 
-    judge.direction = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(judge, "direction", refuse)
     alone = auxiliary(lambdas="0", random_start=False, steps=5)
     with rng.work("cell"):
         found = alone(defense, x, y, ThreatModel("l2", 0.1)).x_adv

@@ -28,6 +28,8 @@ from tests.attacks.test_pgd import climb
 from tests.tiny import Affine, Levels, Luck, Noise, images, labels, linear, smooth
 
 LINF = ThreatModel("linf", 0.1)
+UNDRAWN = ("clean", "transfer:source=same", "transfer:source=other")
+"""Made without any draw of the defense."""
 SEARCHES: dict[str, Attack] = {
     "pgd": pgd_strict(steps=20, eot=2, restarts=1, select=2),
     "apgd": apgd_strict(steps=20, eot=2, restarts=1, select=2, losses="ce+margin"),
@@ -172,11 +174,9 @@ def test_fresh_draws_choose_between_searches() -> None:
         assert attacked.trace.loss.shape == (order[0].steps + 1, 16)
 
 
-@pytest.mark.parametrize("text", [text for text in STRICT if text != "clean"])
+@pytest.mark.parametrize("text", [text for text in STRICT if text not in UNDRAWN])
 def test_no_attackers_draw_is_a_judges_draw(text: str) -> None:
     """Not in gradients, in choosing between points, nor in queries."""
-    if text.startswith("transfer:source=") and "base" not in text:
-        pytest.skip("made on a classifier that needs weights; no draw of the defense at all")
     few = {"steps": 2} if "steps" in registry.find_attack(parse_part(text).name).defaults else {}
     purifier = Watched()
     defense = Defense(smooth(), [purifier])
