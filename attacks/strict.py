@@ -70,7 +70,7 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "pgd:protocol=strict",
     source=f"{SOURCE}: 200 steps, 20 draws",
-    settings={"quick": QUICK, "standard": {"steps": 100, "restarts": 1}},
+    settings={"quick": QUICK, "standard": {"steps": 100, "restarts": 1, "start": "own"}},
     cost=_runs,
 )
 def pgd_strict(
