@@ -39,6 +39,8 @@ PIXELS = ("float32", "uint8")
 KEYS = ("x_adv", "index", "label")
 MOST = 10**6
 """Images of one file, where nothing else bounds them."""
+WIDEST = 8
+"""Bytes of one number of an array."""
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -260,6 +262,8 @@ def _array(stream: IO[bytes], shape: tuple[int, ...], most: int) -> NDArray[Any]
     found, _, dtype = HEADERS[version](stream)
     if dtype.hasobject:
         raise ValueError("it holds a pickle, which is not opened")
+    if dtype.itemsize > WIDEST:
+        raise ValueError(f"{dtype.itemsize} bytes for each number")
     if found and (found[0] > most or math.prod(found[1:]) > math.prod(shape)):
         raise ValueError(f"shape {found}, at most {most} of {shape or 'one number'}")
     stream.seek(0)

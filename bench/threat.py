@@ -108,10 +108,14 @@ class ThreatModel:
         return (x + self.eps * radius * direction / _norms(direction)).clamp(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The unit step that raises a linear loss most: the sign, or g / ||g||; 0 where g is 0."""
+        """The unit step that raises a linear loss most: the sign, or g / ||g||.
+
+        0 where g is 0, and for an image whose norm is not a number.
+        """
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / _norms(gradient).clamp_min(1e-12)
+        # The sign of NaN is 0 too.
+        return (gradient / _norms(gradient).clamp_min(1e-12)).nan_to_num(0.0)
 
 
 def _norms(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from attacks import submitted
 from bench import build, inventory, plan, points, rng
 from bench.data.subsets import Subset
 from bench.defense import Defense
-from bench.errors import BenchError
+from bench.errors import BenchError, nearest
 from bench.evaluate import judge, judge_rounded
 from bench.points import SUFFIXES, Points
 from bench.registry import Context
@@ -155,6 +155,25 @@ def score(claim: Claim, request: Request, setup: Setup) -> Scored:
     return replace(scored, recorded=recorded, other_weights=others)
 
 
+def require_read(found: Sequence[Claim], weights: Sequence[tuple[str, str]]) -> None:
+    """Refuse weights that nothing of what is scored reads.
+
+    Raises:
+        BenchError: such a name, with the nearest that is read.
+    """
+    read = {
+        name
+        for claim in found
+        for name in inventory.weights_used(claim.defense, None, claim.subset.dataset, dict(weights))
+    }
+    for name, _ in weights:
+        if name not in read:
+            raise BenchError(
+                f"--weights {name}: nothing here reads it{nearest(name, read)} "
+                f"(read: {', '.join(sorted(read)) or 'none'})"
+            )
+
+
 def gather(claim: Claim) -> bytes:
     """The points of a claim as one file, which the attack `submitted` takes.
 
@@ -215,6 +234,8 @@ def _claim(path: Path, request: Request, dataset: str, asked: str) -> Claim:
     claimed = points.origin(path, about)
     cell, shard = claimed if claimed else (None, 0)
     threat = ThreatModel.parse(request.threat or (cell.threat if cell else info.threat))
+    if request.threat and threat.norm in MARKERS and threat.norm != CERTIFIED:
+        raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if threat.norm == CERTIFIED:
         raise BenchError(f"{path}: a certificate is a proof; there is nothing to score")
     if threat.known:

@@ -68,6 +68,21 @@ def test_adversarially_trained_network_has_no_alarm(tmp_path: Path) -> None:
     assert flags_of(tmp_path, "none@madry", columns) == []
 
 
+@pytest.mark.parametrize("threat", ["linf:0", "l2:0"])
+def test_a_ball_of_radius_zero_has_no_alarm(tmp_path: Path, threat: str) -> None:
+    still = {"first_loss": [0.5] * N, "last_loss": [0.5] * N, "zero_gradients": [0.0] * N}
+    columns = {"clean": 0.85, "noise:draws=4": 0.85, "apgd": (0.85, 1, still)}
+    (board,) = board_of(tmp_path, "none@madry", columns, threat, distance=[0.0] * N)
+    assert flags(board) == []
+
+
+def test_no_point_is_inside_of_a_ball_that_ends_outside_of_the_pixels(tmp_path: Path) -> None:
+    # One image of 128 stays right; from a grey of .2 no point is farther away than .8.
+    columns = {"clean": 0.95, "classifier-pgd": (1 / N, 1, RISES)}
+    (board,) = board_of(tmp_path, "none@natural", columns, "linf:255/255", distance=[0.8] * N)
+    assert flags(board) == []
+
+
 def test_zero_gradients_are_an_alarm(tmp_path: Path) -> None:
     # Rounding, and logits times 10,000: the gradient vanishes on images that stay right.
     trace = {"first_loss": [0.0] * N, "last_loss": [0.01] * N, "zero_gradients": [1.0] * N}

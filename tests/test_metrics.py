@@ -84,6 +84,16 @@ def test_choosing_the_worst_of_equal_attacks_adds_no_bias() -> None:
     assert minimum.mean() < 0.35
 
 
+def test_the_strongest_of_equal_attacks_is_chosen_and_scored_on_the_same_draws() -> None:
+    # 12 attacks that leave the same chance p(i) of each image: every one of them reaches mean p.
+    random, biases = np.random.default_rng(0), []
+    for _ in range(20):
+        chance = random.random(128)
+        columns = [measured(random.random((1, 4, 128)) < chance) for _ in range(12)]
+        biases.append(worst_case(columns)[0].mean() - chance.mean())
+    assert -0.06 < np.mean(biases) < -0.03
+
+
 @given(st.lists(arrays(np.bool_, (1, 1, 32)), min_size=1, max_size=5))
 def test_with_one_draw_the_worst_case_is_the_minimum(columns: list[NDArray[np.bool_]]) -> None:
     values, _ = worst_case([measured(bits) for bits in columns])

@@ -211,6 +211,9 @@ def test_a_sweep_over_balls_is_a_plan_each() -> None:
         requests(threats=("linf:8/255,linf:0.03137254901960784",), **asked)
     with pytest.raises(BenchError, match="unknown threat"):
         requests(threats=("linf:8/255,lnf:1",), **asked)
+    for nothing in ("", ",", " , "):
+        with pytest.raises(BenchError, match="names no ball"):
+            requests(threats=(nothing,), **asked)
 
 
 def test_the_command_of_a_plan_plans_the_same_cells() -> None:

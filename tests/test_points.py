@@ -173,11 +173,11 @@ class Evil:
         return exec, ("raise SystemExit('it ran')",)
 
 
-def header_of(shape: tuple[int, ...]) -> bytes:
+def header_of(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
     """An .npy file that promises such an array and ends there."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        stream, {"descr": descr, "fortran_order": False, "shape": shape}
     )
     return stream.getvalue()
 
@@ -224,6 +224,7 @@ def whole(suffix: str) -> bytes:
         ("a.npy", whole(".npy") * 2, "more than one array"),
         ("a.npy", header_of((2**40, *SHAPE)), "at most 4 of"),
         ("a.npz", zipped(header_of((4, 2**20, 2**20, 1))), "at most 4 of"),
+        ("a.npz", zipped(header_of((4, *SHAPE), "|V1000000000")), "bytes for each number"),
         ("a.pt", b"", "points lie in .safetensors, .npz, .npy files"),
     ],
 )

@@ -78,3 +78,11 @@ def test_steepest_maximises_a_linear_loss() -> None:
     assert torch.equal(ThreatModel("linf", 1.0).steepest(g), torch.tensor([[[[1.0, -1.0]]]]))
     torch.testing.assert_close(ThreatModel("l2", 1.0).steepest(g), torch.tensor([[[[0.6, -0.8]]]]))
     assert not ThreatModel("l2", 1.0).steepest(torch.zeros_like(g)).any()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_step_along_what_is_not_a_number_goes_nowhere(norm: str) -> None:
+    g = torch.tensor([[[[torch.nan, torch.nan]]], [[[3.0, -4.0]]]])
+    step = ThreatModel(norm, 1.0).steepest(g)
+    assert not step[0].any()
+    assert step[1].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import build, inventory, runner, worker
+from bench import build, cli, inventory, runner, worker
 from bench.boards import Board, boards, figure, worst
 from bench.errors import BenchError
 from bench.executors import Fleet
@@ -190,6 +191,7 @@ def test_what_cannot_be_scored_is_said(store: Store, tmp_path: Path) -> None:
         (Asked([file], "nnoe", "digits"), "did you mean 'none'"),
         (Asked([file], "none", "patches"), r"must be \[N, 3, 16, 16\]"),
         (Asked([file], "none", "digits", threat="certified"), "nothing to score"),
+        (Asked([file], "none", "digits", threat="corruption"), "is not a ball"),
         (Asked([points_of(store, "clean")], subset="validation"), "points of test images, not va"),
         (Asked([tmp_path / "nowhere.npz"], "none", "digits"), "cannot read"),
         (Asked([store.root / "digits" / "plans"], "none", "digits"), "there are no points"),
@@ -199,6 +201,28 @@ def test_what_cannot_be_scored_is_said(store: Store, tmp_path: Path) -> None:
     two = shutil.copyfile(points_of(store, "bpda-eot"), tmp_path / "two.safetensors")
     with pytest.raises(BenchError, match="another file of the same cell has image"):
         claims(Asked([points_of(store, "bpda-eot"), two]))
+
+
+def test_what_would_be_lost_or_ignored_is_refused(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = shutil.copyfile(points_of(store, "bpda-eot"), tmp_path / "mine.safetensors")
+    before = mine.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.interrupt, "leave_at_once", lambda: None)
+    for option, value, says in (
+        ("--out", mine.name, "is what is scored"),
+        ("--weights", f"natrual={mine.name}", "did you mean 'natural'"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["bench", "verify", mine.name, option, value])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code == 2
+        assert says in capsys.readouterr().err
+        assert mine.read_bytes() == before
 
 
 def board_of(store: Store) -> Board:

@@ -104,6 +104,8 @@ def requests(
     known = [str(ThreatModel.parse(text)) for text in texts]
     if twice := [threat for threat in known if known.count(threat) > 1]:
         raise BenchError(f"--threat names the ball {twice[0]} twice")
+    if threats and not texts:
+        raise BenchError("--threat names no ball (such as --threat linf:8/255)")
     one = request(**asked)
     return [replace(one, threat=text) for text in texts] or [one]
 

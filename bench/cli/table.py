@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.errors import BenchError
+
 if TYPE_CHECKING:
     from bench.archive import Source
     from bench.boards import Board
@@ -65,12 +67,15 @@ def table_command(
     if paper or number:
         from bench.cli.papers import paper_tables
 
+        options = {"compare": compare, "preset": preset, "pack": pack, "unpack": unpack}
+        if given := [name for name, value in options.items() if value]:
+            raise BenchError(f"--{given[0]} is of boards and does not go with --paper")
+
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
     from bench import archive, render
     from bench.analysis import how_to_run, load_spec, tidy
     from bench.boards import boards
-    from bench.errors import BenchError
 
     if compare and out:
         raise BenchError("--compare prints and writes no file: leave out --out, or send it on")

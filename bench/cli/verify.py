@@ -81,6 +81,9 @@ def verify_command(
     setup = Setup(device, chunk, 1, plugins, own, str(root().resolve()))
     if out and len(found) > 1:
         raise BenchError(f"--out takes one set of points, these are {len(found)}")
+    verify.require_read(found, own)
+    if out and out.resolve() in (file.resolve() for file in found[0].files):
+        raise BenchError(f"--out {out} is what is scored; name another file")
     if out:
         write_whole(out, verify.gather(found[0]))
     setup.start()

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from bench.boards import CLEAN, Board, Entry, Row, figure, paired
-from bench.flags.knowledge import BUDGET, NOISE, UNBOUNDED, base, follows, knows, part_of, radius
+from bench.flags.knowledge import (
+    BUDGET,
+    NOISE,
+    UNBOUNDED,
+    base,
+    empty,
+    follows,
+    knows,
+    part_of,
+    radius,
+)
 from bench.flags.single import SHARE
 from bench.stats import TOLERANCE
 
@@ -46,10 +56,10 @@ def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
 def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
     """Attacks that leave what random noise leaves, and something worth attacking.
 
-    As good: the whole interval of the difference lies within TOLERANCE; that too few images show
-    no difference is not enough.
+    Not in a ball of radius 0, where every attack leaves that. As good: the whole interval of the
+    difference lies within TOLERANCE; that too few images show no difference is not enough.
     """
-    noises = {n: e for n, e in entries.items() if base(n) == NOISE}
+    noises = {n: e for n, e in entries.items() if base(n) == NOISE and not empty(e.threat)}
     if not noises:
         return
     noise = _strongest(noises)

@@ -62,6 +62,12 @@ def radius(threat: str) -> float:
     return number(eps) if norm == "linf" else 0.0
 
 
+def empty(threat: str) -> bool:
+    """Whether a ball has radius 0: a control, in which no attack can do anything."""
+    eps = threat.rpartition(":")[2]
+    return threat != eps and not number(eps)
+
+
 def _gradient(entry: Entry) -> str:
     """What the attack was set to follow, or did follow where that depends on the defense."""
     part = part_of(entry)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from bench.boards import Entry, mean_over
-from bench.flags.knowledge import radius
+from bench.flags.knowledge import UNBOUNDED, empty, radius
 from bench.metrics import Bools, rounded
 from bench.results import Record
 from bench.stats import Comparison, Floats, compare
@@ -37,7 +37,8 @@ def doubts(entry: Entry) -> Iterator[str]:
             "the attack has no direction there"
         )
     first, last = trace(entry, "first_loss"), trace(entry, "last_loss")
-    if first is not None and last is not None and float((last - first)[robust].mean()) <= 0:
+    rise = None if first is None or last is None else float((last - first)[robust].mean())
+    if rise is not None and rise <= 0 and not empty(entry.threat):
         yield "the loss does not rise over the attack on the images that stay right"
     inside = _inside(entry, robust)
     if zero is not None and max(stuck, lost) <= SHARE and inside > 0.5:
@@ -121,9 +122,12 @@ def _of(record: Record, key: str) -> Floats:
 
 
 def _inside(entry: Entry, robust: Bools) -> float:
-    """Of the images that stay right, the part whose point is not at the border of an linf ball."""
+    """Of the images that stay right, the part whose point is not at the border of an linf ball.
+
+    0 where [0,1] may end before the ball does.
+    """
     eps = radius(entry.threat)
-    if not eps:
+    if not 0 < eps <= UNBOUNDED:
         return 0.0
     seeds = [[d for r in m.records for d in r.distance] for m in entry.seeds.values()]
     far = np.mean(np.array(seeds) >= BORDER * eps, axis=0)
