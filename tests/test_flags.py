@@ -83,6 +83,13 @@ def test_no_point_is_inside_of_a_ball_that_ends_outside_of_the_pixels(tmp_path: 
     assert flags(board) == []
 
 
+def test_a_few_images_that_stay_right_are_no_alarm(tmp_path: Path) -> None:
+    # 6 of 128: an attack that breaks all others is not doubtful.
+    still = {"first_loss": [0.5] * N, "last_loss": [0.5] * N, "zero_gradients": [0.0] * N}
+    columns = {"clean": 0.95, "classifier-pgd": (6 / N, 1, still)}
+    assert flags_of(tmp_path, "none@natural", columns, distance=[0.5 * BORDER] * N) == []
+
+
 def test_zero_gradients_are_an_alarm(tmp_path: Path) -> None:
     # Rounding, and logits times 10,000: the gradient vanishes on images that stay right.
     trace = {"first_loss": [0.0] * N, "last_loss": [0.01] * N, "zero_gradients": [1.0] * N}

@@ -21,7 +21,7 @@ BORDER = 0.99
 def doubts(entry: Entry) -> Iterator[str]:
     """Sentences on why the figure of one attack may be too high."""
     robust = entry.values > 0.5
-    if not robust.any():
+    if robust.mean() <= SHARE:
         return
     zero, nan = trace(entry, "zero_gradients"), trace(entry, "nan_gradients")
     stuck = 0.0 if zero is None else float(((zero > 0.5) & robust).mean())
