@@ -155,16 +155,17 @@ def worst_case(columns: Sequence[Measured]) -> tuple[Floats, Ints]:
 
     The attack is chosen on the first half of the draws and scored on the second; with one draw it
     is the minimum. Ties go to the attack with the lower mean over images, on the first half too.
-    Few draws choose badly: where the choice scores above the strongest single attack, that attack
-    stands for every image, so that no other attack on the board can flatter a defense.
+    Few draws choose badly: where the choice scores above the lowest column, that attack stands for
+    every image with all its draws, so that no headline is above a figure beside it.
     """
     firsts, seconds = zip(*(_halves(column) for column in columns), strict=True)
     order = sorted(range(len(columns)), key=lambda place: float(firsts[place].mean()))
     chosen = np.array(order)[np.stack([firsts[place] for place in order]).argmin(axis=0)]
     picked = np.stack(seconds)[chosen, np.arange(len(chosen))]
-    single = min(range(len(columns)), key=lambda place: float(seconds[place].mean()))
-    if seconds[single].mean() < picked.mean():
-        return seconds[single], np.full_like(chosen, single)
+    whole = [accuracy(column) for column in columns]
+    single = min(range(len(columns)), key=lambda place: float(whole[place].mean()))
+    if whole[single].mean() < picked.mean():
+        return whole[single], np.full_like(chosen, single)
     return picked, chosen
 
 

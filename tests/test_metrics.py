@@ -67,12 +67,12 @@ def test_the_worst_attack_is_chosen_on_the_first_half_and_scored_on_the_second()
 
 
 def test_a_bad_choice_gives_way_to_the_strongest_single_attack() -> None:
-    # The first half prefers `weak` on image 0; on the second half `strong` breaks both images.
+    # The first half prefers `weak` on image 0, which then holds; `strong` leaves a quarter.
     weak = measured(stack("01", "01", "11", "11"))
     strong = measured(stack("10", "10", "00", "00"))
     values, chosen = worst_case([weak, strong])
     assert chosen[:2].tolist() == [1, 1]
-    assert values[:2].tolist() == [0.0, 0.0]
+    assert values[:2].tolist() == [0.5, 0.0]
 
 
 def test_choosing_the_worst_of_equal_attacks_adds_no_bias() -> None:
@@ -91,7 +91,7 @@ def test_the_strongest_of_equal_attacks_is_chosen_and_scored_on_the_same_draws()
         chance = random.random(128)
         columns = [measured(random.random((1, 4, 128)) < chance) for _ in range(12)]
         biases.append(worst_case(columns)[0].mean() - chance.mean())
-    assert -0.06 < np.mean(biases) < -0.03
+    assert -0.045 < np.mean(biases) < -0.015
 
 
 @given(st.lists(arrays(np.bool_, (1, 1, 32)), min_size=1, max_size=5))
@@ -102,15 +102,16 @@ def test_with_one_draw_the_worst_case_is_the_minimum(columns: list[NDArray[np.bo
 
 @settings(max_examples=50)
 @given(st.lists(arrays(np.bool_, (1, 4, 32)), min_size=1, max_size=5))
-def test_the_worst_case_is_never_above_the_strongest_attack(
+def test_the_worst_case_is_never_above_the_lowest_column(
     columns: list[NDArray[np.bool_]],
 ) -> None:
     values, chosen = worst_case([measured(bits) for bits in columns])
     seconds = np.array([bits[0, 2:].mean(axis=0) for bits in columns])
-    assert np.array_equal(values, seconds[chosen, np.arange(32)])
-    assert values.mean() <= seconds.mean(axis=1).min()
-    assert (values >= seconds.min(axis=0)).all()
-    assert (values <= seconds.max(axis=0)).all()
+    whole = np.array([bits[0].mean(axis=0) for bits in columns])
+    lowest = whole.mean(axis=1).argmin()
+    assert values.mean() <= whole[lowest].mean()
+    one_by_one = np.array_equal(values, seconds[chosen, np.arange(32)])
+    assert one_by_one or (np.array_equal(values, whole[lowest]) and set(chosen) == {lowest})
 
 
 @given(arrays(np.bool_, (1, 1, 32)), arrays(np.bool_, (1, 1, 32)))
