@@ -20,7 +20,7 @@ from bench.plan import Request
 from bench.registry import Context, Plugin
 from bench.results import Cell
 from bench.spec import Part, parse_defense, parse_part
-from bench.threat import MARKERS, ThreatModel
+from bench.threat import ThreatModel
 from tests.tiny import images, labels, smooth
 
 RECORDS = Path(__file__).parents[1] / "leaderboards" / "records"
@@ -49,6 +49,7 @@ SETTINGS = (
     "pgd:protocol=strict,steps=2,eot=2,restarts=2",
     "apgd:protocol=strict,steps=2,eot=2,losses=ce+dlr-t,start=base",
     *("auxiliary:at=x,steps=3,lambdas=0.2+1", "auxiliary:lambdas=0,steps=2,eot=3"),
+    *("stadv:gradient=exact,steps=2,eot=3", "stadv:gradient=blind,steps=2"),
     *("fgsm:gradient=exact", "vmi-fgsm:gradient=exact,steps=2,neighbours=2,eot=2"),
 )
 LEAST_DISTANCE = ("cw", "cw:gradient=exact,steps=2,searches=3,eot=2", "cw:gradient=blind,steps=3")
@@ -100,9 +101,8 @@ def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, cost.W
     part = plugin.resolve(parse_part(attacked), "digits", "quick")
     settings: dict[str, Any] = dict(part.settings)
     attack: Attack = plugin.factory(*[context()] * plugin.uses_dataset, **settings)
-    marker = next((m for m in MARKERS if m in plugin.norms), None)
     norm = "linf" if "linf" in plugin.norms else "l2"
-    threat = ThreatModel.parse(marker) if marker else ThreatModel(norm, 0.02)
+    threat = ThreatModel.parse(plugin.within(settings, f"{norm}:0.02"))
     x = images(4, SHAPE)
     # Labels are the classifier's own, so that most images stand for long.
     y = labels(Defense(smooth(CLASSES, SHAPE)), x)
