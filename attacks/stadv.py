@@ -27,6 +27,8 @@ from bench.spec import Range, Settings
 from bench.threat import FLOW, ThreatModel
 
 TINY = 1e-12
+BESIDE = 0.1
+"""How far from a flow its slope is taken at most, of a step."""
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     """
     down, across = (torch.linspace(-1, 1, side).to(x) for side in x.shape[2:])
     still = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)
-    return F.grid_sample(x, still + flow, "bilinear", "border", align_corners=True).clamp(0, 1)
+    return F.grid_sample(x, still + flow, "bilinear", "border", align_corners=True)
 
 
 def roughness(flow: Tensor) -> Tensor:
@@ -69,9 +71,9 @@ class StAdv:
         best, highest = x.clone(), x.new_full((len(x),), -torch.inf)
         losses, norms = [], []
         for step in range(self.steps + 1):
-            point = warp(x, flow)
+            point = warp(x, flow).clamp(0, 1)
             slope = self.gradient(defense, point, y)
-            rough, climb = self._climb(x, flow, slope.gradient)
+            rough, climb = self._climb(x, flow, slope.gradient, self.rate * threat.eps)
             reached = slope.loss - self.tau * rough
             higher = reached > highest
             best[higher], highest[higher] = point[higher], reached[higher]
@@ -83,12 +85,16 @@ class StAdv:
                 flow.clamp_(-threat.eps, threat.eps)
         return Attacked(best, trace=Trace(torch.stack(losses), torch.stack(norms)))
 
-    def _climb(self, x: Tensor, flow: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The flow's roughness [B], and where the sum climbs, like flow."""
+    def _climb(
+        self, x: Tensor, flow: Tensor, gradient: Tensor, reach: float
+    ) -> tuple[Tensor, Tensor]:
+        """The flow's roughness [B], and where the sum climbs, like flow; reach: of a step."""
         moving = flow.clone().requires_grad_()
+        # At the centre of a pixel, where every search begins, bilinear reading has two slopes.
+        aside = BESIDE * reach * (2 * torch.rand_like(flow) - 1)
         with torch.enable_grad():
             rough = roughness(moving)
-            total = (warp(x, moving) * gradient).sum() - self.tau * rough.sum()
+            total = (warp(x, moving + aside) * gradient).sum() - self.tau * rough.sum()
             (climb,) = torch.autograd.grad(total, moving)
         return rough.detach(), climb
 

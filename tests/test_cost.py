@@ -227,13 +227,15 @@ SHORT = {
     "smoothing": "smoothing:runs=2@noisy",
     "gaussian": "gaussian:runs=2",
 }
+MORE = ("pgd-surrogate", "bpda-surrogate", "one-step-unrolling")
+"""Beside `all`: what only some defenses can be attacked by."""
 BRIEF = {
     "spsa": "spsa:steps=2,samples=2",
     "square": "square:queries=3,confirm=1",
     "autoattack": "autoattack:attacks=apgd-ce,steps=2,random_steps=2,eot=2,confirm=1",
     "corruption": "corruption:kinds=fog,severities=1",
     **{name: f"{name}:steps=2,eot=2" for name in ("bpda-eot", "joint-score", "joint-full")},
-    **{name: f"{name}:steps=2,eot=2" for name in ("pgd-exact", "pgd-surrogate")},
+    **{name: f"{name}:steps=2,eot=2" for name in ("pgd-exact", *MORE)},
     **{name: f"{name}:steps=2" for name in ("bpda", "classifier-pgd")},
     **{name: f"{name},steps=2" for name in TRANSFER},
 }
@@ -243,7 +245,7 @@ SLOW = "pixeldefend"
 
 @pytest.mark.parametrize("name", [n for n in registry.names("defense") if n != "none"])
 def test_every_defense_and_attack_costs_what_is_planned(name: str) -> None:
-    labels = [*ALL, "pgd-surrogate"] if name != SLOW else ["clean", "bpda"]
+    labels = [*ALL, *MORE] if name != SLOW else ["clean", "bpda"]
     attacks = [BRIEF.get(label, label) for label in labels]
     request = Request([SHORT.get(name, name)], ("clean",), "digits", preset="quick", controls=[])
     for attacked in attacks:
