@@ -1,11 +1,10 @@
 """Spatially transformed images (Xiao et al. 2018): pixels move, their values do not change.
 
 A flow says for each pixel where in the image its value is read, between pixels bilinearly. Climbed
-is the margin minus `tau` times the flow's roughness, both as in the paper. What the paper leaves
-open is as in the evaluations that came after it (Laidlaw et al. 2021, in code; Nie et al. 2022 and
-Zhang et al. 2023 after them): no class is aimed at, no pixel is read from further away than
-`budget` along either axis, and Adam searches in place of L-BFGS, which a random defense would
-mislead. Of all points seen, the one of the best such sum is handed over.
+is the margin minus `tau` times the flow's roughness, both as in the paper. The rest is as in the
+code that later evaluations use (Laidlaw et al. 2021): no class is aimed at, no pixel is read from
+further away than `budget` along either axis, and Adam searches in place of L-BFGS, which a random
+defense would mislead. Of all points seen, the one of the best such sum is handed over.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ class ADP(Purifier):
 
     def one_step(self, x: Tensor) -> Tensor:
         """The noise and the first step."""
-        return ADP(self.score, replace(self.rule, steps=1), self.sigma, self.detect, self.low)(x)
+        first = replace(self.rule, steps=1)
+        return ADP(self.score, first, self.sigma, self.detect, self.low).forward(x)
 
     def start(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_0 from images and standard normal noise like x; less noise for undetected images."""

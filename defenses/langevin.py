@@ -56,7 +56,7 @@ class Langevin(Purifier):
 
     def one_step(self, x: Tensor) -> Tensor:
         """The first step of the walk."""
-        return Langevin(self.energy, 1, self.step, self.noise)(x)
+        return Langevin(self.energy, 1, self.step, self.noise).forward(x)
 
     @torch.no_grad()
     def direction(self, x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ PROBE = ThreatModel.parse("probe:linf:8/255")
 def rotation(angle: float) -> Affine:
     """Every second pixel and the next one turn by `angle`."""
     cos, sin = math.cos(angle), math.sin(angle)
-    return Affine(torch.block_diag(*[torch.tensor([[cos, -sin], [sin, cos]])] * (SIZE // 2)))
+    turn = torch.tensor([[cos, -sin], [sin, cos]])
+    return Affine(torch.kron(torch.eye(SIZE // 2), turn))
 
 
 class Identity(Purifier):
