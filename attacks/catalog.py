@@ -39,7 +39,11 @@ BLACKBOX = ("spsa", "square")
 TRANSFER = ("transfer:source=same", "transfer:source=other")
 CORRUPTION = ("corruption",)
 ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
-EXTENDED = ("pgd-surrogate", "apgd", "mim", "auxiliary", "noise", "known-randomness")
+EXTENDED = (
+    *("pgd-surrogate", "apgd", "mim", "auxiliary", "noise"),
+    *("approximate-input", "one-step-unrolling", "bpda-surrogate", "stadv"),
+    *("known-randomness", "gradient-cosine"),
+)
 """Beside `all`, whose members are fixed."""
 LIBRARY = ("fgsm", "bim", "vmi-fgsm", "jitter", "deepfool", "cw")
 """What older tables name: mostly weaker than the rest, and there to be compared with."""

@@ -24,6 +24,7 @@ from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 
 QUICK = {"quick": {"eot": 5}}
+SOFTWARE = ("torchattacks",)
 
 
 class Mean(nn.Module):
@@ -91,6 +92,7 @@ def _around(settings: Settings, traits: Traits) -> Runs:
     "fgsm",
     source="Goodfellow et al. 2015",
     norms=("linf",),
+    software=SOFTWARE,
     settings=QUICK,
     skip=no_gradient,
     cost=lambda settings, traits: _runs(1, settings, traits),
@@ -104,6 +106,7 @@ def fgsm(*, eot: Count = 15, gradient: GradientMode = "bpda") -> Library:
     "bim",
     source="Kurakin et al. 2017; the library's 10 steps of eps/4",
     norms=("linf",),
+    software=SOFTWARE,
     settings=QUICK,
     skip=no_gradient,
     cost=_each_step,
@@ -119,6 +122,7 @@ def bim(
     "vmi-fgsm",
     source="Wang & He 2021: 10 steps of eps/10, 20 neighbours within 1.5 eps",
     norms=("linf",),
+    software=SOFTWARE,
     settings={"quick": {"eot": 5, "neighbours": 5}, "standard": {"eot": 5, "neighbours": 5}},
     skip=no_gradient,
     cost=_around,
@@ -142,6 +146,7 @@ def vmi_fgsm(
     "jitter",
     source="Schwinn et al. 2023; the library's 10 steps of eps/4, scale 10, noise .1",
     norms=("linf",),
+    software=SOFTWARE,
     settings=QUICK,
     skip=no_gradient,
     cost=_each_step,

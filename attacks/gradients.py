@@ -16,6 +16,7 @@ from attacks.losses import LOSSES, AnyLoss, Climbed
 from bench.defense import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
+Through = Literal["purify", "surrogate", "one_step"]
 VOTE = 2 / 255
 """How far one vote may move a purified pixel inside [0,1] (ADP's authors' code)."""
 
@@ -25,7 +26,8 @@ class Slope(NamedTuple):
 
     gradient: like x. loss: [B]. moved: P(x) - x, like x, where the look purified.
     queries: deployed predictions asked per image. logits: those of the runs that the look made
-    of the defense itself, [B,K], their mean over EOT draws.
+    of the defense itself, [B,K], their mean over EOT draws. passed: what BPDA would have followed
+    in the same runs, like x, where it was asked for.
     """
 
     gradient: Tensor
@@ -33,6 +35,7 @@ class Slope(NamedTuple):
     moved: Tensor | None = None
     queries: int = 0
     logits: Tensor | None = None
+    passed: Tensor | None = None
 
 
 class Gradient(Protocol):
@@ -90,28 +93,49 @@ class Bpda:
 
 @dataclass(frozen=True)
 class Exact:
-    """Through all of P by autograd; zero where the purified image does not depend on x."""
+    """Through all of P by autograd; zero where the purified image does not depend on x.
+
+    through: or forward and backward through a stand-in of P. compare: also hand over what BPDA
+    would have followed, which costs nothing.
+    """
 
     loss: AnyLoss = "ce"
-    surrogate: bool = False
+    through: Through = "purify"
+    compare: bool = False
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """dL/dz at the detached z first, chunk by chunk, then one product with dz/dx."""
         start = x.detach().requires_grad_()
         with torch.enable_grad():
-            z = defense.surrogate(start) if self.surrogate else defense.purify(start)
+            z: Tensor = getattr(defense, self.through)(start)
         upstream, loss, logits = classifier_slope(defense, z.detach(), y, self.loss, together)
-        gradient = torch.zeros_like(x)
-        if z.requires_grad:
-            (found,) = torch.autograd.grad(z, start, upstream, allow_unused=True)
-            gradient = gradient if found is None else found
-        known = None if self.surrogate else logits
-        return Slope(gradient, loss, moved=z.detach() - x, logits=known)
+        return Slope(
+            _pulled_back(z, start, upstream),
+            loss,
+            moved=z.detach() - x,
+            logits=logits if self.through == "purify" else None,
+            passed=upstream if self.compare else None,
+        )
 
 
 def surrogate(loss: AnyLoss = "ce") -> Exact:
     """Forward and backward through the defense's differentiable stand-in."""
-    return Exact(loss, surrogate=True)
+    return Exact(loss, "surrogate")
+
+
+@dataclass(frozen=True)
+class BpdaSurrogate:
+    """Forward through P, backward through its stand-in S: dL/dz at z = P(x) times dS/dx at x."""
+
+    loss: AnyLoss = "ce"
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
+        """The look of `Bpda`, then one product with the stand-in's Jacobian."""
+        slope = Bpda(self.loss)(defense, x, y, together)
+        start = x.detach().requires_grad_()
+        with torch.enable_grad():
+            stand_in = defense.surrogate(start)
+        return slope._replace(gradient=_pulled_back(stand_in, start, slope.gradient))
 
 
 @dataclass(frozen=True)
@@ -134,14 +158,15 @@ class Eot:
         draws = draws_of(self.draws, defense.random)
         many, together = repeat(x, draws), draws if self.combine == "logits" else 1
         slope = self.gradient(defense, many, repeat(y, draws), together)
-        moved, logits = (
-            None if part is None else _mean(part, draws) for part in (slope.moved, slope.logits)
+        moved, logits, passed = (
+            None if part is None else _mean(part, draws)
+            for part in (slope.moved, slope.logits, slope.passed)
         )
         found = slope.gradient
         if self.combine == "vote" and slope.moved is not None:
             found = _votes(many + slope.moved, found)
         gradient, loss = _mean(found, draws), _mean(slope.loss, draws)
-        return Slope(gradient, loss, moved, draws * slope.queries, logits)
+        return Slope(gradient, loss, moved, draws * slope.queries, logits, passed)
 
 
 @dataclass(frozen=True)
@@ -216,6 +241,14 @@ def _pull(
         values = LOSSES[loss](mean, y[: len(mean)])
         (gradient,) = torch.autograd.grad(values.sum(), mean)
     return repeat(gradient / together, together), repeat(values.detach(), together)
+
+
+def _pulled_back(z: Tensor, x: Tensor, upstream: Tensor) -> Tensor:
+    """`upstream` in z as a gradient in x, of which z was made; 0 where it does not depend on it."""
+    found = None
+    if z.requires_grad:
+        (found,) = torch.autograd.grad(z, x, upstream, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found
 
 
 def _votes(z: Tensor, gradient: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.registry import Runs, attack
 from bench.spec import Settings
-from bench.threat import ThreatModel
+from bench.threat import KNOWN, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _deterministic(settings: Settings, traits: Traits) -> str | None:
     settings={"quick": {"steps": 10}},
     skip=_deterministic,
     cost=lambda settings, traits: Runs(exact=(int(settings["steps"]) + 1) * traits.runs),
-    known=True,
+    threat=lambda settings, ball: f"{KNOWN}:{ball}",
 )
 def known_randomness(*, steps: Count = 100, step: Step = 0.25, loss: LossName = "ce") -> Known:
     """PGD that knows the random numbers of the judge: a diagnostic, in no worst case."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attacks.gradients import Direction, Gradient, Slope, draws_of
 from attacks.keep import Keep, Keeper, Verify, keeper
@@ -73,7 +74,7 @@ class PGD:
         """Every restart, in front of a keeper; gives the trace and the queries per image."""
         search = Search(x, threat, self.steps, self.step, partial(self._turn, defense, threat))
         aims = self._aims(defense, x, y) if self.targeted else None
-        queries, losses, norms = 0, [], []
+        queries, slopes = 0, []
         for restart in range(self.begun):
             if self.start is not None and restart == self.restarts:
                 point = self.start(defense, x, y, threat)
@@ -84,15 +85,16 @@ class PGD:
                 slope = self.gradient(defense, point, goal)
                 queries += slope.queries
                 if restart == 0:
-                    losses.append(slope.loss)
-                    norms.append(slope.gradient.flatten(1).norm(dim=1))
+                    slopes.append(_seen(slope))
                 kept.saw(point, slope)
                 if kept.over or step == self.steps:
                     break
                 point = walk(point, slope)
                 kept.came(point)
             kept.end(point)
-        return Trace(torch.stack(losses), torch.stack(norms)), queries
+        losses, norms, cosines = zip(*slopes, strict=True)
+        compared = torch.stack(cosines) if cosines[0] is not None else None
+        return Trace(torch.stack(losses), torch.stack(norms), compared), queries
 
     def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
         """Labels with a target, likeliest first, [K-1,B,2]."""
@@ -108,6 +110,13 @@ class PGD:
             return move
         pull = threat.steepest(self.direction(defense, point, slope))
         return (1 - self.weight) * move + self.weight * pull
+
+
+def _seen(slope: Slope) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a trace keeps of a look, [B] each: loss, gradient's norm, its cosine with BPDA's."""
+    flat = slope.gradient.flatten(1)
+    cosine = None if slope.passed is None else F.cosine_similarity(flat, slope.passed.flatten(1))
+    return slope.loss, flat.norm(dim=1), cosine
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Straight:
         """The same move each time."""
 
         def walk(point: Tensor, slope: Slope) -> Tensor:
-            return _along(search, point, search.turn(point, slope))
+            return along(search, point, search.turn(point, slope))
 
         return walk
 
@@ -76,7 +76,7 @@ class Momentum:
             nonlocal speed
             size = slope.gradient.flatten(1).abs().sum(1).view(-1, 1, 1, 1)
             speed = self.decay * speed + slope.gradient / size.clamp_min(1e-12)
-            return _along(search, point, search.turn(point, slope._replace(gradient=speed)))
+            return along(search, point, search.turn(point, slope._replace(gradient=speed)))
 
         return walk
 
@@ -117,7 +117,7 @@ class _AutoWalk:
         else:
             point, slope = self._learn(point, slope)
         search = self.search
-        ahead = _along(search, point, search.turn(point, slope), self.step)
+        ahead = along(search, point, search.turn(point, slope), self.step)
         share = 1 - self.rule.inertia if self.moves else 1.0
         moved = point + share * (ahead - point) + (1 - share) * (point - self.before)
         self.before, self.moves = point, self.moves + 1
@@ -150,6 +150,7 @@ class _AutoWalk:
         return torch.where(back, self.best, point), slope._replace(gradient=gradient)
 
 
-def _along(search: Search, point: Tensor, unit: Tensor, step: Tensor | None = None) -> Tensor:
+def along(search: Search, point: Tensor, unit: Tensor, step: Tensor | None = None) -> Tensor:
+    """`step` of eps from `point` along `unit`, back inside; else the search's own step."""
     size = search.step if step is None else step
     return search.threat.project(point + size * search.threat.eps * unit, search.x)

@@ -16,11 +16,13 @@ from bench.threat import ThreatModel
 class Trace:
     """What an iterative attack saw, for the reliability flags.
 
-    loss: [steps,B] the loss it climbs; grad_norm: [steps,B] l2 norm of its gradient.
+    loss: [steps,B] the loss it climbs; grad_norm: [steps,B] l2 norm of its gradient. cosine:
+    [steps,B] between its gradient and BPDA's, where both were looked at.
     """
 
     loss: Tensor
     grad_norm: Tensor
+    cosine: Tensor | None = None
 
 
 ABSTAINED = -1

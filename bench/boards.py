@@ -20,7 +20,9 @@ CLEAN = "none"
 CORRUPTION = "corruption"
 CERTIFIED = "certified"
 KNOWN = "known:"
-ASIDE = (CORRUPTION, CERTIFIED, KNOWN)
+PROBE = "probe:"
+FLOW = "flow:"
+ASIDE = (CORRUPTION, CERTIFIED, FLOW, KNOWN, PROBE)
 """Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
 SUBMITTED = "submitted"
 """The attack that is a file of points, made for one row."""

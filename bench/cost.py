@@ -55,13 +55,14 @@ class _Unit:
     """Network calls of a stack, without the classifier's.
 
     run: one run. gradient: one exact gradient on top of a run. direction: one direction.
-    stand_in: one surrogate with its gradient.
+    stand_in: one surrogate with its gradient. one_step: one first step with its gradient.
     """
 
     run: Ways
     gradient: Ways
     direction: Ways
     stand_in: Ways
+    one_step: Ways
 
 
 def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) -> Cost:
@@ -83,9 +84,10 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
         (asked.blind, look),
         (asked.blind, slope),
         (asked.direction, unit.direction),
-        (asked.surrogate, unit.stand_in),
-        (asked.surrogate, look),
-        (asked.surrogate, slope),
+        (asked.surrogate + asked.stand_in, unit.stand_in),
+        (asked.one_step, unit.one_step),
+        (asked.surrogate + asked.one_step, look),
+        (asked.surrogate + asked.one_step, slope),
     )
     return Cost(networks, _sum((asked.luck, look), (asked.luck, unit.run)))
 
@@ -111,6 +113,7 @@ def _unit(parts: Sequence[Part]) -> _Unit:
         gradient=_once(exact),
         direction=_once(directions[:1]),
         stand_in=_once(calls for plugin, s in found for calls in _stand_in(plugin, s)),
+        one_step=_once(calls for plugin, s in found for calls in _one_step(plugin, s)),
     )
 
 
@@ -127,3 +130,12 @@ def _stand_in(plugin: DefensePlugin, settings: dict[str, Any]) -> Iterator[Ways]
     yield both_ways(plugin.calls(settings))
     if traits.exact:
         yield plugin.gradient(settings)
+
+
+def _one_step(plugin: DefensePlugin, settings: dict[str, Any]) -> Iterator[Ways]:
+    """Calls of a part's first step with its gradient; a part that has no steps is run itself."""
+    traits = plugin.traits(settings)
+    first = {**settings, "steps": 1} if traits.one_step else settings
+    yield both_ways(plugin.calls(first))
+    if traits.one_step or traits.exact:
+        yield plugin.gradient(first)

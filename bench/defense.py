@@ -24,23 +24,24 @@ class Traits:
     """What planning must know of a defense, as a function of its settings; no weights needed.
 
     random: two calls may differ. exact: autograd through `forward` is the gradient of what it
-    computes (a method's own detached quantities excepted). direction / surrogate: the method of
-    that name exists. runs: S, the purifications inside one prediction. identity: it leaves images
-    as they are (the bare classifier). vote: how those S are decided, by the mean of their softmax
-    or by the majority of their classes.
+    computes (a method's own detached quantities excepted). direction / surrogate / one_step: the
+    method of that name exists. runs: S, the purifications inside one prediction. identity: it
+    leaves images as they are (the bare classifier). vote: how those S are decided, by the mean of
+    their softmax or by the majority of their classes.
     """
 
     random: bool = False
     exact: bool = True
     direction: bool = False
     surrogate: bool = False
+    one_step: bool = False
     runs: int = 1
     identity: bool = False
     vote: Literal["softmax", "majority"] = "softmax"
 
     @classmethod
     def merge(cls, parts: Iterable[Traits]) -> Traits:
-        """The traits of a stack: random, or with a direction or surrogate, if any part is.
+        """The traits of a stack: random, or with a direction, surrogate or step, if any part is.
 
         exact if any part that changes images is: the others pass gradients on. S is the largest.
         A majority is taken if any part asks for it.
@@ -52,6 +53,7 @@ class Traits:
             exact=any(exact) or not exact,
             direction=any(part.direction for part in parts),
             surrogate=any(part.surrogate for part in parts),
+            one_step=any(part.one_step for part in parts),
             runs=max((part.runs for part in parts), default=1),
             identity=all(part.identity for part in parts),
             vote="majority" if any(part.vote == "majority" for part in parts) else "softmax",
@@ -73,6 +75,10 @@ class Purifier(nn.Module):
     def surrogate(self, x: Tensor) -> Tensor:
         """A differentiable stand-in for `forward` (only with the trait `surrogate`)."""
         raise BenchError(f"{type(self).__name__} has no surrogate")
+
+    def one_step(self, x: Tensor) -> Tensor:
+        """`forward` with `steps=1`, differentiable (only with the trait `one_step`)."""
+        raise BenchError(f"{type(self).__name__} has no single step")
 
     def direction(self, x: Tensor) -> Tensor:
         """Where purification wants to move `x`, like x (only with the trait `direction`)."""
@@ -103,6 +109,12 @@ class Defense:
         """`purify` with every part's differentiable stand-in, where it has one."""
         for purifier in self.purifiers:
             x = purifier.surrogate(x) if purifier.traits.surrogate else _run(purifier, x)
+        return x
+
+    def one_step(self, x: Tensor) -> Tensor:
+        """`purify` with the first step only of every part that has steps."""
+        for purifier in self.purifiers:
+            x = purifier.one_step(x) if purifier.traits.one_step else _run(purifier, x)
         return x
 
     def direction(self, x: Tensor) -> Tensor:

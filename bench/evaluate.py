@@ -165,12 +165,20 @@ def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:
 
 
 def _summary(trace: Trace) -> Summary:
-    """First and last loss, the share of zero gradients, and of NaN where there are any."""
+    """First and last loss, the share of zero gradients, and of NaN where there are any.
+
+    First and last cosine of two gradients, where they were compared.
+    """
     found = {
         "first_loss": _texts(trace.loss[0]),
         "last_loss": _texts(trace.loss[-1]),
         "zero_gradients": _texts((trace.grad_norm == 0).float().mean(0)),
     }
+    if trace.cosine is not None:
+        found |= {
+            "first_cosine": _texts(trace.cosine[0]),
+            "last_cosine": _texts(trace.cosine[-1]),
+        }
     lost = trace.grad_norm.isnan()
     return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
 

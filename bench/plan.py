@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
-from bench.threat import CERTIFIED, KNOWN, MARKERS, ThreatModel
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE, ThreatModel
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -89,7 +89,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     if request.preset not in PRESETS:
         raise unknown("preset", request.preset, PRESETS)
     threat = ThreatModel.parse(request.threat or info.threat)
-    if threat.norm in MARKERS or threat.known:
+    if threat.norm in (*MARKERS, FLOW) or threat.aside:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if not request.seeds > 0:
         raise BenchError("--seeds needs at least 1")
@@ -156,11 +156,13 @@ def find_info(dataset: str) -> DatasetInfo:
 
 
 def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int:
-    """M, the judge's fresh predictions: 1 where nothing is random, or known, or outside a ball.
+    """M, the judge's fresh predictions: 1 where nothing is random, and for what attacks nothing.
+
+    That is corruptions, proofs and diagnostics.
 
     asked: in place of the data set's number; 0 for that.
     """
-    once = threat in ("corruption", CERTIFIED) or threat.startswith(KNOWN)
+    once = threat in ("corruption", CERTIFIED) or threat.partition(":")[0] in (KNOWN, PROBE)
     return (asked or info.draws) if traits.random and not once else 1
 
 
@@ -272,15 +274,13 @@ def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
 
 def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
     dataset, subset, seed = where
-    norms = column.plugin.norms
-    marker = next((m for m in MARKERS if m in norms), None)
-    threat = replace(threat, known=column.plugin.known)
+    within = column.plugin.within(dict(column.part.settings), str(threat))
     return Cell(
         dataset=dataset,
         subset=subset,
         defense=str(row.spec),
         attack=str(column.part),
-        threat=marker or str(threat),
+        threat=str(ThreatModel.parse(within)),
         seed=seed,
         versions=versions(dataset, row.spec, column.plugin.name),
     )

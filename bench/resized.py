@@ -38,6 +38,11 @@ class Resized(Purifier):
         out = self.purifier.surrogate(resized(x, self.side))
         return resized(out, x.shape[-1]).clamp(0, 1)
 
+    def one_step(self, x: Tensor) -> Tensor:
+        """The purifier's first step, in the same way."""
+        out = self.purifier.one_step(resized(x, self.side))
+        return resized(out, x.shape[-1]).clamp(0, 1)
+
     def direction(self, x: Tensor) -> Tensor:
         """The purifier's direction at the other size, brought to that of `x`."""
         return resized(self.purifier.direction(resized(x, self.side)), x.shape[-1])

@@ -70,8 +70,9 @@ class Record:
     distance: perturbation norm per image (the largest over variants).
     queries: deployed predictions per image that the attack asked, or empty.
     calls: network -> {attack, judge} -> [forward, backward] images.
-    trace: first and last loss and share of zero gradients per image, where there is one; share of
-    NaN gradients, whether the classifier answers in probabilities (1), and the share of its
+    trace: first and last loss and share of zero gradients per image, where there is one; first and
+    last cosine between exact and BPDA gradient, where an attack compared them; share of NaN
+    gradients, whether the classifier answers in probabilities (1), and the share of its
     answers whose softmax is one class alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
     gradient: through what the attack followed it, where that depends on the defense, or empty.

@@ -23,7 +23,9 @@ from bench.boards import (
     CERTIFIED,
     CLEAN,
     CORRUPTION,
+    FLOW,
     KNOWN,
+    PROBE,
     Board,
     Entry,
     Row,
@@ -146,22 +148,31 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
     ]
     if board.preset in PRESET_NOTES:
         notes.append(PRESET_NOTES[board.preset])
-    if any(e.threat == CERTIFIED for row in board.rows for e in row.entries.values()):
-        notes.append(
-            "certify: the share that is right and does not abstain, a proof and no attack; it is "
-            "no part of the worst case."
-        )
-    if any(e.threat.startswith(KNOWN) for row in board.rows for e in row.entries.values()):
-        notes.append(
-            "known-randomness: attacker and judge use the same random numbers, a diagnostic of how "
-            "much is owed to randomness; it is no part of the worst case."
-        )
+    notes += _aside(board)
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
             "upper bound; it is compared with nothing."
         )
     return Table(heading, _header(board.columns), tuple(body), tuple(notes), major=True)
+
+
+ASIDE_NOTES = {
+    CERTIFIED: "certify: the share that is right and does not abstain, a proof and no attack; it "
+    "is no part of the worst case.",
+    KNOWN: "known-randomness: attacker and judge use the same random numbers, a diagnostic of how "
+    "much is owed to randomness; it is no part of the worst case.",
+    FLOW: "stadv: pixels move and keep their values, within a budget of its own and no ball; it is "
+    "no part of the worst case.",
+    PROBE: "gradient-cosine: a diagnostic of BPDA, whose finding stands under the notes; it is no "
+    "part of the worst case.",
+}
+
+
+def _aside(board: Board) -> list[str]:
+    """What columns of other threats are, where the board has them."""
+    threats = {entry.threat for row in board.rows for entry in row.entries.values()}
+    return [note for kind, note in ASIDE_NOTES.items() if any(t.startswith(kind) for t in threats)]
 
 
 def _cell(item: Entry | Worst | None) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.errors import BenchError, unknown
 from bench.spec import number
@@ -15,8 +17,12 @@ CERTIFIED = "certified"
 # Not balls: an unchanged image, images that a corruption made (only their range is checked), and an
 # unchanged image of which something is proven.
 MARKERS = ("none", "corruption", CERTIFIED)
-KNOWN = "known:"
+FLOW = "flow"
+"""No ball either: every pixel is read from elsewhere, at most so far away along each axis."""
+KNOWN = "known"
 """Before a ball: the judge replays the random numbers that the attacker saw. A diagnostic."""
+PROBE = "probe"
+"""Before a ball: a search that measures something besides. A diagnostic."""
 TOLERANCE = 1e-6
 
 
@@ -26,26 +32,29 @@ class ThreatModel:
 
     `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
     image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
-    control: whatever attacks within it must leave what it found. known: as `KNOWN`.
+    control: whatever attacks within it must leave what it found. aside: `KNOWN`, `PROBE` or empty.
+
+    `flow` moves pixels: its eps is in units in which the image reaches from -1 to 1, from the
+    centre of its first pixel to that of its last.
     """
 
     norm: str
     eps: float
-    known: bool = False
+    aside: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ThreatModel:
-        """`linf:8/255`, `l2:0.5`, `none`, `corruption`, `known:linf:8/255`.
+        """`linf:8/255`, `l2:0.5`, `none`, `corruption`, `flow:0.05`, `known:linf:8/255`.
 
         Raises:
             BenchError: unknown norm, or an eps that is no number from 0 on.
         """
-        if text.startswith(KNOWN):
-            return replace(cls.parse(text.removeprefix(KNOWN)), known=True)
         norm, _, radius = text.strip().partition(":")
+        if norm in (KNOWN, PROBE):
+            return replace(cls.parse(radius), aside=norm)
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)
-        if norm not in NORMS:
+        if norm not in (*NORMS, FLOW):
             raise unknown("threat", norm, NORMS)
         try:
             eps = number(radius)
@@ -61,32 +70,45 @@ class ThreatModel:
         return cls(norm, eps)
 
     def __str__(self) -> str:
-        if self.known:
-            return f"{KNOWN}{replace(self, known=False)}"
+        if self.aside:
+            return f"{self.aside}:{replace(self, aside='')}"
         if self.norm in MARKERS:
             return self.norm
         if not self.eps:
             return f"{self.norm}:0"
         levels = self.eps * 255
-        if abs(levels - round(levels)) < 1e-9:
+        if self.norm != FLOW and abs(levels - round(levels)) < 1e-9:
             return f"{self.norm}:{round(levels)}/255"
         return f"{self.norm}:{self.eps:.6g}"
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The norm of the perturbation, [B]; l2 for `corruption`."""
+        """The norm of the perturbation, [B]; l2 for `corruption` and `flow`."""
         delta = (x_adv - x).flatten(1)
         linf = self.norm in ("linf", "none", CERTIFIED)
         size: Tensor = delta.abs().amax(1) if linf else delta.norm(dim=1)
         return size
 
     def contains(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Which images are finite, in [0,1] and in the ball (within float rounding), bool [B]."""
+        """Which images are finite, in [0,1] and in the ball (within float rounding), bool [B].
+
+        Of a flow is asked what any flow of that reach keeps: each value lies between the least and
+        the greatest of the pixels around it.
+        """
         flat = x_adv.flatten(1)
         valid = flat.isfinite().all(1) & (flat >= 0).all(1) & (flat <= 1).all(1)
         if self.norm == "corruption":
             return valid
+        if self.norm == FLOW:
+            return valid & self._reached(x_adv, x).flatten(1).all(1)
         slack = TOLERANCE if self.norm != "l2" else TOLERANCE * max(1.0, self.eps) * 10
         return valid & (self.distance(x_adv, x) <= self.eps + slack)
+
+    def _reached(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Which values lie between those of the pixels that a flow may read there, like x."""
+        down, across = (ceil(self.eps * (side - 1) / 2 - TOLERANCE) for side in x.shape[2:])
+        window = (2 * down + 1, 2 * across + 1)
+        high, low = (F.max_pool2d(s * x, window, 1, (down, across)) for s in (1, -1))
+        return (x_adv <= high + TOLERANCE) & (-x_adv <= low + TOLERANCE)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point of the ball, then of [0,1] (which keeps it in the ball)."""

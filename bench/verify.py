@@ -26,7 +26,7 @@ from bench.results import SHARD, Cell, Plan, Planned, Record, Store
 from bench.shards import subset_here
 from bench.spec import parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
-from bench.threat import CERTIFIED, MARKERS, ThreatModel
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, ThreatModel
 from bench.worker import Setup, within_memory
 from defenses.catalog import GROUPS
 
@@ -178,11 +178,12 @@ def gather(claim: Claim) -> bytes:
     """The points of a claim as one file, which the attack `submitted` takes.
 
     Raises:
-        BenchError: they are corruptions or unchanged images, which are no attack within a ball.
+        BenchError: they are corrupted, moved or unchanged images, which no ball holds.
     """
     found = [_again(claim, n)[0] for n in range(len(claim.files))]
-    if claim.threat.norm in MARKERS or any(each.variants for each in found):
-        raise BenchError(f"{claim.name}: corrupted or unchanged images are no attack within a ball")
+    if claim.threat.norm in (*MARKERS, FLOW) or any(each.variants for each in found):
+        kinds = "corrupted, moved or unchanged images"
+        raise BenchError(f"{claim.name}: {kinds} are no attack within a ball")
     labels = dict(zip(claim.subset.index, claim.subset.label, strict=True))
     x_adv = torch.cat([each.x_adv[0] for each in found])
     label = [labels[image] for image in claim.images]
@@ -238,7 +239,7 @@ def _claim(path: Path, request: Request, dataset: str, asked: str) -> Claim:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if threat.norm == CERTIFIED:
         raise BenchError(f"{path}: a certificate is a proof; there is nothing to score")
-    if threat.known:
+    if threat.aside == KNOWN:
         raise BenchError(f"{path}: points for randomness that was known; fresh draws say nothing")
     if not asked and cell is None:
         raise BenchError(f"{path} does not say what it attacks: name it, --defense adp")

@@ -190,7 +190,7 @@ def _record(task: Task) -> Record | Saved:
             "preset": task.preset,
         },
         resolved=resolved(cell.defense, cell.attack),
-        software=_software(),
+        software=_software(registry.find_attack(parse_part(cell.attack).name).software),
         weights=weights,
         index=shard.index,
         label=shard.label,
@@ -295,9 +295,10 @@ def resolved(defense: str, attack: str) -> Mapping[str, Any]:
 
 
 @cache
-def _software() -> Mapping[str, str]:
+def _software(more: tuple[str, ...]) -> Mapping[str, str]:
+    """more: what the attack runs besides, by the names of the packages."""
     python = ".".join(map(str, sys.version_info[:2]))
-    return {"python": python, **{name: version(name) for name in SOFTWARE}}
+    return {"python": python, **{name: version(name) for name in (*SOFTWARE, *more)}}
 
 
 def weights_option(dataset: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -94,6 +95,11 @@ class ADP(Purifier):
             noise = torch.randn(self.rule.steps, *x.shape, dtype=x.dtype, device=x.device)
         return purify(self.score, x_0, self.rule, self._held, noise).clamp(0, 1)
 
+    def one_step(self, x: Tensor) -> Tensor:
+        """The noise and the first step."""
+        first = replace(self.rule, steps=1)
+        return ADP(self.score, first, self.sigma, self.detect, self.low).forward(x)
+
     def start(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_0 from images and standard normal noise like x; less noise for undetected images."""
         if noise is not None:
@@ -136,7 +142,7 @@ def _traits(settings: Settings) -> Traits:
             "adp: detect lowers the noise before the walk, which rule=langevin does not add"
         )
     runs = int(settings["runs"]) if noisy else 1
-    return Traits(random=noisy, exact=True, direction=True, runs=runs)
+    return Traits(random=noisy, exact=True, direction=True, one_step=True, runs=runs)
 
 
 _CODE = {"code": "adaptive"}

@@ -54,6 +54,10 @@ class Langevin(Purifier):
         """One purification, [B,C,H,W] in [0,1] to the same."""
         return run(self.chain(x), x)
 
+    def one_step(self, x: Tensor) -> Tensor:
+        """The first step of the walk."""
+        return Langevin(self.energy, 1, self.step, self.noise).forward(x)
+
     @torch.no_grad()
     def direction(self, x: Tensor) -> Tensor:
         """Down the energy at `x`."""
@@ -76,8 +80,8 @@ class Langevin(Purifier):
 
 def _traits(settings: Settings) -> Traits:
     noisy = float(settings["noise"]) > 0
-    runs = int(settings["runs"]) if noisy else 1
-    return Traits(random=noisy, exact=settings["network"] == "smooth", direction=True, runs=runs)
+    runs, smooth = int(settings["runs"]) if noisy else 1, settings["network"] == "smooth"
+    return Traits(random=noisy, exact=smooth, direction=True, one_step=True, runs=runs)
 
 
 def _calls(settings: Settings) -> dict[str, tuple[int, int]]:

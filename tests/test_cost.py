@@ -20,7 +20,7 @@ from bench.plan import Request
 from bench.registry import Context, Plugin
 from bench.results import Cell
 from bench.spec import Part, parse_defense, parse_part
-from bench.threat import MARKERS, ThreatModel
+from bench.threat import ThreatModel
 from tests.tiny import images, labels, smooth
 
 RECORDS = Path(__file__).parents[1] / "leaderboards" / "records"
@@ -49,6 +49,7 @@ SETTINGS = (
     "pgd:protocol=strict,steps=2,eot=2,restarts=2",
     "apgd:protocol=strict,steps=2,eot=2,losses=ce+dlr-t,start=base",
     *("auxiliary:at=x,steps=3,lambdas=0.2+1", "auxiliary:lambdas=0,steps=2,eot=3"),
+    *("stadv:gradient=exact,steps=2,eot=3", "stadv:gradient=blind,steps=2"),
     *("fgsm:gradient=exact", "vmi-fgsm:gradient=exact,steps=2,neighbours=2,eot=2"),
 )
 LEAST_DISTANCE = ("cw", "cw:gradient=exact,steps=2,searches=3,eot=2", "cw:gradient=blind,steps=3")
@@ -100,9 +101,8 @@ def planned_and_counted(defended: str, attacked: str) -> tuple[cost.Cost, cost.W
     part = plugin.resolve(parse_part(attacked), "digits", "quick")
     settings: dict[str, Any] = dict(part.settings)
     attack: Attack = plugin.factory(*[context()] * plugin.uses_dataset, **settings)
-    marker = next((m for m in MARKERS if m in plugin.norms), None)
     norm = "linf" if "linf" in plugin.norms else "l2"
-    threat = ThreatModel.parse(marker) if marker else ThreatModel(norm, 0.02)
+    threat = ThreatModel.parse(plugin.within(settings, f"{norm}:0.02"))
     x = images(4, SHAPE)
     # Labels are the classifier's own, so that most images stand for long.
     y = labels(Defense(smooth(CLASSES, SHAPE)), x)
@@ -227,13 +227,15 @@ SHORT = {
     "smoothing": "smoothing:runs=2@noisy",
     "gaussian": "gaussian:runs=2",
 }
+MORE = ("pgd-surrogate", "bpda-surrogate", "one-step-unrolling")
+"""Beside `all`: what only some defenses can be attacked by."""
 BRIEF = {
     "spsa": "spsa:steps=2,samples=2",
     "square": "square:queries=3,confirm=1",
     "autoattack": "autoattack:attacks=apgd-ce,steps=2,random_steps=2,eot=2,confirm=1",
     "corruption": "corruption:kinds=fog,severities=1",
     **{name: f"{name}:steps=2,eot=2" for name in ("bpda-eot", "joint-score", "joint-full")},
-    **{name: f"{name}:steps=2,eot=2" for name in ("pgd-exact", "pgd-surrogate")},
+    **{name: f"{name}:steps=2,eot=2" for name in ("pgd-exact", *MORE)},
     **{name: f"{name}:steps=2" for name in ("bpda", "classifier-pgd")},
     **{name: f"{name},steps=2" for name in TRANSFER},
 }
@@ -243,7 +245,7 @@ SLOW = "pixeldefend"
 
 @pytest.mark.parametrize("name", [n for n in registry.names("defense") if n != "none"])
 def test_every_defense_and_attack_costs_what_is_planned(name: str) -> None:
-    labels = [*ALL, "pgd-surrogate"] if name != SLOW else ["clean", "bpda"]
+    labels = [*ALL, *MORE] if name != SLOW else ["clean", "bpda"]
     attacks = [BRIEF.get(label, label) for label in labels]
     request = Request([SHORT.get(name, name)], ("clean",), "digits", preset="quick", controls=[])
     for attacked in attacks:

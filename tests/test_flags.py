@@ -299,6 +299,15 @@ def test_which_of_bpda_and_the_exact_gradient_is_weaker_is_a_note(tmp_path: Path
     assert flags_of(tmp_path / "same", "adp@natural", same) == []
 
 
+@pytest.mark.parametrize(("cosine", "says"), [(0.03, "elsewhere (mean"), (0.9, "much where")])
+def test_where_bpdas_gradient_points_is_a_note(tmp_path: Path, cosine: float, says: str) -> None:
+    trace = {**RISES, "first_cosine": [cosine] * N, "last_cosine": [0.95] * N}
+    found = flags_of(tmp_path, "adp@natural", {"gradient-cosine": (0.2, 1, trace)})
+    assert [(flag.kind, flag.attack) for flag in found] == [("note", "gradient-cosine")]
+    assert f"BPDA's gradient points {says}" in found[0].text
+    assert f"{cosine:.2f} at the images, 0.95 where" in found[0].text
+
+
 def test_probabilities_and_saturated_logits_are_an_alarm_on_the_row(tmp_path: Path) -> None:
     shares = {"probabilities": [1.0] * N, "saturated": [1.0] * 64 + [0.0] * 64}
     found = flags_of(tmp_path, "none@natural", {"clean": (0.95, 1, shares)})

@@ -54,6 +54,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
+def test_software_names_what_the_attack_runs_besides() -> None:
+    """torchattacks stands in the records of its own attacks, and older records stay as they are."""
+    asked = replace(REQUEST, defenses=["none"], attacks=["fgsm", "bim:steps=1", "clean"], images=32)
+    found = {}
+    for planned in make(asked)[0].cells:
+        record = measure(Task(planned, 0, "quick", Setup()))
+        assert isinstance(record, Record)
+        found[planned.attack] = set(record.software)
+    assert found["fgsm"] == found["bim:steps=1"] == {*found["clean"], "torchattacks"}
+    assert "torchattacks" not in found["clean"]
+
+
 def test_records_hold_what_was_asked_and_what_it_resolved_to(whole: Store) -> None:
     record = next(r for r in whole.records("digits") if r.asked["attack"].startswith("bpda"))
     assert record.asked["defense"] == "gaussian:runs=2@natural"

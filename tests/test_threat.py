@@ -16,13 +16,26 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "text", ["linf:8/255", "l2:0.5", "linf:0", "l2:0", "none", "corruption", "known:l2:0.5"]
+    "text",
+    [
+        "linf:8/255",
+        "l2:0.5",
+        "linf:0",
+        "l2:0",
+        "none",
+        "corruption",
+        "known:l2:0.5",
+        "probe:linf:8/255",
+        "flow:0.2",
+    ],
 )
 def test_text_round_trip(text: str) -> None:
     assert str(ThreatModel.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["linf", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""])
+@pytest.mark.parametrize(
+    "text", ["flow", "known:", "probe:x:1", "linf", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""]
+)
 def test_bad_threats(text: str) -> None:
     with pytest.raises(BenchError):
         ThreatModel.parse(text)

@@ -24,7 +24,7 @@ from bench.contract.common import (
 from bench.defense import Defense, Purifier, Traits
 from bench.rng import work
 from bench.spec import Part
-from bench.threat import MARKERS, ThreatModel
+from bench.threat import NORMS, ThreatModel
 
 
 def check_attack(part: Part, context: registry.Context) -> list[Check]:
@@ -34,7 +34,7 @@ def check_attack(part: Part, context: registry.Context) -> list[Check]:
         BenchError: an unknown setting.
     """
     plugin = registry.find_attack(part.name)
-    plugin.resolve(part, context.dataset, "quick")
+    settings = dict(plugin.resolve(part, context.dataset, "quick").settings)
     checks = [run("settings", lambda: settings_typed(plugin))]
     try:
         attack = build.attack(part, context, "quick")
@@ -42,8 +42,9 @@ def check_attack(part: Part, context: registry.Context) -> list[Check]:
         return [*checks, Check("builds", False, one_line(error))]
     checks.append(run("frozen", lambda: _frozen(attack)))
     x = images_of(context)
-    for norm in plugin.norms:
-        threat = ThreatModel(norm, 0.0 if norm in MARKERS else 0.05)
+    balls = [f"{norm}:0.05" for norm in NORMS if norm in plugin.norms] or [f"{NORMS[0]}:0.05"]
+    for within in dict.fromkeys(plugin.within(settings, ball) for ball in balls):
+        threat = ThreatModel.parse(within)
         points = partial(_points, attack, _toy(context), x, threat)
         checks.append(run(f"inside {threat}", partial(_inside, points, x, threat)))
         checks.append(run(f"seed {threat}", partial(same_seed, points)))

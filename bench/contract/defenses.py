@@ -51,6 +51,7 @@ def check_defense(part: Part, context: registry.Context) -> list[Check]:
         "gradient": lambda: _gradient(purifier, x),
         "direction": lambda: _optional(purifier, "direction", x),
         "surrogate": lambda: _optional(purifier, "surrogate", x),
+        "one step": lambda: _optional(purifier, "one_step", x),
         "networks": lambda: _networks(purifier),
         "calls": lambda: _calls(purifier, plugin, settings, x),
     }.items():
@@ -171,12 +172,7 @@ def _calls(
     calls = registry.both_ways(plugin.calls(settings))
     _spends("a run", purifier, x, lambda: _purify(purifier, x), calls)
     if purifier.traits.exact:
-        extra = plugin.gradient(settings)
-        none = (0, 0)
-        whole = {
-            n: (calls.get(n, none)[0] + again, calls.get(n, none)[1] + back)
-            for n, (again, back) in extra.items()
-        }
+        whole = _sum(calls, plugin.gradient(settings))
         _spends("an exact gradient", purifier, x, lambda: _differentiate(purifier, x), whole)
     if purifier.traits.direction:
         toward = registry.both_ways(plugin.direction_calls(settings))
@@ -190,8 +186,23 @@ def _calls(
             lambda: _differentiate(purifier.surrogate, x),
             stand_in,
         )
+    if purifier.traits.one_step:
+        first = {**settings, "steps": 1}
+        step = _sum(registry.both_ways(plugin.calls(first)), plugin.gradient(first))
+        _spends("one step", purifier, x, lambda: _differentiate(purifier.one_step, x), step)
     told = [f"{n} of '{name}'{f' and {b} backward' if b else ''}" for name, (n, b) in calls.items()]
     return ", ".join(told) or "none"
+
+
+def _sum(
+    run: Mapping[str, tuple[int, int]], gradient: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Calls of a run and of the gradient on top of it."""
+    none = (0, 0)
+    return {
+        name: (run.get(name, none)[0] + again, run.get(name, none)[1] + back)
+        for name, (again, back) in gradient.items()
+    }
 
 
 def _spends(

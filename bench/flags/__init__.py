@@ -61,6 +61,8 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
         coarse = single.rounding(entry)
         if coarse is not None and (said := single.eight_bits_change(coarse)):
             yield name, said
+        if said := single.compared_gradients(entry):
+            yield name, said
         if knowledge.base(name) == SUBMITTED:
             yield name, "points that somebody submitted, in a file"
     gaps = [name for name, entry in row.entries.items() if not entry.complete]

@@ -14,6 +14,8 @@ from bench.stats import Comparison, Floats, compare
 
 SHARE = 0.05
 """Part of all images from which on something is worth an alarm."""
+ELSEWHERE = 0.5
+"""Cosine below which a gradient is more across the other one than along it: beyond 60 degrees."""
 BORDER = 0.99
 """Part of eps from which on a point is at the border of its ball."""
 
@@ -61,6 +63,25 @@ def no_logits(entries: Mapping[str, Entry]) -> Iterator[str]:
             f"softmax is exactly 0 for every class but one in {100 * max(shares):.1f} % of the "
             "predictions: logits so large leave cross entropy without a gradient"
         )
+
+
+def compared_gradients(entry: Entry) -> str:
+    """How far BPDA's gradient points where the exact one does, where an attack compared them."""
+    first, last = (trace(entry, key) for key in ("first_cosine", "last_cosine"))
+    if first is None or last is None:
+        return ""
+    ends = float(first.mean()), float(last.mean())
+    low = min(ends)
+    said = (
+        f"(mean cosine with the exact one {ends[0]:.2f} at the images, {ends[1]:.2f} where the "
+        "search ends)"
+    )
+    if low < ELSEWHERE:
+        return (
+            f"BPDA's gradient points elsewhere {said}: what BPDA leaves right says little, the "
+            "exact gradient decides"
+        )
+    return f"BPDA's gradient points much where the exact one does {said}"
 
 
 def protocol_differs(entry: Entry) -> Iterator[str]:

@@ -107,14 +107,15 @@ def attack(
     uses_dataset: bool = False,
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None,
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
-    known: bool = False,
+    threat: Callable[[Settings, str], str] = lambda settings, ball: ball,
+    software: tuple[str, ...] = (),
     pattern: str = "",
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
-    absent, known: as in `AttackPlugin`; fits and pattern: as in `Plugin`.
+    absent, threat and software: as in `AttackPlugin`; fits and pattern: as in `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -134,7 +135,8 @@ def attack(
                 uses_dataset,
                 absent,
                 fits=fits,
-                known=known,
+                threat=threat,
+                software=software,
                 pattern=pattern,
             )
         )

@@ -206,7 +206,8 @@ class Runs:
     the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
     of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
     lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient. classified:
-    runs of the bare classifier alone, without gradient.
+    runs of the bare classifier alone, without gradient. stand_in: as surrogate, without the
+    classifier. one_step: as surrogate, of the first step.
     """
 
     plain: float = 0
@@ -218,6 +219,8 @@ class Runs:
     luck: float = 0
     surrogate: float = 0
     classified: float = 0
+    stand_in: float = 0
+    one_step: float = 0
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,9 @@ class AttackPlugin(Plugin):
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
     absent(settings, data set): what it reads from the data root and is not there, or nothing.
-    known: the judge replays the random numbers that it saw; a threat of its own.
+    threat(settings, ball): the threat that it is judged under on a board of that ball, where it is
+    one of its own.
+    software: packages besides the usual ones whose versions a record names.
     """
 
     norms: tuple[str, ...] = ("linf", "l2")
@@ -237,7 +242,15 @@ class AttackPlugin(Plugin):
     variants: Callable[[Settings], int] = lambda settings: 1
     uses_dataset: bool = False
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
-    known: bool = field(default=False, kw_only=True)
+    threat: Callable[[Settings, str], str] = field(default=lambda s, ball: ball, kw_only=True)
+    software: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def within(self, settings: Settings, ball: str) -> str:
+        """The threat that it is judged under on a board of that ball."""
+        from bench.threat import MARKERS
+
+        marker = next((marker for marker in MARKERS if marker in self.norms), None)
+        return marker or self.threat(settings, ball)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
 from bench.registry import Context, Plugin, Runs
 from bench.spec import parse_part
-from bench.threat import MARKERS, ThreatModel
+from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
 
 SHAPE = (1, 8, 8)
@@ -24,6 +24,7 @@ NONE = Traits(identity=True)
 MORE = (
     *("apgd:loss=dlr-t,restarts=2,steps=3", "mim:gradient=exact", "certify:rule=predict"),
     *("apgd:start=base,steps=3,gradient=exact", "pgd-exact:start=base,steps=2"),
+    *("stadv:gradient=exact,steps=3", "stadv:budget=0.5,tau=0,steps=3"),
     "apgd:protocol=strict,losses=ce+dlr-t,start=base,restarts=2,steps=3",
 )
 SMALL = {
@@ -59,12 +60,16 @@ def build(text: str, monkeypatch: pytest.MonkeyPatch) -> Attack:
     return made
 
 
+def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
+    part = parse_part(text)
+    return dict(registry.find_attack(part.name).resolve(part, "patches", preset).settings)
+
+
 def threat_of(text: str, norm: str) -> ThreatModel | None:
-    norms = registry.find_attack(parse_part(text).name).norms
-    marker = next((m for m in MARKERS if m in norms), None)
-    if marker:
-        return ThreatModel.parse(marker)
-    return ThreatModel(norm, 0.05 if norm == "linf" else 0.4) if norm in norms else None
+    plugin = registry.find_attack(parse_part(text).name)
+    ball = "linf:0.05" if norm == "linf" else "l2:0.4"
+    within = ThreatModel.parse(plugin.within(resolved(text, "quick"), ball))
+    return None if within.norm == norm and norm not in plugin.norms else within
 
 
 CASES = [
@@ -114,11 +119,6 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
     known = registry.names("attack")
     every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT)
     assert {parse_part(text).name for text in every} == set(known)
-
-
-def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
-    part = parse_part(text)
-    return dict(registry.find_attack(part.name).resolve(part, "patches", preset).settings)
 
 
 def skip(text: str, traits: Traits) -> str | None:

@@ -1,0 +1,60 @@
+"""How far BPDA's gradient points where the exact one does: a diagnostic of both.
+
+In each run the gradient of the classifier at the purified image is BPDA's, and the exact one is
+that same vector pulled back through the purifier. So both are means over the same draws, which cost
+no more than the exact gradient, and their angle is what the identity leaves out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from attacks.catalog import SHORT_EOT, Count, Step
+from attacks.gradients import Eot, Exact, draws_of, followed
+from attacks.losses import LossName
+from attacks.pgd import PGD
+from bench.attack import Attacked
+from bench.defense import Defense, Traits
+from bench.registry import Runs, attack
+from bench.spec import Settings
+from bench.threat import PROBE, ThreatModel
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A search along the exact gradient that looks at BPDA's beside it, its last point included."""
+
+    search: PGD
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], and the cosines in the trace."""
+        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
+
+
+def _one_gradient(settings: Settings, traits: Traits) -> str | None:
+    """Two gradients take a purifier, and one that has an exact one."""
+    if traits.identity:
+        return "no purifier: one gradient, nothing to compare"
+    return None if traits.exact else "no exact gradient: nothing to compare with BPDA's"
+
+
+def _runs(settings: Settings, traits: Traits) -> Runs:
+    looks = int(settings["steps"]) + 1
+    return Runs(exact=looks * draws_of(int(settings["eot"]), traits.random))
+
+
+@attack(
+    "gradient-cosine",
+    source="BPDA: Athalye et al. 2018",
+    settings=SHORT_EOT,
+    skip=_one_gradient,
+    cost=_runs,
+    threat=lambda settings, ball: f"{PROBE}:{ball}",
+)
+def gradient_cosine(
+    *, steps: Count = 20, eot: Count = 20, step: Step = 0.25, loss: LossName = "ce"
+) -> Compared:
+    """The angle between the exact and BPDA's gradient on an exact search: in no worst case."""
+    return Compared(PGD(Eot(Exact(loss, compare=True), eot), steps, step, keep="loss"))
