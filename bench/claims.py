@@ -174,6 +174,12 @@ def literature(dataset: str) -> Literature:
     )
 
 
+def datasets() -> set[str]:
+    """The data sets on which something was published that a run here would measure."""
+    cells = (cell.target for sheet in sheets() for cell in sheet.numbers())
+    return {target.dataset for target in cells if target.measurable and not target.over}
+
+
 def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
     """The claims of a data set by experiment."""
     return literature(dataset).claims

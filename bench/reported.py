@@ -167,7 +167,7 @@ def _measure(cell: Cell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measuremen
         n,
         min(len(entry.seeds) for entry in entries),
         verdict(shown, cell.value / 100, list(differs)),
-        fewer(n, claim),
+        "" if moved else fewer(n, claim),
     )
 
 

@@ -101,9 +101,10 @@ def table_command(
 def _require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
     from bench.analysis import spec_names
+    from bench.claims import datasets
     from bench.errors import unknown
 
-    known = {*source.datasets(), *spec_names()}
+    known = {*source.datasets(), *spec_names(), *datasets()}
     if dataset not in known:
         raise unknown("data set", dataset, known)
     presets = {plan.preset for plan in source.plans(dataset)}
