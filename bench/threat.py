@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.errors import BenchError, unknown
-from bench.spec import number
+from bench.spec import ball, number
 
 NORMS = ("linf", "l2")
 CERTIFIED = "certified"
@@ -74,12 +74,9 @@ class ThreatModel:
             return f"{self.aside}:{replace(self, aside='')}"
         if self.norm in MARKERS:
             return self.norm
-        if not self.eps:
-            return f"{self.norm}:0"
-        levels = self.eps * 255
-        if self.norm != FLOW and abs(levels - round(levels)) < 1e-9:
-            return f"{self.norm}:{round(levels)}/255"
-        return f"{self.norm}:{self.eps:.6g}"
+        if self.norm == FLOW:
+            return f"{FLOW}:{self.eps:.6g}"
+        return ball(self.norm, self.eps)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of the perturbation, [B]; l2 for `corruption` and `flow`."""

@@ -14,6 +14,7 @@ import pytest
 from bench import plan, registry
 from bench.cli.group import COMMANDS, cli
 from bench.cli.options import requests
+from bench.papers import TITLES
 from bench.results import Plan
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -21,7 +22,7 @@ MARK = "<!-- made and checked by tests/test_reproduce.py -->\n"
 HEAD = "| command | images | forwards | backwards | CPU hours |\n|--|--|--|--|--|\n"
 SHARED = (
     *("defenses", "attacks", "dataset", "threats", "subset", "images", "seeds", "preset"),
-    "controls",
+    *("controls", "paper", "number", "draws"),
 )
 # Per call where docs/cost.md gives no row of its table: PixelCNN++ and the energy.
 BESIDE = {"pixelcnn-decode": (0.96, 0.0), "energy": (0.002, 0.002)}
@@ -47,9 +48,12 @@ def parsed(line: str) -> tuple[str, click.Context]:
 
 
 @cache
-def planned(line: str) -> tuple[Plan, plan.Draft]:
+def planned(line: str) -> list[tuple[Plan, plan.Draft]]:
+    """A plan for each ball that is named, or for each part of a printed table."""
     _, context = parsed(line)
-    return plan.make(requests(**{key: context.params[key] for key in SHARED})[0])
+    with context:
+        asked = requests(**{key: context.params[key] for key in SHARED})
+    return [plan.make(each) for each in asked]
 
 
 @pytest.mark.parametrize("line", ALL)
@@ -57,8 +61,7 @@ def test_every_command_is_understood(line: str) -> None:
     name, context = parsed(line)
     assert name in COMMANDS
     if name in ("run", "plan"):
-        made, _ = planned(line)
-        assert made.cells
+        assert all(made.cells for made, _ in planned(line))
     elif name == "fetch":
         from bench.data.sources import SOURCES
         from bench.zoo.published import entries
@@ -90,20 +93,23 @@ def table() -> str:
     seconds = speeds()
     rows = []
     for line in RUNS:
-        made, draft = planned(line)
-        calls: dict[str, tuple[float, float]] = {}
-        for cost in draft.costs:
+        cells = {
+            item.cell.digest: (made.images, cost)
+            for made, draft in planned(line)
+            for item, cost in zip(made.cells, draft.costs, strict=True)
+        }
+        forwards = backwards = spent = 0.0
+        for number, cost in cells.values():
             for name, (forward, backward) in cost.networks.items():
-                before = calls.get(name, (0.0, 0.0))
-                calls[name] = (before[0] + forward, before[1] + backward)
-        spent = sum(
-            forward * seconds[_same(name)][0] + backward * seconds[_same(name)][1]
-            for name, (forward, backward) in calls.items()
+                there, back = seconds[_same(name)]
+                forwards += forward * number / 1e6
+                backwards += backward * number / 1e6
+                spent += (forward * there + backward * back) * number / 3600
+        sizes = " and ".join(
+            f"{size:,}" for size in sorted({made.images for made, _ in planned(line)})
         )
-        forwards, backwards = (sum(way) * made.images for way in zip(*calls.values(), strict=True))
-        figures = (forwards / 1e6, backwards / 1e6, spent * made.images / 3600)
-        words = [f"{float(f'{figure:.3g}'):,.10g}" for figure in figures]
-        rows.append(f"| {_short(line)} | {made.images:,} | {' | '.join(words)} |\n")
+        words = [f"{float(f'{figure:.3g}'):,.10g}" for figure in (forwards, backwards, spent)]
+        rows.append(f"| {_short(line)} | {sizes} | {' | '.join(words)} |\n")
     return HEAD + "".join(rows)
 
 
@@ -114,6 +120,8 @@ def _same(network: str) -> str:
 
 def _short(line: str) -> str:
     _, context = parsed(line)
+    if paper := context.params["paper"]:
+        return f"{TITLES[paper]} Table {context.params['number']}"
     threat = "".join(f", {threat}" for threat in context.params["threats"])
     attacks = " ".join(f"`{item}`" for item in context.params["attacks"])
     defenses = " ".join(f"`{item}`" for item in context.params["defenses"])
@@ -127,7 +135,7 @@ def test_the_costs_are_those_of_the_plans() -> None:
 
 def test_the_papers_classes_are_what_is_planned_at_full_size() -> None:
     registry.load()
-    made, _ = planned("bench run --defense all --attacks all --dataset cifar10")
+    ((made, _),) = planned("bench run --defense all --attacks all --dataset cifar10")
     texts = " ".join(p.cell.defense for p in made.cells)
     assert "network=compact" not in texts
     assert "network=unet" not in texts

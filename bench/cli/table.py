@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write: .md (with a .csv beside it) or .csv.",
+    help="File to write: .md (with a .csv beside it), .csv or .tex; a paper's tables also .html.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
 @click.option(
@@ -106,9 +106,10 @@ def table_command(
 def _require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
     from bench.analysis import spec_names
+    from bench.claims import datasets
     from bench.errors import unknown
 
-    known = {*source.datasets(), *spec_names()}
+    known = {*source.datasets(), *spec_names(), *datasets()}
     if dataset not in known:
         raise unknown("data set", dataset, known)
     presets = {plan.preset for plan in source.plans(dataset)}

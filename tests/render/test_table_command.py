@@ -85,6 +85,14 @@ def test_two_rows_are_compared(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_without_results_a_data_set_of_the_papers_has_what_was_published(tmp_path: Path) -> None:
+    done = bench(
+        "--results", tmp_path / "nowhere", "--dataset", "svhn", "--out", tmp_path / "x.tex"
+    )
+    assert done.returncode == 0
+    assert "AID-Purifier Tables 3" in (tmp_path / "x.tex").read_text()
+
+
 def test_without_results_the_board_is_blank(tmp_path: Path) -> None:
     done = bench("--results", tmp_path / "nowhere")
     assert done.returncode == 0
@@ -99,7 +107,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         (("--results", tmp_path / "results"), "000.json: not a text file"),
         (("--dataset", "patchs"), "did you mean 'patches'?"),
         (("--results", tmp_path / "results", "--preset", "quik"), "did you mean 'quick'?"),
-        (("--out", tmp_path / "x.pdf"), "does not end in one of .md, .csv"),
+        (("--out", tmp_path / "x.pdf"), "does not end in one of .md, .csv, .tex"),
         (("--results", path), "not a whole archive"),
     ):
         done = bench(*arguments)
