@@ -143,9 +143,14 @@ def analyse(board: Board) -> Analysis:
 
 def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
     """One row per (defense, attack, threat, metric), all text, keys as FIELDS."""
-    rows = [row for board in boards for row in _tidy_board(analyse(board), spec)]
-    if not rows:
-        rows = [{"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}]
+    rows = [row for board in boards for row in tidy_board(analyse(board), spec)]
+    nothing = {"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}
+    return rows or [dict.fromkeys(FIELDS, "") | nothing]
+
+
+def tidy_board(analysis: Analysis, spec: BoardSpec) -> list[dict[str, str]]:
+    """The rows of one board."""
+    rows = _tidy_board(analysis, spec)
     return [{name: row.get(name, "") for name in FIELDS} for row in rows]
 
 

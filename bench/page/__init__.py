@@ -1,0 +1,47 @@
+"""All boards as one static page: a file that needs no network, no server and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.analysis import BoardSpec, how_to_run, load_spec
+from bench.archive import Source
+from bench.boards import boards
+from bench.page.sections import Section, section
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set's part of the page, and its data for the page's scripts."""
+
+    name: str
+    spec: BoardSpec
+    how: str
+    sections: tuple[Section, ...]
+    data: dict[str, Any]
+
+
+def render(source: Source, datasets: Iterable[str], preset: str = "") -> str:
+    """The page of these data sets; the same results give the same text.
+
+    Raises:
+        BenchError: a damaged or foreign file among the results, named.
+    """
+    from bench.page.html import html
+
+    return html([_dataset(source, name, preset) for name in datasets])
+
+
+def _dataset(source: Source, name: str, preset: str) -> DataSet:
+    found = boards(source, name, preset) if name in source.datasets() else []
+    spec = load_spec(name)
+    made = [section(board, found, spec) for board in found if board.measured]
+    return DataSet(
+        name=name,
+        spec=spec,
+        how=how_to_run(name),
+        sections=tuple(part for part, _ in made),
+        data={"name": name, "boards": [data for _, data in made]},
+    )
