@@ -16,12 +16,21 @@ from typing import Any
 
 from bench.errors import BenchError, unknown
 
+FULL = "paper"
+"""The preset whose budgets are the papers'."""
 PAPERS = {
     "adp": "Yoon, Hwang & Lee 2021, Adversarial Purification with Score-based Generative Models",
     "aid": "Hwang et al. 2021, AID-Purifier",
     "scoreopt": "Zhang, Luo & Zhang 2023, Enhancing Adversarial Robustness via Score-Based "
     "Optimization",
 }
+TITLES = {"adp": "ADP", "aid": "AID-Purifier", "scoreopt": "ScoreOpt"}
+"""What the papers' methods are called."""
+TEST_IMAGES = {
+    **dict.fromkeys(("cifar10", "cifar100", "tinyimagenet", "mnist", "fashionmnist"), 10_000),
+    "svhn": 26_032,
+}
+"""Images of the published test sets."""
 EXTERNAL = "external"
 """The file of figures that others measured."""
 STAR = "*"
@@ -125,19 +134,37 @@ class Sheet:
 
 @dataclass(frozen=True)
 class External:
-    """A figure that somebody else measured of a published defense: percent, with its conditions."""
+    """A figure that somebody else measured of a published defense: percent, with its conditions.
+
+    method, base, under: defense, classifier and attack in the words of the source. defense, attack:
+    what comes nearest here, on `subset` with `preset`; no attack where nothing does. beside: the
+    defense whose printed numbers it stands beside, if any.
+    """
 
     paper: str
-    defense: str
-    base: str
+    by: str
+    source: str
     dataset: str
     threat: str
-    attack: str
-    value: str
+    subset: str
     n: int
-    source: str
-    ours: str = ""
-    by: str = ""
+    value: str
+    method: str
+    base: str
+    under: str
+    defense: str
+    attack: str = ""
+    metric: str = "accuracy"
+    beside: str = ""
+    preset: str = FULL
+
+
+def images(dataset: str, subset: str) -> int:
+    """How many images a subset holds: `512`, `first-1000`, `test`; 0 where it is not known."""
+    if subset == "test":
+        return TEST_IMAGES.get(dataset, 0)
+    number = subset.removeprefix("first-")
+    return int(number) if number.isdigit() else 0
 
 
 def sheet_name(paper: str, table: str) -> str:

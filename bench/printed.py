@@ -87,18 +87,19 @@ def _others(paper: str) -> Iterator[Table]:
     found = [figure for figure in externals() if figure.paper == paper]
     if found:
         rows = tuple(_external(figure) for figure in found)
-        header = ("defense", "base", "data", "threat", "attack", "%", "n", "source")
+        header = ("defense", "base", "data", "threat", "attack", "%", "n", "source", "nearest here")
         yield Table("Measured by others", header, rows, major=True)
 
 
 def _external(figure: External) -> tuple[str, ...]:
     return (
-        figure.defense,
+        figure.method,
         figure.base,
         figure.dataset,
         figure.threat,
-        figure.attack,
+        figure.under,
         figure.value,
         str(figure.n or ""),
         figure.source,
+        f"{figure.defense} under {figure.attack}" if figure.attack else "",
     )

@@ -15,7 +15,7 @@ from bench.analysis import ON, percent
 from bench.archive import Source
 from bench.boards import ASIDE, CLEAN, Board, Entry, boards, mean_over
 from bench.metrics import by_variant
-from bench.papers import Cell, Sheet
+from bench.papers import FULL, Cell, Sheet
 from bench.spec import number, parse_defense, parse_part
 from bench.stats import Figure, Floats, mean_interval, verdict
 
@@ -27,8 +27,6 @@ FIELDS = (
 ACCURACY, PROTOCOL, CORRUPTED = "accuracy", "protocol", "mean-over-corruptions"
 LOWEST = ("minimum", "minimum-of-means")
 """Metrics that are one of several cells; other metrics of several cells are their mean."""
-FULL = "paper"
-"""The preset whose budgets are the papers'."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, unknown
-from bench.spec import number
+from bench.spec import ball, number
 
 NORMS = ("linf", "l2")
 CERTIFIED = "certified"
@@ -65,12 +65,7 @@ class ThreatModel:
             return f"{KNOWN}{replace(self, known=False)}"
         if self.norm in MARKERS:
             return self.norm
-        if not self.eps:
-            return f"{self.norm}:0"
-        levels = self.eps * 255
-        if abs(levels - round(levels)) < 1e-9:
-            return f"{self.norm}:{round(levels)}/255"
-        return f"{self.norm}:{self.eps:.6g}"
+        return ball(self.norm, self.eps)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of the perturbation, [B]; l2 for `corruption`."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.errors import BenchError
-from bench.papers import Sheet, Target
+from bench.papers import FULL, Sheet, Target
 from bench.plan import Request, make
-from bench.reported import FULL
 
 Where = tuple[str, str, str, str]
 """Data set, threat, subset and preset of a request."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("errors", "stats", "home", "peak"),
     ("spec", "rng", "device", "download", "unpack", "papers"),
-    ("network",),
+    ("network", "claims"),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),
@@ -35,7 +35,8 @@ FLOORS = (
 # The table tower meets the rest only in the result files; it never reaches torch.
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
-    *("ranking", "analysis", "tables", "render", "compare", "papers", "reported", "printed"),
+    *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
+    "printed",
 }
 COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge")
 """Of the table tower."""
