@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Entry:
         """Every seed that was asked for is measured on every image."""
         return not self.gap
 
-    @property
+    @cached_property
     def values(self) -> Floats:
         """Per-image mean correctness [N], averaged over seeds; only of a complete entry."""
         return mean_over(accuracy(measured) for measured in self.seeds.values())
@@ -70,7 +71,7 @@ class Worst:
     share: Mapping[str, float]
     missing: tuple[str, ...]
 
-    @property
+    @cached_property
     def values(self) -> Floats:
         """Per-image correctness [N], averaged over seeds."""
         return mean_over(self.seeds.values())

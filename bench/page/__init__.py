@@ -22,16 +22,22 @@ class DataSet:
     sections: tuple[Section, ...]
     data: dict[str, Any]
 
+    @property
+    def measured(self) -> int:
+        """How many figures there are."""
+        return sum(part.board.measured for part in self.sections)
+
 
 def render(source: Source, datasets: Iterable[str], preset: str = "") -> str:
-    """The page of these data sets; the same results give the same text.
+    """The page of these data sets, most measured ones first; the same results give the same text.
 
     Raises:
         BenchError: a damaged or foreign file among the results, named.
     """
     from bench.page.html import html
 
-    return html([_dataset(source, name, preset) for name in datasets])
+    found = [_dataset(source, name, preset) for name in datasets]
+    return html(sorted(found, key=lambda each: -each.measured))
 
 
 def _dataset(source: Source, name: str, preset: str) -> DataSet:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from bench.page import DataSet
 
 SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "main")
 """In the order in which they stand in the page's one script."""
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPES = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 def html(datasets: Iterable[DataSet]) -> str:
@@ -33,6 +42,7 @@ def html(datasets: Iterable[DataSet]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template("page.html").render(
         datasets=shown,
         style=Markup(style),
@@ -41,6 +51,13 @@ def html(datasets: Iterable[DataSet]) -> str:
         policy=_policy([style], [early, script]),
         data=Markup(to_json({"datasets": [each.data for each in shown]})),
     )
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its punctuation marks; escaped."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:=,+@])", name))
 
 
 def to_json(data: Any) -> str:

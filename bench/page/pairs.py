@@ -17,7 +17,10 @@ BARS = ("first", "second", "attack", "reason")
 
 
 def pairs(analysis: Analysis, order: list[str]) -> dict[str, Packed]:
-    """Tests and reasons against a test of every two rows, by their places in `order` (labels)."""
+    """The tests of every two rows, by their places in `order` (labels), and bars against them.
+
+    A column in which one of the rows is blank is no bar: the tidy rows say why it is.
+    """
     tests: list[dict[str, str]] = []
     bars: list[dict[str, str]] = []
     rows = {row.label: row for row in analysis.board.rows}
@@ -25,7 +28,11 @@ def pairs(analysis: Analysis, order: list[str]) -> dict[str, Packed]:
         found = between(analysis, rows[first], rows[second])
         pair = {"first": str(a), "second": str(b)}
         tests += [pair | test for test in _tests(found.lines)]
-        bars += [pair | {"attack": name, "reason": why} for name, why in found.barred.items()]
+        bars += [
+            pair | {"attack": name, "reason": why}
+            for name, why in found.barred.items()
+            if not any(analysis.why_blank(rows[label], name) for label in (first, second))
+        ]
     return {"tests": pack(tests, TESTS), "bars": pack(bars, BARS)}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 WIDTH, HEIGHT = 880, 440
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 16, 46
@@ -15,6 +16,12 @@ CHARACTER = 6.3
 LONGEST = 40
 """Characters of a label; longer ones are cut, and whole in the point's title."""
 MARK = 6
+NEAR = 16
+"""Points this near to each other across have their labels in one column."""
+APART = 60
+"""Points of such a column that stand further apart begin another one."""
+LIFTS = 12
+"""How many lines such a column may be moved up, off what stands at the bottom."""
 REACH = 24
 """How many lines up and down a label may be moved."""
 
@@ -91,16 +98,24 @@ def plot(points: Sequence[Point]) -> Plot | None:
         for point in sorted(points, key=lambda p: (-p.value, p.cost, p.label))
     ]
     taken = [Box(x - MARK, y - MARK, x + MARK, y + MARK) for _, x, y, _, _ in placed]
-    marks = []
-    for point, x, y, low, high in placed:
-        box, leader = _label(_shown(point.label), x, y, taken)
-        if box:
-            taken.append(box)
-        marks.append(Mark(point, x, y, low, high, box, leader))
-    across = ((_x(10.0**k, first, last), f"{10**k:,}" if k >= 0 else f"{10.0**k:g}") for k in
-              range(first, last + 1))
+    boxes: dict[int, Box] = {}
+    for group in _groups([(x, y) for _, x, y, _, _ in placed]):
+        spots = [(placed[k][1], placed[k][2], _width(placed[k][0])) for k in group]
+        for k, box in zip(group, _together(spots, taken) or [None] * len(group), strict=True):
+            found = box or _alone(*spots[group.index(k)], taken)
+            if found:
+                boxes[k] = found
+                taken.append(found)
+    marks = tuple(
+        Mark(point, x, y, low, high, boxes.get(k), _leader(x, y, boxes.get(k)))
+        for k, (point, x, y, low, high) in enumerate(placed)
+    )
+    across = (
+        (_x(10.0**k, first, last), f"{10**k:,}" if k >= 0 else f"{10.0**k:g}")
+        for k in range(first, last + 1)
+    )
     up = ((_y(share / 100), str(share)) for share in range(0, 101, 20))
-    return Plot(tuple(marks), tuple(across), tuple(up))
+    return Plot(marks, tuple(across), tuple(up))
 
 
 def _decades(points: Sequence[Point]) -> tuple[int, int]:
@@ -124,26 +139,102 @@ def _shown(label: str) -> str:
     return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
 
 
-def _label(
-    text: str, x: float, y: float, taken: Sequence[Box]
-) -> tuple[Box | None, tuple[float, float, float, float] | None]:
-    """The first free place for a label, the nearest first, and the line that leads to it."""
-    width = round(CHARACTER * len(text), 1)
-    for left, middle in _places(x, y, width):
-        box = Box(left, middle - LINE / 2, round(left + width, 1), middle + LINE / 2)
-        inside = LEFT <= box.left and box.right <= WIDTH and 0 <= box.top
-        if inside and box.bottom <= HEIGHT - BOTTOM and not any(map(box.hits, taken)):
-            near = box.left if left > x else box.right
-            apart = abs(middle - y) > LINE / 2
-            return box, (x, y, near, middle) if apart else None
-    return None, None
+def _width(point: Point) -> float:
+    return round(CHARACTER * len(_shown(point.label)), 1)
 
 
-def _places(x: float, y: float, width: float) -> Iterator[tuple[float, float]]:
-    """Left edge and middle of a label: beside the point, then further and further up and down."""
+def _groups(spots: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Places of points that stand near to each other, the largest group first, from the top down.
+
+    spots: x and y of points from the top down.
+    """
+    across = sorted(range(len(spots)), key=lambda k: spots[k])
+    columns = _runs(across, lambda k, before: spots[k][0] - spots[before][0] > NEAR)
+    groups = [
+        group
+        for column in columns
+        for group in _runs(sorted(column), lambda k, before: spots[k][1] - spots[before][1] > APART)
+    ]
+    return sorted(groups, key=len, reverse=True)
+
+
+def _runs(places: Iterable[int], ends: Callable[[int, int], bool]) -> list[list[int]]:
+    """`places` cut wherever `ends(one, the one before)`."""
+    runs: list[list[int]] = []
+    for k in places:
+        if runs and not ends(k, runs[-1][-1]):
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    return runs
+
+
+def _together(spots: Sequence[tuple[float, float, float]], taken: Sequence[Box]) -> list[Box]:
+    """Labels of a group as one column in the points' order, so that no leaders cross; or none.
+
+    spots: x and y of each point from the top down, and the width of its label.
+    """
+    if len(spots) < 2:
+        return []
+    right = max(x for x, _, _ in spots) + MARK + 3
+    left = min(x for x, _, _ in spots) - MARK - 3
+    for lift, away in product(range(LIFTS), (6, 16, 30)):
+        middles = _spread([y for _, y, _ in spots], lift)
+        edges = [[right + away] * len(spots), [left - away - width for _, _, width in spots]]
+        for column in edges:
+            boxes = [
+                _box(edge, middle, width)
+                for edge, middle, (_, _, width) in zip(column, middles, spots, strict=True)
+            ]
+            if all(_free(box, taken) for box in boxes):
+                return boxes
+    return []
+
+
+def _spread(middles: Sequence[float], lift: int) -> list[float]:
+    """Heights a line apart, in order and near to those asked for (pooled violators).
+
+    lift: lines at the bottom of the picture that are left free.
+    """
+    blocks: list[list[float]] = []
+    for k, middle in enumerate(middles):
+        blocks.append([middle - k * LINE, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [[(a * n + b * m) / (n + m), n + m]]
+    starts = [start for start, count in blocks for _ in range(int(count))]
+    highest = HEIGHT - BOTTOM - LINE / 2 - (len(middles) - 1 + lift) * LINE
+    return [max(LINE / 2, min(start, highest)) + k * LINE for k, start in enumerate(starts)]
+
+
+def _alone(x: float, y: float, width: float, taken: Sequence[Box]) -> Box | None:
+    """The first free place for a label: beside its point, then further and further up and down."""
     for step in range(REACH):
         away = MARK + 3 + (10 if step else 0)
         for sign in (1, -1) if step else (1,):
-            middle = round(y - sign * step * LINE, 1)
-            yield round(x + away, 1), middle
-            yield round(x - away - width, 1), middle
+            for left in (x + away, x - away - width):
+                box = _box(left, y - sign * step * LINE, width)
+                if _free(box, taken):
+                    return box
+    return None
+
+
+def _box(left: float, middle: float, width: float) -> Box:
+    return Box(
+        *(round(each, 1) for each in (left, middle - LINE / 2, left + width, middle + LINE / 2))
+    )
+
+
+def _free(box: Box, taken: Sequence[Box]) -> bool:
+    inside = box.left >= LEFT and box.right <= WIDTH and box.top >= 0
+    return inside and box.bottom <= HEIGHT - BOTTOM and not any(map(box.hits, taken))
+
+
+def _leader(x: float, y: float, box: Box | None) -> tuple[float, float, float, float] | None:
+    """The line from a point to its label, where the label does not stand beside it."""
+    if box is None:
+        return None
+    near = box.left if box.left > x else box.right
+    middle = round((box.top + box.bottom) / 2, 1)
+    beside = abs(middle - y) <= LINE / 2 and abs(near - x) <= 2 * MARK
+    return None if beside else (x, y, near, middle)

@@ -89,7 +89,7 @@ def section(board: Board, boards: Sequence[Board], spec: BoardSpec) -> tuple[Sec
         key=f"{board.subset},{board.threat},{board.preset},{board.images}",
         board=board,
         lines=tuple(_line(analysis, row, of[row.label]) for row in rows),
-        columns=(*board.columns, WORST),
+        columns=(WORST, *board.columns),
         plot=plot(_points(analysis, rows)),
         alarms=tuple(flag for flag in found if flag.kind == "alarm"),
         reading=reading(analysis),
@@ -109,7 +109,7 @@ def _data(
         "name": f"{board.dataset}-{board.preset}-{board.images}",
         "threat": board.threat,
         "order": order,
-        "columns": [*board.columns, WORST],
+        "columns": [WORST, *board.columns],
         "tidy": pack(tidy_board(analysis, spec), FIELDS),
         "texts": texts,
         "cards": [own[label] for label in order],
@@ -138,9 +138,7 @@ def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
         calls=effort(board, row)[3],
         alarms=len(alarms),
         alarmed=frozenset(flag.attack for flag in alarms if flag.attack),
-        cells=tuple(
-            (name, _shown(analysis.item(row, name))) for name in (*board.columns, WORST)
-        ),
+        cells=tuple((name, _shown(analysis.item(row, name))) for name in (WORST, *board.columns)),
     )
 
 
@@ -169,7 +167,5 @@ def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
         calls = max(cost(list(e.seeds.values())).prediction for e in row.complete().values())
         shown, text = _shown(worst), effort(analysis.board, row)[3]
         title = f"{row.label}: {shown.value} [{shown.low}, {shown.high}] % at {text} calls"
-        points.append(
-            Point(row.label, kind(row), calls, found.value, found.low, found.high, title)
-        )
+        points.append(Point(row.label, kind(row), calls, found.value, found.low, found.high, title))
     return points

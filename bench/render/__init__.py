@@ -28,6 +28,8 @@ def to_csv(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
 
 Renderer = Callable[[list[Board], BoardSpec, str], str]
 RENDERERS: dict[str, Renderer] = {".md": to_markdown, ".csv": to_csv}
+PAGE = ".html"
+"""The suffix of the page of all data sets, which `bench.page` makes."""
 # A file for people brings the numbers for machines with it.
 COMPANIONS = {".md": (".csv",)}
 
@@ -39,8 +41,8 @@ def check_suffix(path: Path) -> None:
         BenchError: what is allowed, and the nearest.
     """
     if path.suffix not in RENDERERS:
-        allowed = ", ".join(RENDERERS)
-        hint = nearest(path.suffix, RENDERERS)
+        suffixes = (*RENDERERS, PAGE)
+        allowed, hint = ", ".join(suffixes), nearest(path.suffix, suffixes)
         raise BenchError(f"--out '{path}' does not end in one of {allowed}{hint}")
 
 

@@ -98,20 +98,22 @@ function figureParts(card, board, rows) {
   const extra = METRICS.filter(([name]) => rows.some((row) => name.test(row.metric)));
   const against = rows.some((row) => row.metric === "difference to best control");
   const header = ["attack", "accuracy", ...extra.map(([, title]) => title)];
+  header.push("draws", "seeds", "forwards", "backwards", "seconds");
   if (against) header.push("minus the best control");
-  header.push("draws", "seeds", "forwards", "backwards", "CPU s");
   const body = board.columns.map((attack) => {
     const own = rows.filter((row) => row.attack === attack);
     const main = own.find((row) => row.metric === "accuracy");
     if (!main?.measured) return null;
     const cells = extra.map(([name]) => shown(own.find((row) => name.test(row.metric))));
-    if (against) cells.push(difference(own.find((row) => row.metric === "difference to best control")));
-    const size = [main.draws, main.seeds, main.forwards, main.backwards, main.seconds_per_image];
-    return [attack, shown(main), ...cells, ...size];
+    cells.push(main.draws, main.seeds, main.forwards, main.backwards, main.seconds_per_image);
+    if (against) cells.push(shown(own.find((row) => row.metric === "difference to best control")));
+    return [attack, shown(main), ...cells];
   });
   const found = body.filter(Boolean);
   if (!found.length) return [];
-  const note = `${rows[0].n ? `${rows.find((row) => row.n).n} images. ` : ""}Forwards and backwards: network calls for each image, attack and judge together.`;
+  const note =
+    `${rows.find((row) => row.n).n} images. Forwards and backwards: network calls for each image, ` +
+    "attack and judge together. Seconds: of the processor for each image (of the clock on a GPU).";
   return part(
     "Figures and cost",
     frame("Figures and cost", table("Figures and cost by attack", header, found)),
@@ -125,11 +127,6 @@ function shown(row) {
   if (!row) return "";
   const own = figure(row.measured, row.low, row.high);
   return row.note ? element("span", {}, own, " ", element("small", {}, row.note)) : own;
-}
-
-function difference(row) {
-  if (!row) return "";
-  return element("span", {}, figure(row.measured, row.low, row.high), " ", element("small", {}, row.note));
 }
 
 function groupParts(rows, pattern, prefix, heading) {

@@ -24,15 +24,27 @@ function turned(test) {
   };
 }
 
+/** Why two rows are not compared where one of them is blank, in the words of the command. */
+function blanks(board, labels) {
+  return board.columns.flatMap((attack) => {
+    const rows = labels.map((label) => found(board, label, attack)).filter((row) => !row.measured);
+    const reason = rows.map((row) => `${row.defense}: ${row.note}`).join("; ");
+    return reason ? [{ attack, reason }] : [];
+  });
+}
+
 /** The tests of two rows, and the columns in which they are not compared, first minus second. */
 function versus(board, first, second) {
   const places = [first, second].map((label) => board.order.indexOf(label));
   const [low, high] = places[0] < places[1] ? places : [places[1], places[0]];
   const own = (row) => row.first === String(low) && row.second === String(high);
   const tests = rowsOf(board, "tests").filter(own);
+  const bars = rowsOf(board, "bars").filter(own);
+  const none = bars.some((bar) => bar.attack === "every column");
+  const inOrder = (a, b) => board.columns.indexOf(a.attack) - board.columns.indexOf(b.attack);
   return {
-    tests: places[0] === low ? tests : tests.map(turned),
-    bars: rowsOf(board, "bars").filter(own),
+    tests: (places[0] === low ? tests : tests.map(turned)).sort(inOrder),
+    bars: none ? bars : [...bars, ...blanks(board, [first, second])].sort(inOrder),
   };
 }
 

@@ -31,7 +31,7 @@ function makeNames(section) {
     };
     const given = { type: "button", class: "name", click };
     if (row.closest(".main")) given["aria-expanded"] = "false";
-    name.replaceWith(element("button", given, label));
+    name.replaceWith(element("button", given, ...name.childNodes));
   }
 }
 

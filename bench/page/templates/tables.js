@@ -37,7 +37,7 @@ function sortBy(header) {
 function makeSortable(grid) {
   for (const header of grid.tHead.rows[0].cells) {
     const click = () => sortBy(header);
-    header.replaceChildren(element("button", { type: "button", click }, header.textContent));
+    header.append(element("button", { type: "button", click }, ...header.childNodes));
   }
 }
 
