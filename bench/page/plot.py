@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 880, 440
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 16, 46
 LINE = 15
 """Height of a label's line."""
-CHARACTER = 6.3
+CHARACTER = 6.9
 """Width that a character of a label is given, a little more than most have."""
 LONGEST = 40
 """Characters of a label; longer ones are cut, and whole in the point's title."""

@@ -69,7 +69,7 @@ function leaveCard() {
 
 /** A headed part of the card, or nothing where it would be empty. */
 function part(heading, ...children) {
-  return children.length ? [element("h5", {}, heading), ...children] : [];
+  return children.length ? [element("h4", {}, heading), ...children] : [];
 }
 
 function flagParts(card) {
@@ -118,8 +118,8 @@ function figureParts(card, board, rows) {
     "Figures and cost",
     frame("Figures and cost", table("Figures and cost by attack", header, found)),
     element("p", { class: "caption" }, note),
-    ...groupParts(rows, GROUPS, "accuracy on ", "By kind and severity of corruption"),
-    ...groupParts(rows, PROVEN, "certified within ", "Certified within an l2 radius"),
+    ...groupParts(rows, GROUPS, "accuracy on ", "By kind and severity of corruption", "corruption"),
+    ...groupParts(rows, PROVEN, "certified within ", "Certified within an l2 radius", "radius"),
   );
 }
 
@@ -129,12 +129,12 @@ function shown(row) {
   return row.note ? element("span", {}, own, " ", element("small", {}, row.note)) : own;
 }
 
-function groupParts(rows, pattern, prefix, heading) {
+function groupParts(rows, pattern, prefix, heading, unit) {
   const own = rows.filter((row) => pattern.test(row.metric));
   if (!own.length) return [];
   const body = own.map((row) => [row.metric.slice(prefix.length), shown(row)]);
   return [
-    element("details", {}, element("summary", {}, heading), frame(heading, table(heading, ["", "percent"], body))),
+    element("details", {}, element("summary", {}, heading), frame(heading, table(heading, [unit, "percent"], body))),
   ];
 }
 
