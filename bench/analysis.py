@@ -6,14 +6,14 @@ Percent with one decimal, everywhere.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import product
-from typing import Any
 
 import numpy as np
 
+from bench import beside
 from bench.boards import (
     Board,
     Entry,
@@ -26,10 +26,11 @@ from bench.boards import (
     paired,
     worst,
 )
+from bench.claims import ACCURACY, Literature, fewer, literature
 from bench.errors import BenchError
 from bench.metrics import Measured, by_variant, certified, cost, k_of, rounded, vote, worst_of
 from bench.ranking import Rank, differing_weights, ranked, ranks
-from bench.stats import Comparison, Figure, holm, mean_interval, verdict
+from bench.stats import Comparison, Figure, holm, mean_interval
 
 WORST = "worst case"
 ON = "accuracy on "
@@ -46,12 +47,14 @@ FIELDS = (
 class BoardSpec:
     """What a board says besides its numbers: `leaderboards/boards/<data set>.toml`.
 
-    reported: (defense, attack) -> {reported, external, differs}, percent, from publications.
+    published: what the papers and others say, which stands beside the numbers. how: the lines that
+    fill an empty board.
     """
 
     title: str
     prose: tuple[str, ...] = ()
-    reported: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    published: Literature = field(default_factory=Literature)
+    how: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +100,11 @@ def load_spec(dataset: str) -> BoardSpec:
     """The committed spec of a data set's board, or a plain one where there is none."""
     path = files("leaderboards") / "boards" / f"{dataset}.toml"
     if not path.is_file():
-        return BoardSpec(title=f"{dataset}: purification measured")
+        return BoardSpec(f"{dataset}: purification measured", (), literature(dataset))
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        reported = {(r["defense"], r["attack"]): r for r in data.get("reported", ())}
-        return BoardSpec(data["title"], tuple(data["prose"]), reported)
+        how = tuple(data.get("how", ()))
+        return BoardSpec(data["title"], tuple(data["prose"]), literature(dataset), how)
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(f"board spec {dataset}.toml is damaged: {error}") from None
 
@@ -142,15 +145,27 @@ def analyse(board: Board) -> Analysis:
 
 
 def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
-    """One row per (defense, attack, threat, metric), all text, keys as FIELDS."""
+    """One row per (defense, attack, threat, metric), all text, keys as FIELDS.
+
+    Rows of the boards, then what was published and no board holds.
+    """
     rows = [row for board in boards for row in tidy_board(analyse(board), spec)]
+    rows += tidy_published(boards, spec, dataset)
     nothing = {"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}
-    return rows or [dict.fromkeys(FIELDS, "") | nothing]
+    return rows or _padded([nothing])
 
 
 def tidy_board(analysis: Analysis, spec: BoardSpec) -> list[dict[str, str]]:
     """The rows of one board."""
-    rows = _tidy_board(analysis, spec)
+    return _padded(_tidy_board(analysis, spec))
+
+
+def tidy_published(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
+    """The rows of what was published and stands on none of a data set's boards."""
+    return _padded(beside.unmeasured(boards, spec.published, dataset))
+
+
+def _padded(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{name: row.get(name, "") for name in FIELDS} for row in rows]
 
 
@@ -180,13 +195,16 @@ def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]
             }
             if item is None:
                 note = analysis.why_blank(row, column)
-                yield base | _published(spec, row, column) | {"metric": "accuracy", "note": note}
+                there = spec.published.of((row.asked, column, base["threat"]))
+                yield base | {"metric": ACCURACY, "note": note} | beside.cells(there, note)
                 continue
             base |= _size(board, item)
             yield base | _headline(analysis, spec, row, column, item)
             if isinstance(item, Entry):
                 for metric, found in extra_metrics(item):
-                    yield base | {"metric": metric} | _numbers(found)
+                    there = spec.published.of((row.asked, column, item.threat), metric)
+                    cells = beside.cells(there) | beside.verdicts(there, found, board)
+                    yield base | {"metric": metric} | _numbers(found) | cells
             if (row.label, column) in analysis.against:
                 comparison, p = analysis.against[row.label, column]
                 control = analysis.best[column, row.classifier]
@@ -202,7 +220,7 @@ def _headline(
     analysis: Analysis, spec: BoardSpec, row: Row, column: str, item: Entry | Worst
 ) -> dict[str, str]:
     found = figure(item)
-    cells = {"metric": "accuracy"} | _numbers(found)
+    cells = {"metric": ACCURACY} | _numbers(found)
     if isinstance(item, Worst) and row.label in analysis.rank:
         cells["rank"] = str(analysis.rank[row.label])
     notes = []
@@ -211,16 +229,12 @@ def _headline(
     spread = deviation(item)
     if spread is not None:
         notes.append(f"deviation over seeds {percent(spread)}")
-    cells |= _published(spec, row, column)
-    if "reported" in cells:
-        differs = spec.reported[row.asked, column].get("differs", ())
-        cells["verdict"] = verdict(found, float(cells["reported"]) / 100, differs)
-    return cells | {"note": "; ".join(notes)}
-
-
-def _published(spec: BoardSpec, row: Row, column: str) -> dict[str, str]:
-    given = spec.reported.get((row.asked, column), {})
-    return {name: f"{given[name]:.1f}" for name in ("reported", "external") if name in given}
+    threat = item.threat if isinstance(item, Entry) else analysis.board.threat
+    there = spec.published.of((row.asked, column, threat))
+    if there.reported:
+        notes.append(fewer(analysis.board.images, there.reported))
+    cells |= {"note": "; ".join(notes)} | beside.verdicts(there, found, analysis.board)
+    return cells | beside.cells(there, *notes)
 
 
 def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:

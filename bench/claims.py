@@ -6,8 +6,8 @@ run; `beside` finds what others measured of the defense of a printed number. No 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 from bench.papers import (
@@ -27,7 +27,10 @@ from bench.spec import ball, number, parse_defense, parse_part
 Key = tuple[str, str, str]
 """Defense, attack and threat as a board writes them: `Row.asked`, its column, `Entry.threat`."""
 REPORTED, EXTERNAL = "reported", "external"
-NO_BALL = {"clean": "none", "corruption": "corruption"}
+ACCURACY, PROTOCOL, CORRUPTED = "accuracy", "protocol", "mean-over-corruptions"
+DECIDED = (ACCURACY, PROTOCOL)
+"""Metrics of a whole attack, which an external figure may stand beside."""
+NO_BALL = {"clean": "none", "corruption": "corruption", "certify": "certified"}
 """Attacks whose threat is none of a board's balls."""
 
 
@@ -66,6 +69,16 @@ class Claim:
         return f"{self.value}{spread}{STAR if self.borrowed else ''}"
 
     @property
+    def place(self) -> str:
+        """Where it stands, in short: `ADP Table 3`, `Croce et al. 2022`."""
+        return f"{TITLES[self.paper]} Table {self.table}" if self.table else self.by
+
+    @property
+    def conditions(self) -> str:
+        """Of an external figure: whose it is, under what, on which classifier and images."""
+        return f"{self.by}, {self.under}, on {self.base}, {self.n:,} images"
+
+    @property
     def low(self) -> float:
         """The value, the lower end of a range."""
         match = PRINTED.match(self.value)
@@ -84,8 +97,55 @@ def spelled(threat: str) -> str:
     return ball(norm, number(eps)) if eps and norm in ("linf", "l2") else threat
 
 
+@dataclass(frozen=True)
+class Published:
+    """What was published of one experiment and metric.
+
+    claims: the printed values, a paper's own before borrowed ones. external: exactly of it, else
+    the lowest that stands beside it.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    external: Claim | None = None
+
+    @property
+    def reported(self) -> Claim | None:
+        """The printed value that a measurement is held against."""
+        return next(iter(self.claims), None)
+
+    @property
+    def note(self) -> str:
+        """`reported in ADP Table 2; also 83.93 in ADP Table 7; external: Croce et al. ...`."""
+        found = by_value(self.claims)
+        words = ["reported", *(f"also {value}" for value in list(found)[1:])]
+        notes = [f"{w} in {places(there)}" for w, there in zip(words, found.values(), strict=False)]
+        if self.external:
+            notes.append(f"external: {self.external.conditions}")
+        return "; ".join(notes)
+
+
+@dataclass(frozen=True)
+class Literature:
+    """What was published on one data set.
+
+    claims: experiment -> figures of exactly that. others: (defense, threat) -> figures of others
+    that stand beside it, lowest first.
+    """
+
+    claims: Mapping[Key, tuple[Claim, ...]] = field(default_factory=dict)
+    others: Mapping[tuple[str, str], tuple[Claim, ...]] = field(default_factory=dict)
+
+    def of(self, where: Key, metric: str = ACCURACY) -> Published:
+        """What stands beside one figure of a board; metrics in the words of its CSV file."""
+        there = [c for c in self.claims.get(where, ()) if headline(c.metric) == metric]
+        printed = sorted((c for c in there if c.kind == REPORTED), key=lambda claim: claim.borrowed)
+        exact = sorted((c for c in there if c.kind == EXTERNAL), key=lambda claim: claim.low)
+        others = self.others.get((where[0], where[2]), ()) if metric in DECIDED else ()
+        return Published(tuple(printed), next(iter((*exact, *others)), None))
+
+
 @cache
-def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
+def literature(dataset: str) -> Literature:
     """Every published figure of a data set that a run here would measure, by its experiment.
 
     Where papers print several values for one experiment, each is a claim, in the papers' order.
@@ -94,6 +154,7 @@ def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
         BenchError: a damaged file of tables.
     """
     found: dict[Key, list[Claim]] = {}
+    others: dict[tuple[str, str], list[Claim]] = {}
     for sheet in sheets():
         for cell in sheet.numbers():
             target = cell.target
@@ -104,31 +165,71 @@ def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
         if figure.dataset == dataset and figure.attack:
             where = key(figure.defense, figure.attack, figure.threat)
             found.setdefault(where, []).append(external(figure))
-    return {where: tuple(given) for where, given in found.items()}
+        if figure.dataset == dataset and figure.beside:
+            stands = (str(parse_defense(figure.beside)), spelled(figure.threat))
+            others.setdefault(stands, []).append(external(figure))
+    return Literature(
+        {where: tuple(there) for where, there in found.items()},
+        {at: tuple(sorted(there, key=lambda claim: claim.low)) for at, there in others.items()},
+    )
+
+
+def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
+    """The claims of a data set by experiment."""
+    return literature(dataset).claims
 
 
 def beside(dataset: str, defense: str, threat: str) -> tuple[Claim, ...]:
     """What others measured of a defense within a threat (`none`: on clean images), lowest first.
 
-    They name their own attacks: what is right under any of them bounds what can be right.
+    Defense and threat as in a Key. Others name their own attacks: the lowest of them bounds what is
+    right within that threat, whatever the attack that a printed number is of.
     """
-    asked, within = str(parse_defense(defense)), spelled(threat)
-    there = [
-        external(figure)
-        for figure in externals()
-        if figure.dataset == dataset
-        and figure.beside
-        and str(parse_defense(figure.beside)) == asked
-        and spelled(figure.threat) == within
-    ]
-    return tuple(sorted(there, key=lambda claim: claim.low))
+    return literature(dataset).others.get((defense, threat), ())
+
+
+def headline(metric: str) -> str:
+    """A printed metric as the CSV file of a board calls it."""
+    return ACCURACY if metric == CORRUPTED else metric
+
+
+def by_value(found: Iterable[Claim]) -> dict[str, list[Claim]]:
+    """Claims of one number together (63.1 and 63.10 are one), under its first text, no star."""
+    texts: dict[tuple[float, str], str] = {}
+    together: dict[str, list[Claim]] = {}
+    for claim in found:
+        text = texts.setdefault((claim.low, claim.std), claim.text.rstrip(STAR))
+        together.setdefault(text, []).append(claim)
+    return together
+
+
+def places(found: Iterable[Claim]) -> str:
+    """`ADP Tables 2, 3 and ScoreOpt Table 1*`: each place once, borrowed numbers starred."""
+    tables: dict[str, dict[str, None]] = {}
+    for claim in found:
+        mark = STAR if claim.borrowed else ""
+        tables.setdefault(TITLES[claim.paper], {})[f"{claim.table}{mark}"] = None
+    return " and ".join(
+        f"{title} Table{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+        for title, numbers in tables.items()
+    )
+
+
+def differences(claim: Claim, subset: str, preset: str) -> list[str]:
+    """What is not as it was for a claim, where a board of `subset` and `preset` measured it."""
+    found = [f"subset {subset}"] if claim.subset and subset != claim.subset else []
+    return found + ([f"budget {preset}"] if preset != claim.preset else [])
+
+
+def fewer(n: int, claim: Claim) -> str:
+    """`512 images where the paper has 10,000`, where that is so."""
+    return f"{n:,} images where the paper has {claim.n:,}" if n < claim.n else ""
 
 
 def reported(sheet: Sheet, cell: Cell) -> Claim:
     """A printed number as a claim of its paper."""
     target = cell.target
     head, column = sheet.rows[cell.row - 1], sheet.columns[cell.column - 1]
-    own = [note.text for note in sheet.notes if (note.row, note.column) == (cell.row, cell.column)]
     return Claim(
         REPORTED,
         value=cell.printed.partition("±")[0].rstrip(STAR),
@@ -145,8 +246,14 @@ def reported(sheet: Sheet, cell: Cell) -> Claim:
         subset=target.subset,
         preset=target.preset or FULL,
         borrowed=cell.borrowed,
-        note="; ".join(text for text in (cell.note, *own) if text),
+        note="; ".join(remarks(sheet, cell)),
     )
+
+
+def remarks(sheet: Sheet, cell: Cell) -> list[str]:
+    """Footnotes of ours to one cell."""
+    own = [note.text for note in sheet.notes if (note.row, note.column) == (cell.row, cell.column)]
+    return [text for text in (cell.note, *own) if text]
 
 
 def external(figure: External) -> Claim:

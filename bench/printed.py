@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.papers import PAPERS, STAR, Cell, External, Sheet, externals
-from bench.reported import Filled, Measurement, notes_of
+from bench.claimed import others
+from bench.papers import PAPERS, STAR, Cell, externals
+from bench.reported import Filled, notes_of, of_others
 from bench.tables import Document, Listing, Table, figure_text
 
 LEGEND = (
     "Numbers are those of the print, in percent unless the table says otherwise. Where a run here "
     "measured the same, it follows after 'measured' with its 95 % interval and what that says of "
-    "the printed number. *: the paper took the number from another one. [n]: footnotes of ours."
+    "the printed number. external: the lowest that others measured of that defense within that "
+    "ball, by attacks of their own, which may know more. *: the paper took the number from another "
+    "one. [n]: footnotes of ours."
 )
 
 
@@ -19,7 +22,8 @@ def document(filled: Sequence[Filled]) -> Document:
     """Tables of one paper, in the order given, with what others measured of its defense."""
     paper = filled[0].sheet.paper
     blocks = [block for item in filled for block in _blocks(item)]
-    return Document(f"{PAPERS[paper]}: the printed tables", (LEGEND,), (*blocks, *_others(paper)))
+    found = [figure for figure in externals() if figure.paper == paper]
+    return Document(f"{PAPERS[paper]}: the printed tables", (LEGEND,), (*blocks, *others(found)))
 
 
 def summary(filled: Filled) -> tuple[int, int, int]:
@@ -32,15 +36,12 @@ def _blocks(filled: Filled) -> Iterator[Table | Listing]:
     sheet = filled.sheet
     labels = max(len(row.labels) for row in sheet.rows)
     grouped = any(row.group for row in sheet.rows)
-    notes = _Notes(sheet)
+    notes = _Notes(filled)
     body = []
     for number, row in enumerate(sheet.rows, 1):
         head = (row.group, *row.labels) if grouped else row.labels
         padded = (*head, *[""] * (labels + grouped - len(head)))
-        cells = (
-            _text(cell, filled.found.get((cell.row, cell.column)), notes.mark(cell))
-            for cell in sheet.line(number)
-        )
+        cells = (_text(filled, cell, notes.mark(cell)) for cell in sheet.line(number))
         body.append((*padded, *cells))
     printed, measurable, measured = summary(filled)
     on = f" Laid out on {filled.dataset}." if filled.dataset else ""
@@ -58,16 +59,16 @@ def _blocks(filled: Filled) -> Iterator[Table | Listing]:
 class _Notes:
     """Numbers the footnotes of a table; one text has one number."""
 
-    def __init__(self, sheet: Sheet) -> None:
-        self.sheet = sheet
-        whole = [note.text for note in sheet.notes if not note.row]
+    def __init__(self, filled: Filled) -> None:
+        self.filled = filled
+        whole = [note.text for note in filled.sheet.notes if not note.row]
         self.lines = list(whole)
         self._known: dict[str, int] = {}
 
     def mark(self, cell: Cell) -> str:
         """`[1]`, `[1][3]` or nothing."""
         marks = []
-        for text in notes_of(self.sheet, cell) if cell.value is not None else ():
+        for text in notes_of(self.filled, cell) if cell.value is not None else ():
             if text not in self._known:
                 self._known[text] = len(self._known) + 1
                 self.lines.append(f"[{self._known[text]}] {text}")
@@ -75,31 +76,13 @@ class _Notes:
         return "".join(f"[{mark}]" for mark in sorted(marks))
 
 
-def _text(cell: Cell, measured: Measurement | None, mark: str) -> str:
+def _text(filled: Filled, cell: Cell, mark: str) -> str:
     star = STAR if cell.borrowed and not cell.printed.endswith(STAR) else ""
-    printed = f"{cell.printed}{star}{' ' + mark if mark else ''}"
+    other = of_others(filled, cell) if cell.value is not None else None
+    external = f"; external {other.text}" if other else ""
+    printed = f"{cell.printed}{star}{external}{' ' + mark if mark else ''}"
+    measured = filled.found.get((cell.row, cell.column))
     if measured is None:
         return printed
-    return f"{printed}; measured {figure_text(measured.figure)}, {measured.verdict}"
-
-
-def _others(paper: str) -> Iterator[Table]:
-    found = [figure for figure in externals() if figure.paper == paper]
-    if found:
-        rows = tuple(_external(figure) for figure in found)
-        header = ("defense", "base", "data", "threat", "attack", "%", "n", "source", "nearest here")
-        yield Table("Measured by others", header, rows, major=True)
-
-
-def _external(figure: External) -> tuple[str, ...]:
-    return (
-        figure.method,
-        figure.base,
-        figure.dataset,
-        figure.threat,
-        figure.under,
-        figure.value,
-        str(figure.n or ""),
-        figure.source,
-        f"{figure.defense} under {figure.attack}" if figure.attack else "",
-    )
+    note = f" ({measured.note})" if measured.note else ""
+    return f"{printed}; measured {figure_text(measured.figure)}, {measured.verdict}{note}"

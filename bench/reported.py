@@ -13,10 +13,22 @@ import numpy as np
 
 from bench.analysis import ON, percent
 from bench.archive import Source
-from bench.boards import ASIDE, CLEAN, Board, Entry, boards, mean_over
+from bench.boards import Board, Entry, boards, mean_over
+from bench.claims import (
+    ACCURACY,
+    CORRUPTED,
+    PROTOCOL,
+    Claim,
+    Key,
+    beside,
+    differences,
+    fewer,
+    key,
+    remarks,
+    reported,
+)
 from bench.metrics import by_variant
-from bench.papers import FULL, Cell, Sheet
-from bench.spec import number, parse_defense, parse_part
+from bench.papers import Cell, Sheet
 from bench.stats import Figure, Floats, mean_interval, verdict
 
 FIELDS = (
@@ -24,19 +36,21 @@ FIELDS = (
     *("reported", "reported_std", "borrowed", "external", "measured", "low", "high", "n", "seeds"),
     *("verdict", "note"),
 )
-ACCURACY, PROTOCOL, CORRUPTED = "accuracy", "protocol", "mean-over-corruptions"
+ANY = "any"
+"""Stands for the attack of a figure over several of them."""
 LOWEST = ("minimum", "minimum-of-means")
 """Metrics that are one of several cells; other metrics of several cells are their mean."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What stands beside a printed number. differs: why the two are not comparable, if so."""
+    """What stands beside a printed number; note: of fewer images than were printed of."""
 
     figure: Figure
     n: int
     seeds: int
     verdict: str
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +109,13 @@ def _line(filled: Filled, cell: Cell) -> dict[str, str]:
         "reported": cell.printed.partition("±")[0].rstrip("*"),
         "reported_std": "" if cell.std is None else cell.printed.partition("±")[2].rstrip("*"),
         "borrowed": "yes" if cell.borrowed else "",
-        "note": "; ".join(notes_of(sheet, cell)),
+        "note": "; ".join(notes_of(filled, cell)),
     }
+    if (other := of_others(filled, cell)) is not None:
+        line["external"] = other.text
     measured = filled.found.get((cell.row, cell.column))
     if measured is not None:
+        line["note"] = "; ".join(filter(None, (line["note"], measured.note)))
         line |= {
             "measured": percent(measured.figure.value),
             "low": percent(measured.figure.low),
@@ -110,11 +127,21 @@ def _line(filled: Filled, cell: Cell) -> dict[str, str]:
     return line
 
 
-def notes_of(sheet: Sheet, cell: Cell) -> list[str]:
-    """Footnotes to one cell, and why nothing measures it."""
-    own = [note.text for note in sheet.notes if (note.row, note.column) == (cell.row, cell.column)]
+def notes_of(filled: Filled, cell: Cell) -> list[str]:
+    """Footnotes to one cell: ours, why nothing measures it, and whose its external figure is."""
     only = f"reported only: {cell.target.only}" if cell.target.only else ""
-    return [text for text in (cell.note, *own, only) if text]
+    other = of_others(filled, cell)
+    whose = f"external: {other.conditions}" if other else ""
+    return [text for text in (*remarks(filled.sheet, cell), only, whose) if text]
+
+
+def of_others(filled: Filled, cell: Cell) -> Claim | None:
+    """What others measured of the defense of a printed accuracy, the lowest; not on other data."""
+    target = cell.target
+    if filled.dataset or not target.defense or target.metric not in (ACCURACY, PROTOCOL, *LOWEST):
+        return None
+    defense, _, threat = key(target.defense, target.attack or ANY, target.threat)
+    return next(iter(beside(target.dataset, defense, threat)), None)
 
 
 def _measure(cell: Cell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measurement | None:
@@ -130,35 +157,43 @@ def _measure(cell: Cell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measuremen
     shown = _figure(target.metric, entries, [part.target.metric for part in parts])
     if shown is None:
         return None
-    differs = _differs(cell, [board for board, _ in pairs], dataset)
+    claim = reported(sheet, cell)
+    moved = [f"data set {dataset}"] if dataset and dataset != target.dataset else []
+    where = [differences(claim, board.subset, board.preset) for board, _ in pairs]
+    differs = dict.fromkeys((*moved, *(text for texts in where for text in texts)))
+    n = min(len(entry.values) for entry in entries)
     return Measurement(
         shown,
-        min(len(entry.values) for entry in entries),
+        n,
         min(len(entry.seeds) for entry in entries),
-        verdict(shown, cell.value / 100, differs),
+        verdict(shown, cell.value / 100, list(differs)),
+        fewer(n, claim),
     )
 
 
 def _find(cell: Cell, shelf: Shelf, dataset: str) -> tuple[Board, Entry] | None:
     """The board and entry that hold a cell's own accuracy."""
     target = cell.target
-    defense, attack = str(parse_defense(target.defense)), str(parse_part(target.attack))
-    wanted = _ball(target.threat)
-    for board in shelf.boards(dataset or target.dataset):
+    where = key(target.defense, target.attack, target.threat)
+    return find(shelf.boards(dataset or target.dataset), where, any_threat=bool(dataset))
+
+
+def find(
+    among: Iterable[Board], where: Key, *, any_threat: bool = False
+) -> tuple[Board, Entry] | None:
+    """The first board that holds a complete measurement of an experiment, and that."""
+    defense, attack, threat = where
+    for board in among:
         for row in board.rows:
             entry = row.complete().get(attack) if row.asked == defense else None
-            same = entry is not None and (
-                dataset or entry.threat in (CLEAN, *ASIDE) or _ball(entry.threat) == wanted
-            )
-            if entry is not None and same:
+            if entry is not None and (any_threat or entry.threat == threat):
                 return board, entry
     return None
 
 
-def _ball(threat: str) -> tuple[str, float]:
-    """A threat whatever its spelling: `l2:3` is `l2:765/255`."""
-    norm, _, eps = threat.partition(":")
-    return norm, round(number(eps), 9) if eps else 0.0
+def figure_of(entry: Entry, metric: str) -> Figure | None:
+    """One metric of one measurement, in the words of a printed table; None where it has none."""
+    return _figure(metric, [entry], [metric])
 
 
 def _figure(metric: str, entries: Sequence[Entry], metrics: Sequence[str]) -> Figure | None:
@@ -189,15 +224,3 @@ def _values(entry: Entry, metric: str) -> Floats | None:
         if all(name in group for group in groups for name in names):
             return mean_over(group[name] for group in groups for name in names)
     return None
-
-
-def _differs(cell: Cell, where: Iterable[Board], dataset: str) -> list[str]:
-    """What is not as it was printed, in the words of the verdict."""
-    target, found = cell.target, list(where)
-    differs = [f"data set {dataset}"] if dataset and dataset != target.dataset else []
-    for board in found:
-        if target.subset and board.subset != target.subset:
-            differs.append(f"subset {board.subset}")
-        if board.preset != (target.preset or FULL):
-            differs.append(f"budget {board.preset}")
-    return list(dict.fromkeys(differs))

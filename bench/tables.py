@@ -79,7 +79,9 @@ class Document:
 def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:
     """Every board of a data set as one document; without boards, the line that fills it."""
     if not boards:
-        how = Listing("Nothing is measured yet; run", (how_to_run(dataset),), commands=True)
+        how = Listing(
+            "Nothing is measured yet; run", spec.how or (how_to_run(dataset),), commands=True
+        )
         empty = Table(dataset, _header(["clean"]), (), major=True)
         return Document(spec.title, spec.prose, (empty, how))
     blocks = [block for board in boards for block in _board_blocks(analyse(board), boards)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.claims import REPORTED, Claim
 from bench.metrics import Measured, assemble
 from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
 
@@ -29,6 +30,16 @@ def cell(defense: str = "adp@natural", attack: str = "bpda", seed: int = 0, **mo
         "versions": f"judge=1,{defense.partition('@')[0].partition(':')[0]}=1,{attack}=1",
     }
     return Cell(**{**given, **more})
+
+
+def claim(value: str, **more: Any) -> Claim:
+    """A published value of 512 images, preset `quick`."""
+    given: dict[str, Any] = {
+        **dict.fromkeys(("std", "source", "method", "base", "under"), ""),
+        **{"kind": REPORTED, "metric": "accuracy", "by": "Somebody 2021", "paper": "adp"},
+        **{"table": "3", "n": 512, "subset": "512", "preset": "quick"},
+    }
+    return Claim(**{**given, "value": value, **more})
 
 
 def verdicts(

@@ -18,11 +18,12 @@ FLOORS = (
     ("attack", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),
     ("zoo", "boards"),
-    ("ranking",),
+    ("ranking", "beside"),
     ("classifiers", "flags", "analysis", "points"),
     ("attacks", "defenses", "tables", "reported"),
+    ("claimed",),
     ("build", "evaluate", "render", "compare", "printed"),
-    ("cost", "contract", "inventory", "shards"),
+    ("cost", "contract", "inventory", "shards", "page"),
     ("plan", "executors", "slices"),
     ("worker", "training", "wanted"),
     ("gate", "standin", "verify"),
@@ -36,7 +37,7 @@ FLOORS = (
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
     *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
-    "printed",
+    *("printed", "beside", "claimed", "page"),
 }
 COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge")
 """Of the table tower."""

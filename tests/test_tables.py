@@ -10,12 +10,13 @@ import pytest
 
 from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, tidy
 from bench.boards import boards, figure
+from bench.claims import EXTERNAL, Literature
 from bench.errors import BenchError
 from bench.metrics import accuracy
 from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import Document, Listing, Table, document
-from tests.factories import CONTROLS, THREAT, cell, fill, plan, planned, records, verdicts
+from tests.factories import CONTROLS, THREAT, cell, claim, fill, plan, planned, records, verdicts
 
 SPEC = BoardSpec("a board")
 
@@ -406,13 +407,24 @@ def test_a_row_is_compared_with_controls_on_its_own_classifier(tmp_path: Path) -
 
 def test_reported_numbers_get_a_verdict(tmp_path: Path) -> None:
     found = boards(fill(tmp_path), "patches")
-    published = {"reported": 5.0, "external": 1.5}
-    spec = BoardSpec("a board", (), {("adp@natural", "bpda"): published})
+    where, printed = ("adp@natural", "bpda", THREAT), claim("5.0")
+    spec = BoardSpec("a board", (), Literature({where: (printed, claim("1.5", kind=EXTERNAL))}))
     row = one(tidy(found, spec, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
     assert (row["reported"], row["external"], row["verdict"]) == ("5.0", "1.5", "higher")
-    spec = BoardSpec("a board", (), {("adp@natural", "bpda"): {**published, "differs": ["budget"]}})
+    assert row["note"].startswith("64 images where the paper has 512; reported in ADP Table 3")
+    spec = BoardSpec("a board", (), Literature({where: (claim("5.0", preset="paper"),)}))
     row = one(tidy(found, spec, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
-    assert row["verdict"] == "not comparable: budget"
+    assert row["verdict"] == "not comparable: budget quick"
+
+
+def test_others_stand_beside_every_attack_within_their_threat(tmp_path: Path) -> None:
+    found = boards(fill(tmp_path), "patches")
+    other = claim("1.5", kind=EXTERNAL)
+    spec = BoardSpec("a board", (), Literature({}, {("adp@natural", THREAT): (other,)}))
+    rows = [r for r in tidy(found, spec, "patches") if r["external"]]
+    assert {(r["defense"], r["attack"]) for r in rows} == {
+        ("adp@natural", attack) for attack in ("bpda", "square", WORST)
+    }
 
 
 def test_without_results_one_line_says_what_to_run() -> None:

@@ -6,20 +6,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.analysis import BoardSpec, how_to_run, load_spec
+from bench import claimed
+from bench.analysis import FIELDS, BoardSpec, how_to_run, load_spec, tidy_published
 from bench.archive import Source
 from bench.boards import boards
+from bench.page.columns import pack
 from bench.page.sections import Section, section
+from bench.tables import Table
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set's part of the page, and its data for the page's scripts."""
+    """One data set's part of the page, and its data for the page's scripts.
+
+    how: the lines that fill it where it is empty. published: what the papers and others say of it.
+    """
 
     name: str
     spec: BoardSpec
-    how: str
+    how: tuple[str, ...]
     sections: tuple[Section, ...]
+    published: tuple[Table, ...]
     data: dict[str, Any]
 
     @property
@@ -47,7 +54,12 @@ def _dataset(source: Source, name: str, preset: str) -> DataSet:
     return DataSet(
         name=name,
         spec=spec,
-        how=how_to_run(name),
+        how=spec.how or (how_to_run(name),),
         sections=tuple(part for part, _ in made),
-        data={"name": name, "boards": [data for _, data in made]},
+        published=claimed.published(found, spec, name),
+        data={
+            "name": name,
+            "boards": [data for _, data in made],
+            "published": pack(tidy_published(found, spec, name), FIELDS),
+        },
     )

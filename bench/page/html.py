@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from bench.claimed import LEGEND
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from bench.page import DataSet
 
-SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "main")
+SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "published", "main")
 """In the order in which they stand in the page's one script."""
 _ESCAPES = {
     "<": "\\u003c",
@@ -45,6 +47,7 @@ def html(datasets: Iterable[DataSet]) -> str:
     environment.filters["breakable"] = breakable
     return environment.get_template("page.html").render(
         datasets=shown,
+        legend=LEGEND,
         style=Markup(style),
         early=Markup(early),
         script=Markup(script),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from bench.analysis import BoardSpec, tidy
 from bench.boards import Board
+from bench.claimed import document
 from bench.errors import BenchError, nearest
 from bench.results import write_whole
-from bench.tables import Document, document
+from bench.tables import Document
 
 
 def to_markdown(boards: list[Board], spec: BoardSpec, dataset: str) -> str:

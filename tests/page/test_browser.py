@@ -143,9 +143,9 @@ def test_two_rows_are_compared_as_the_command_compares_them(page: Tab, results: 
         for row in rows.all():
             attack, *cells = row.locator("th, td").all_inner_texts()
             line = lines[attack]
-            for text, figure in zip(cells[:3], ("first", "second", "difference"), strict=True):
+            for text, kind in zip(cells[:3], ("first", "second", "difference"), strict=True):
                 shown = [float(number) for number in re.findall(r"[-+]?\d+\.\d", text)]
-                assert shown == pytest.approx([line[figure][k] for k in ("value", "low", "high")])
+                assert shown == pytest.approx([line[kind][k] for k in ("value", "low", "high")])
             assert [int(text) for text in cells[5:9]] == [
                 line[key] for key in ("first_better", "second_better", "n", "seeds")
             ]

@@ -69,8 +69,8 @@ def test_what_others_measured_stands_beside_the_defense_lowest_first() -> None:
         "43.8",
         "55.9\N{EN DASH}56.0",
     ]
-    assert [claim.text for claim in beside("cifar10", "adp", "none")] == ["86.9±0.44"]
-    assert beside("cifar10", "adp", "linf:4/255") == ()
+    assert [claim.text for claim in beside("cifar10", "adp@natural", "none")] == ["86.9±0.44"]
+    assert beside("cifar10", "adp@natural", "linf:4/255") == ()
     assert beside("cifar10", "aid@natural", BALL) == ()
 
 

@@ -67,6 +67,30 @@ def test_other_conditions_are_named_and_never_reproduced(tmp_path: Path) -> None
     assert moved.verdict == "not comparable: data set patches"
 
 
+def test_fewer_images_are_compared_and_said(tmp_path: Path) -> None:
+    found = fill(sheet(subset="512"), Shelf(factories.fill(tmp_path)))
+    assert (found.found[1, 2].n, found.found[1, 2].verdict) == (64, "higher")
+    assert tidy(found)[1]["note"] == "64 images where the paper has 512"
+    assert "higher (64 images where the paper has 512)" in markdown.render(document([found]))
+
+
+def test_a_row_on_another_classifier_is_no_measurement(tmp_path: Path) -> None:
+    row = {"head": ["ADP"], "defense": "adp@madry", "cells": ["86.0", "1.0", "50", "60"]}
+    assert fill(sheet(row=[row]), Shelf(factories.fill(tmp_path))).found == {}
+
+
+def test_what_others_measured_stands_beside_printed_accuracies_only(tmp_path: Path) -> None:
+    shelf = Shelf(factories.fill(tmp_path))
+    lines = tidy(fill(papers.load("adp", "3"), shelf))
+    found = {(line["attack"], line["external"]) for line in lines if line["defense"] == "adp"}
+    assert ("clean", "86.9±0.44") in found
+    assert {external for attack, external in found if attack != "clean"} == {"33.7±0.54"}
+    assert all("Croce et al. 2022" in line["note"] for line in lines if line["external"])
+    assert not any(line["external"] for line in tidy(fill(papers.load("adp", "11"), shelf)))
+    moved = tidy(fill(papers.load("adp", "3"), shelf, "patches"))
+    assert not any(line["external"] for line in moved)
+
+
 def test_what_is_incomplete_or_of_another_threat_stays_blank(tmp_path: Path) -> None:
     store = factories.fill(tmp_path / "a")
     assert (1, 2) not in fill(sheet(threat="linf:1/255"), Shelf(store)).found

@@ -7,6 +7,8 @@ const METRICS = [
   [/^protocol$/, "its own protocol"],
   [/^rounded to 8 bits$/, "in 8 bits"],
 ];
+/** What was published of the same, where anything was. */
+const PUBLISHED = ["reported", "external", "verdict"];
 const GROUPS = /^accuracy on (?!.*\/)/;
 const PROVEN = /^certified within /;
 
@@ -98,14 +100,15 @@ function figureParts(card, board, rows) {
   const extra = METRICS.filter(([name]) => rows.some((row) => name.test(row.metric)));
   const against = rows.some((row) => row.metric === "difference to best control");
   const header = ["attack", "accuracy", ...extra.map(([, title]) => title)];
-  header.push("draws", "seeds", "forwards", "backwards", "seconds");
+  const published = PUBLISHED.filter((name) => rows.some((row) => row[name]));
+  header.push(...published, "draws", "seeds", "forwards", "backwards", "seconds");
   if (against) header.push("minus the best control");
   const body = board.columns.map((attack) => {
     const own = rows.filter((row) => row.attack === attack);
     const main = own.find((row) => row.metric === "accuracy");
     if (!main?.measured) return null;
     const cells = extra.map(([name]) => shown(own.find((row) => name.test(row.metric))));
-    cells.push(main.draws, main.seeds, main.forwards, main.backwards, main.seconds_per_image);
+    cells.push(...published.map((name) => main[name]), main.draws, main.seeds, main.forwards, main.backwards, main.seconds_per_image);
     if (against) cells.push(shown(own.find((row) => row.metric === "difference to best control")));
     return [attack, shown(main), ...cells];
   });

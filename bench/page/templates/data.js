@@ -51,11 +51,11 @@ function cardOf(board, label) {
   return board.cards[board.order.indexOf(label)];
 }
 
-/** The board's tidy rows as `bench table --out x.csv` writes them. */
-function csv(board) {
+/** Tidy rows of a board, or a data set's published ones, as `bench table --out x.csv` does. */
+function csv(board, part = "tidy") {
   const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const fields = board.tidy.fields;
-  const lines = rowsOf(board, "tidy").map((row) => fields.map((name) => quote(row[name])));
+  const { fields } = board[part];
+  const lines = rowsOf(board, part).map((row) => fields.map((name) => quote(row[name])));
   return [fields, ...lines].map((line) => `${line.join(",")}\n`).join("");
 }
 

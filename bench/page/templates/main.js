@@ -77,6 +77,8 @@ function show() {
     section.classList.toggle("shown", own && section.dataset.key === state.board);
   }
   markChosen(state);
+  const claims = document.querySelector(".dataset.shown .claims");
+  if (claims) enlivenClaims(claims, datasetOf(state.data));
   const section = document.querySelector(".board.shown");
   const board = boardOf(state.data, state.board);
   if (section && board) {

@@ -4,7 +4,7 @@
 function sortKey(row, column) {
   const cell = row.cells[column];
   const text = (cell.dataset.sort ?? cell.textContent).trim();
-  const number = Number.parseFloat(text);
+  const number = Number.parseFloat(text.replace(/(\d),(?=\d{3})/g, "$1"));
   return Number.isNaN(number) || column === 0 ? text.toLowerCase() : number;
 }
 
@@ -35,7 +35,7 @@ function sortBy(header) {
 
 /** Header texts become buttons, where there is a script to sort by. */
 function makeSortable(grid) {
-  for (const header of grid.tHead.rows[0].cells) {
+  for (const header of grid.tHead.querySelectorAll("th")) {
     const click = () => sortBy(header);
     header.append(element("button", { type: "button", click }, ...header.childNodes));
   }
