@@ -50,6 +50,11 @@ class Entry:
         """Per-image mean correctness [N], averaged over seeds; only of a complete entry."""
         return mean_over(accuracy(measured) for measured in self.seeds.values())
 
+    @cached_property
+    def figure(self) -> Figure:
+        """The mean with its interval over images; only of a complete entry."""
+        return mean_interval(self.values, self.any.block)
+
     @property
     def any(self) -> Measured:
         """The measurement of the first seed."""
@@ -75,6 +80,11 @@ class Worst:
     def values(self) -> Floats:
         """Per-image correctness [N], averaged over seeds."""
         return mean_over(self.seeds.values())
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The mean with its interval over images."""
+        return mean_interval(self.values, self.block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +191,7 @@ def worst(board: Board, row: Row) -> Worst | None:
 
 def figure(item: Entry | Worst) -> Figure:
     """The mean of an entry or a worst case, with its interval over images."""
-    block = item.block if isinstance(item, Worst) else item.any.block
-    return mean_interval(item.values, block)
+    return item.figure
 
 
 def deviation(item: Entry | Worst) -> float | None:

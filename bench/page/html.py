@@ -44,7 +44,7 @@ def html(datasets: Iterable[DataSet]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["breakable"] = breakable
+    environment.filters |= {"breakable": breakable, "sourced": sourced}
     return environment.get_template("page.html").render(
         datasets=shown,
         legend=LEGEND,
@@ -61,6 +61,17 @@ def breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:=,+@])", name))
+
+
+def sourced(text: str) -> Markup:
+    """A text whose parts in brackets, where a number is from, stand back; escaped."""
+    from markupsafe import Markup
+
+    quiet = Markup('<span class="interval">{}</span>')
+    parts = re.split(r"(\([^()]*\)|\[[^\[\]]*\])", text)
+    return Markup("").join(
+        quiet.format(part) if place % 2 else breakable(part) for place, part in enumerate(parts)
+    )
 
 
 def to_json(data: Any) -> str:

@@ -1,12 +1,19 @@
 // What was published on a data set: its tables filter by any word of a line.
 
-/** Show the lines that hold the text, in any case. */
+/** Show the lines that hold the text, in any case, of the table that is chosen or of all. */
 function filterClaims(section) {
   const text = section.querySelector("input").value.trim().toLowerCase();
-  const rows = [...section.querySelectorAll(".published tbody tr")];
-  for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(text);
-  const shown = rows.filter((row) => !row.hidden).length;
-  const count = shown === rows.length ? `${shown} lines` : `${shown} of ${rows.length} lines`;
+  const chosen = section.querySelector("select").value;
+  let shown = 0;
+  for (const part of section.querySelectorAll("[data-heading]")) {
+    const rows = [...part.querySelectorAll(".published tbody tr")];
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(text);
+    const left = rows.filter((row) => !row.hidden).length;
+    part.hidden = !left || (chosen !== "" && chosen !== part.dataset.heading);
+    shown += part.hidden ? 0 : left;
+  }
+  const all = section.querySelectorAll(".published tbody tr").length;
+  const count = shown === all ? `${all} lines` : `${shown} of ${all} lines`;
   section.querySelector(".count").textContent = count;
   return count;
 }
@@ -16,7 +23,9 @@ function enlivenClaims(section, dataset) {
   if (alive.has(section)) return;
   alive.add(section);
   section.querySelectorAll(".published").forEach(makeSortable);
-  section.querySelector("input").addEventListener("input", () => say(filterClaims(section)));
+  for (const control of section.querySelectorAll("input, select")) {
+    control.addEventListener("input", () => say(filterClaims(section)));
+  }
   section.querySelector("[data-download]").addEventListener("click", () => {
     download(`${dataset.name}-published.csv`, csv(dataset, "published"));
   });
