@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write: .md (with a .csv beside it) or .csv.",
+    help="File to write: .md (with a .csv beside it), .csv or .tex; a paper's tables also .html.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
 @click.option(
