@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.reported import Filled
 
 ALL = "all"
-SUFFIXES = (".md", ".csv")
+SUFFIXES = (".md", ".csv", ".tex", ".html")
 
 
 def chosen(paper: str, number: str) -> dict[str, list[Sheet]]:
@@ -37,7 +37,7 @@ def chosen(paper: str, number: str) -> dict[str, list[Sheet]]:
 def paper_tables(
     paper: str, number: str, results: Path, dataset: str, out: Path | None, *, as_json: bool
 ) -> None:
-    """Print the tables, write one paper's to `out` (.md with .csv, or .csv), or all to a folder.
+    """Print the tables, write one paper's to `out` (.md brings .csv), or all to a folder.
 
     dataset: lays them out on the boards of another data set than the papers'.
 
@@ -66,7 +66,7 @@ def paper_tables(
 
 def _write(found: Mapping[str, Sequence[Filled]], out: Path, several: bool) -> Iterator[Path]:
     from bench.printed import document
-    from bench.render import csv, markdown
+    from bench.render import COMPANIONS, csv, written
     from bench.reported import FIELDS, tidy
     from bench.results import write_whole
 
@@ -77,13 +77,13 @@ def _write(found: Mapping[str, Sequence[Filled]], out: Path, several: bool) -> I
         raise BenchError(f"--out '{out}' does not end in one of {', '.join(SUFFIXES)}{hint}")
     for name, filled in found.items():
         path = out / f"{name}.md" if several else out
-        rows = [line for item in filled for line in tidy(item)]
-        texts = {path.with_suffix(".csv"): csv.render(rows, FIELDS)}
-        if path.suffix == ".md":
-            texts = {path: markdown.render(document(filled)), **texts}
-        for target, text in texts.items():
-            write_whole(target, text)
-            yield target
+        for suffix in (path.suffix, *COMPANIONS.get(path.suffix, ())):
+            rows = [line for item in filled for line in tidy(item)]
+            whole = (
+                csv.render(rows, FIELDS) if suffix == ".csv" else written(document(filled), suffix)
+            )
+            write_whole(path.with_suffix(suffix), whole)
+            yield path.with_suffix(suffix)
 
 
 def list_tables(results: Path, *, as_json: bool) -> None:

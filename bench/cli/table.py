@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write: .md (with a .csv beside it), .csv, or .html: a page of all data sets.",
+    help="File to write: .md (with a .csv beside it), .csv, .tex, or .html: a page of all data "
+    "sets; of a paper, its tables.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
 @click.option(

@@ -15,9 +15,7 @@ from bench.tables import Document
 
 def to_markdown(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
     """The boards of a data set as Markdown."""
-    from bench.render import markdown as renderer
-
-    return renderer.render(document(boards, spec, dataset))
+    return written(document(boards, spec, dataset), ".md")
 
 
 def to_csv(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
@@ -27,8 +25,23 @@ def to_csv(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
     return renderer.render(tidy(boards, spec, dataset))
 
 
+def to_latex(boards: list[Board], spec: BoardSpec, dataset: str) -> str:
+    """The boards of a data set as LaTeX."""
+    return written(document(boards, spec, dataset), ".tex")
+
+
+def written(found: Document, suffix: str) -> str:
+    """A document in the format of a suffix of DOCUMENTS."""
+    from importlib import import_module
+
+    renderer = import_module(f"bench.render.{DOCUMENTS[suffix]}")
+    return str(renderer.render(found))
+
+
+DOCUMENTS = {".md": "markdown", ".tex": "latex", ".html": "html"}
+"""Renderers of any document, by suffix."""
 Renderer = Callable[[list[Board], BoardSpec, str], str]
-RENDERERS: dict[str, Renderer] = {".md": to_markdown, ".csv": to_csv}
+RENDERERS: dict[str, Renderer] = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex}
 PAGE = ".html"
 """The suffix of the page of all data sets, which `bench.page` makes."""
 # A file for people brings the numbers for machines with it.
