@@ -102,7 +102,8 @@ def _settings(text: str) -> list[list[Any]]:
     spec = _parsed(text)
     if spec is None:
         return [[text, []]]
-    return [_part(part) for part in (*spec.parts, spec.classifier)]
+    name, pairs = _part(spec.classifier)
+    return [*map(_part, spec.parts), [f"classifier {name}", pairs]]
 
 
 def _part(part: Part) -> list[Any]:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "published", "main")
 """In the order in which they stand in the page's one script."""
-_ESCAPES = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
+_ESCAPES = str.maketrans(
+    {
+        "<": "\\u003c",
+        ">": "\\u003e",
+        "&": "\\u0026",
+        "\u2028": "\\u2028",
+        "\u2029": "\\u2029",
+    }
+)
 
 
 def html(datasets: Iterable[DataSet]) -> str:
@@ -77,7 +79,7 @@ def sourced(text: str) -> Markup:
 def to_json(data: Any) -> str:
     """JSON in which no `</script>` and no `<!--` can stand."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    return text.translate(str.maketrans(_ESCAPES))
+    return text.translate(_ESCAPES)
 
 
 def _policy(styles: Iterable[str], scripts: Iterable[str]) -> str:

@@ -101,11 +101,12 @@ def plot(points: Sequence[Point]) -> Plot | None:
     boxes: dict[int, Box] = {}
     for group in _groups([(x, y) for _, x, y, _, _ in placed]):
         spots = [(placed[k][1], placed[k][2], _width(placed[k][0])) for k in group]
-        for k, box in zip(group, _together(spots, taken) or [None] * len(group), strict=True):
-            found = box or _alone(*spots[group.index(k)], taken)
-            if found:
-                boxes[k] = found
-                taken.append(found)
+        column = _together(spots, taken)
+        for place, k in enumerate(group):
+            box = column[place] if column else _alone(*spots[place], taken)
+            if box:
+                boxes[k] = box
+                taken.append(box)
     marks = tuple(
         Mark(point, x, y, low, high, boxes.get(k), _leader(x, y, boxes.get(k)))
         for k, (point, x, y, low, high) in enumerate(placed)

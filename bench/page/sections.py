@@ -15,7 +15,7 @@ from bench.page.columns import pack
 from bench.page.pairs import pairs
 from bench.page.plot import Plot, Point, plot
 from bench.ranking import ranked
-from bench.tables import effort, reading
+from bench.tables import effort, figure_text, reading
 
 LEVELS = 10
 """Shades of the matrix, from none to all right."""
@@ -165,7 +165,6 @@ def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
             continue
         found = figure(worst)
         calls = max(cost(list(e.seeds.values())).prediction for e in row.complete().values())
-        shown, text = _shown(worst), effort(analysis.board, row)[3]
-        title = f"{row.label}: {shown.value} [{shown.low}, {shown.high}] % at {text} calls"
+        title = f"{row.label}: {figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
         points.append(Point(row.label, kind(row), calls, found.value, found.low, found.high, title))
     return points

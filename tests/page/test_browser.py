@@ -46,13 +46,14 @@ def violations(page: Tab) -> list[str]:
     return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
 
-VIEWS = {
+VIEWS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "light": ({}, {}),
     "dark": ({"color_scheme": "dark"}, {"row": "adp@natural"}),
     "card": ({}, {"row": "adp@natural"}),
     "compare": ({}, {"first": "adp@natural", "second": "jpeg@natural"}),
     "phone": ({"viewport": {"width": 400, "height": 800}}, {"row": "adp@natural"}),
     "published": ({"color_scheme": "dark"}, {"data": "cifar10"}),
+    "published on a phone": ({"viewport": {"width": 400, "height": 800}}, {"data": "cifar10"}),
 }
 
 
@@ -173,6 +174,23 @@ def test_the_download_is_the_boards_part_of_the_csv(page: Tab, results: Path) ->
     assert len(parts) == 2
     whole = head + "".join(part.removeprefix(head) for part in parts)
     assert whole == to_csv(boards(store_of(results), "patches"), load_spec("patches"), "patches")
+
+
+def test_published_figures_filter_and_come_as_the_csv(page: Tab) -> None:
+    page.go(data="cifar10")
+    claims = page.page.locator(".dataset.shown .claims")
+    lines = claims.locator(".published tbody tr")
+    whole = lines.count()
+    claims.locator("select").select_option("Published: within linf:8/255")
+    claims.locator("input").fill("PGD-exact")
+    shown = [text for text in lines.all_inner_texts() if text]
+    assert shown
+    assert all("pgd-exact" in text for text in shown)
+    assert claims.locator(".count").inner_text() == f"{len(shown)} of {whole} lines"
+    with page.page.expect_download() as waiting:
+        claims.locator("[data-download]").click()
+    spec = load_spec("cifar10")
+    assert Path(waiting.value.path()).read_text("utf-8") == to_csv([], spec, "cifar10")
 
 
 def test_data_sets_and_boards_are_chosen_by_links(page: Tab) -> None:

@@ -82,7 +82,7 @@ function flagParts(card) {
       .map(([, attack, text]) =>
         element("li", {}, attack ? element("b", {}, `${attack}: `) : "", `${text}.`),
       );
-    return part(heading, ...(items.length ? [element("ul", { class: kind }, ...items)] : []));
+    return part(heading, ...(items.length ? [element("ul", kind === "alarm" ? { class: kind } : {}, ...items)] : []));
   });
 }
 
@@ -92,7 +92,7 @@ function worstParts(card, board) {
   if (card.missing.length) {
     lines.push(`Upper bound: not over ${card.missing.join(", ")}. It is ranked and compared with nothing.`);
   }
-  if (share) lines.push(`Which attack within ${board.threat} (or none: clean) is worst: ${share} of the images.`);
+  if (share) lines.push(`Worst of clean and the attacks within ${board.threat}, by image: ${share} of the images.`);
   return part("Worst case", ...lines.map((text) => element("p", {}, text)));
 }
 
