@@ -124,6 +124,13 @@ def test_a_row_opens_to_its_card_by_keyboard_and_closes_again(page: Tab) -> None
     assert name.evaluate("button => button === document.activeElement")
 
 
+def test_a_name_in_the_matrix_leads_to_the_card(page: Tab) -> None:
+    page.shown(".matrix").get_by_role("button", name="wiener@natural").click()
+    assert page.shown("tr.card").get_attribute("data-of") == "wiener@natural"
+    name = page.shown(".main").get_by_role("button", name="wiener@natural")
+    assert name.evaluate("button => button === document.activeElement")
+
+
 def test_blanks_say_why(page: Tab) -> None:
     page.go(row="none@natural")
     assert "square: made up for the test" in page.shown("tr.card").inner_text()

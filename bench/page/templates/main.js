@@ -64,6 +64,12 @@ function enliven(section, board) {
   });
 }
 
+/** Bring a row whose card was opened into view, and the focus too where the matrix had it. */
+function comeTo(row) {
+  row?.scrollIntoView({ block: "nearest" });
+  if (row && document.activeElement?.closest(".matrix")) row.querySelector(".name").focus();
+}
+
 let before = {};
 
 /** Show the data set, board, card and comparison of the address. */
@@ -85,7 +91,7 @@ function show() {
     enliven(section, board);
     showComparison(section, board, state);
     const moved = ["data", "board", "row"].some((name) => before[name] !== state[name]);
-    if (moved) openCard()?.scrollIntoView({ block: "nearest" });
+    if (moved) comeTo(openCard());
   }
   before = state;
 }
