@@ -6,7 +6,7 @@ Percent with one decimal, everywhere.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import product
@@ -149,10 +149,23 @@ def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, s
 
     Rows of the boards, then what was published and no board holds.
     """
-    rows = [row for board in boards for row in _tidy_board(analyse(board), spec)]
-    rows += beside.unmeasured(boards, spec.published, dataset)
-    if not rows:
-        rows = [{"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}]
+    rows = [row for board in boards for row in tidy_board(analyse(board), spec)]
+    rows += tidy_published(boards, spec, dataset)
+    nothing = {"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}
+    return rows or _padded([nothing])
+
+
+def tidy_board(analysis: Analysis, spec: BoardSpec) -> list[dict[str, str]]:
+    """The rows of one board."""
+    return _padded(_tidy_board(analysis, spec))
+
+
+def tidy_published(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
+    """The rows of what was published and stands on none of a data set's boards."""
+    return _padded(beside.unmeasured(boards, spec.published, dataset))
+
+
+def _padded(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{name: row.get(name, "") for name in FIELDS} for row in rows]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -78,9 +78,43 @@ class Archive:
         return (record for record in self._records if record.cell.dataset == dataset)
 
 
+class Archives:
+    """Several packed files as one source, in the order of their names."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Read and check all of them; errors as of `Archive`."""
+        self._archives = [Archive(path) for path in sorted(paths)]
+
+    def datasets(self) -> list[str]:
+        """The data sets of all plans."""
+        return sorted({name for archive in self._archives for name in archive.datasets()})
+
+    def plans(self, dataset: str) -> list[Plan]:
+        """The plans of a data set, file by file."""
+        return [plan for archive in self._archives for plan in archive.plans(dataset)]
+
+    def records(self, dataset: str) -> Iterator[Record]:
+        """The records of a data set, file by file."""
+        return (record for archive in self._archives for record in archive.records(dataset))
+
+
 def open_results(path: Path) -> Source:
-    """The results at `path`: an archive when it is a file, else a folder (which may be empty)."""
-    return Archive(path) if path.is_file() else Store(path)
+    """The results at `path`: one archive, a folder of archives, or one of result files (or empty).
+
+    Raises:
+        BenchError: an archive that is not whole, or a folder that holds both kinds.
+    """
+    if path.is_file():
+        return Archive(path)
+    packed = list(path.glob(f"*{SUFFIX}"))
+    if not packed:
+        return Store(path)
+    if loose := Store(path).datasets():
+        raise BenchError(
+            f"{path} holds archives (*{SUFFIX}) and result files of {', '.join(loose)}: "
+            "name one archive, or move them apart"
+        )
+    return Archives(packed)
 
 
 def pack(source: Source, dataset: str, path: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,10 +47,15 @@ class Entry:
         """Every seed that was asked for is measured on every image."""
         return not self.gap
 
-    @property
+    @cached_property
     def values(self) -> Floats:
         """Per-image mean correctness [N], averaged over seeds; only of a complete entry."""
         return mean_over(accuracy(measured) for measured in self.seeds.values())
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The mean with its interval over images; only of a complete entry."""
+        return mean_interval(self.values, self.any.block)
 
     @property
     def any(self) -> Measured:
@@ -72,10 +78,15 @@ class Worst:
     share: Mapping[str, float]
     missing: tuple[str, ...]
 
-    @property
+    @cached_property
     def values(self) -> Floats:
         """Per-image correctness [N], averaged over seeds."""
         return mean_over(self.seeds.values())
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The mean with its interval over images."""
+        return mean_interval(self.values, self.block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,8 +193,7 @@ def worst(board: Board, row: Row) -> Worst | None:
 
 def figure(item: Entry | Worst) -> Figure:
     """The mean of an entry or a worst case, with its interval over images."""
-    block = item.block if isinstance(item, Worst) else item.any.block
-    return mean_interval(item.values, block)
+    return item.figure
 
 
 def deviation(item: Entry | Worst) -> float | None:

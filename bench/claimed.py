@@ -45,9 +45,16 @@ def document(boards: Sequence[Board], spec: BoardSpec, dataset: str) -> Document
     if not spec.published.claims:
         return plain
     blocks = [b for b in plain.blocks if not isinstance(b, Table) or b.rows]
-    found = [figure for figure in externals() if figure.dataset == dataset]
-    more = (*_sections(boards, spec.published, dataset), *others(found))
+    more = published(boards, spec, dataset)
     return replace(plain, prose=(*plain.prose, *LEGEND), blocks=(*blocks, *more))
+
+
+def published(boards: Sequence[Board], spec: BoardSpec, dataset: str) -> tuple[Table, ...]:
+    """The tables of what was published on a data set; none where nothing was."""
+    if not spec.published.claims:
+        return ()
+    found = [figure for figure in externals() if figure.dataset == dataset]
+    return (*_sections(boards, spec.published, dataset), *others(found))
 
 
 def others(found: Sequence[External]) -> Iterator[Table]:

@@ -70,7 +70,37 @@ def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
         )
     if any(first[board] is second[board] for board in shared):
         raise BenchError(f"'{names[0]}' and '{names[1]}' are the same row; name two")
-    return [_section(analyse(board), first[board], second[board]) for board in shared]
+    return [between(analyse(board), first[board], second[board]) for board in shared]
+
+
+def between(analysis: Analysis, first: Row, second: Row) -> Versus:
+    """Two rows of one board: the columns that both have, and why the others are not compared."""
+    if weights := differing_weights(first, second):
+        reason = f"measured with different weights of {', '.join(weights)}; run one again"
+        return Versus(analysis.board, first, second, (), {"every column": reason})
+    pending: dict[str, tuple[Entry | Worst, Entry | Worst, Comparison]] = {}
+    barred: dict[str, str] = {}
+    for column in (*analysis.board.columns, WORST):
+        a, b = (analysis.item(row, column) for row in (first, second))
+        test = paired(a, b) if a and b else None
+        if reason := _bar(analysis, column, (first, second), test):
+            barred[column] = reason
+        elif a and b and test:
+            pending[column] = (a, b, test)
+    adjusted = holm([test.p for _, _, test in pending.values()])
+    lines = tuple(
+        Line(
+            column,
+            figure(a),
+            figure(b),
+            test,
+            p,
+            len(set(a.seeds) & set(b.seeds)),
+            (_draws(a), _draws(b)),
+        )
+        for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
+    )
+    return Versus(analysis.board, first, second, lines, barred)
 
 
 def as_document(found: Sequence[Versus]) -> Document:
@@ -114,35 +144,6 @@ def _places(boards: Iterable[Board]) -> str:
 
 def _place(board: Board) -> str:
     return f"subset {board.subset}, {board.threat}, preset {board.preset}, {board.images} images"
-
-
-def _section(analysis: Analysis, first: Row, second: Row) -> Versus:
-    if weights := differing_weights(first, second):
-        reason = f"measured with different weights of {', '.join(weights)}; run one again"
-        return Versus(analysis.board, first, second, (), {"every column": reason})
-    pending: dict[str, tuple[Entry | Worst, Entry | Worst, Comparison]] = {}
-    barred: dict[str, str] = {}
-    for column in (*analysis.board.columns, WORST):
-        a, b = (analysis.item(row, column) for row in (first, second))
-        test = paired(a, b) if a and b else None
-        if reason := _bar(analysis, column, (first, second), test):
-            barred[column] = reason
-        elif a and b and test:
-            pending[column] = (a, b, test)
-    adjusted = holm([test.p for _, _, test in pending.values()])
-    lines = tuple(
-        Line(
-            column,
-            figure(a),
-            figure(b),
-            test,
-            p,
-            len(set(a.seeds) & set(b.seeds)),
-            (_draws(a), _draws(b)),
-        )
-        for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
-    )
-    return Versus(analysis.board, first, second, lines, barred)
 
 
 def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:

@@ -135,11 +135,17 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
     for row in rows:
         figures = [analysis.item(row, column) for column in (*board.columns, WORST)]
         rank = str(analysis.rank.get(row.label, ""))
-        body.append((_label(row), *(_cell(item) for item in figures), rank, *_effort(board, row)))
+        body.append((_label(row), *(_cell(item) for item in figures), rank, *effort(board, row)))
     heading = (
         f"{board.dataset}, subset {board.subset}, {board.threat}, preset {board.preset}, "
         f"{board.images} images"
     )
+    return Table(heading, _header(board.columns), tuple(body), reading(analysis), major=True)
+
+
+def reading(analysis: Analysis) -> tuple[str, ...]:
+    """What the numbers of a board mean, a sentence or two for each kind that it has."""
+    board = analysis.board
     notes = [
         "Accuracy in percent with its 95 % interval. Worst case: per image over clean and every "
         f"attack within {board.threat}; rows stand in its order.",
@@ -156,7 +162,7 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
             "upper bound; it is compared with nothing."
         )
-    return Table(heading, _header(board.columns), tuple(body), tuple(notes), major=True)
+    return tuple(notes)
 
 
 ASIDE_NOTES = {
@@ -185,7 +191,8 @@ def _cell(item: Entry | Worst | None) -> str:
     return bound + figure_text(figure(item)) + (f" sd {percent(spread)}" if spread else "")
 
 
-def _effort(board: Board, row: Row) -> tuple[str, ...]:
+def effort(board: Board, row: Row) -> tuple[str, ...]:
+    """Images, seeds, draws, network calls of one prediction, forwards and backwards of all."""
     entries = list(row.complete().values())
     if not entries:
         return (str(board.images), "", "", "", "", "")
@@ -313,13 +320,13 @@ def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
         users: dict[str, list[str]] = {}
         for row in board.rows:
             if column in row.entries:
-                users.setdefault(_resolved(row.entries[column]), []).append(row.label)
+                users.setdefault(resolved(row.entries[column]), []).append(row.label)
         for settings, rows in users.items():
             lines.append((column, settings, "all" if len(users) == 1 else ", ".join(rows)))
     return tuple(lines)
 
 
-def _resolved(entry: Entry) -> str:
+def resolved(entry: Entry) -> str:
     """The settings of a column, and through what it went where the records say so."""
     records = (record for found in entry.seeds.values() for record in found.records)
     through = sorted({record.gradient for record in records if record.gradient})
@@ -335,7 +342,7 @@ def _made_with(board: Board) -> Iterator[Listing]:
         for record in measured.records
     ]
     if records:
-        yield Listing("Software", tuple(sorted({_software(record) for record in records})))
+        yield Listing("Software", tuple(sorted({software(record) for record in records})))
         weights = {(n, sha[:12]) for record in records for n, sha in record.weights.items()}
         yield Listing("Weights (sha256)", tuple(f"{n} {sha}" for n, sha in sorted(weights)))
     conditions = {
@@ -348,7 +355,8 @@ def _made_with(board: Board) -> Iterator[Listing]:
         yield Listing("Precision and memory", tuple(sorted(conditions)))
 
 
-def _software(record: Record) -> str:
+def software(record: Record) -> str:
+    """The versions that a record was made with."""
     return ", ".join(f"{name} {version}" for name, version in sorted(record.software.items()))
 
 

@@ -23,7 +23,7 @@ FLOORS = (
     ("attacks", "defenses", "tables", "reported"),
     ("claimed",),
     ("build", "evaluate", "render", "compare", "printed"),
-    ("cost", "contract", "inventory", "shards"),
+    ("cost", "contract", "inventory", "shards", "page"),
     ("plan", "executors", "slices"),
     ("worker", "training", "wanted"),
     ("gate", "standin", "verify"),
@@ -37,7 +37,7 @@ FLOORS = (
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
     *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
-    *("printed", "beside", "claimed"),
+    *("printed", "beside", "claimed", "page"),
 }
 COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge")
 """Of the table tower."""

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="Folder of result files, or a packed archive.",
+    help="Folder of result files, a packed archive, or a folder of archives.",
 )
-@click.option("--dataset", default="", metavar="NAME", help="Default: the name of --out.")
+@click.option(
+    "--dataset", default="", metavar="NAME", help="Default: the name of --out; of a page, all."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write: .md (with a .csv beside it), .csv or .tex; a paper's tables also .html.",
+    help="File to write: .md (with a .csv beside it), .csv, .tex, or .html: a page of all data "
+    "sets; of a paper, its tables.",
 )
 @click.option("--preset", default="", metavar="NAME", help="Only boards of this preset.")
 @click.option(
@@ -79,6 +82,11 @@ def table_command(
 
     if compare and out:
         raise BenchError("--compare prints and writes no file: leave out --out, or send it on")
+    if out and out.suffix == render.PAGE:
+        if as_json or pack or unpack:
+            raise BenchError("a page is written alone: leave out --json, --pack and --unpack")
+        _page(archive.open_results(results), out, dataset, preset)
+        return
     if out:
         render.check_suffix(out)
     dataset = dataset or _dataset_of(out, pack, results)
@@ -115,6 +123,24 @@ def _require(source: Source, dataset: str, preset: str) -> None:
     presets = {plan.preset for plan in source.plans(dataset)}
     if preset and presets and preset not in presets:
         raise unknown(f"preset on the boards of {dataset}", preset, presets)
+
+
+def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
+    """Write the page of one data set, or of all that have results or a board's spec."""
+    from bench.analysis import spec_names
+    from bench.errors import unknown
+    from bench.page import render
+    from bench.results import write_whole
+
+    known = sorted({*source.datasets(), *spec_names()})
+    if dataset and dataset not in known:
+        raise unknown("data set", dataset, known)
+    names = [dataset] if dataset else known
+    presets = {plan.preset for name in names for plan in source.plans(name)}
+    if preset and presets and preset not in presets:
+        raise unknown("preset on the boards", preset, presets)
+    write_whole(out, render(source, names, preset))
+    click.echo(str(out), err=True)
 
 
 def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:

@@ -42,6 +42,8 @@ DOCUMENTS = {".md": "markdown", ".tex": "latex", ".html": "html"}
 """Renderers of any document, by suffix."""
 Renderer = Callable[[list[Board], BoardSpec, str], str]
 RENDERERS: dict[str, Renderer] = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex}
+PAGE = ".html"
+"""The suffix of the page of all data sets, which `bench.page` makes."""
 # A file for people brings the numbers for machines with it.
 COMPANIONS = {".md": (".csv",)}
 
@@ -53,8 +55,8 @@ def check_suffix(path: Path) -> None:
         BenchError: what is allowed, and the nearest.
     """
     if path.suffix not in RENDERERS:
-        allowed = ", ".join(RENDERERS)
-        hint = nearest(path.suffix, RENDERERS)
+        suffixes = (*RENDERERS, PAGE)
+        allowed, hint = ", ".join(suffixes), nearest(path.suffix, suffixes)
         raise BenchError(f"--out '{path}' does not end in one of {allowed}{hint}")
 
 
