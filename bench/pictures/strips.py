@@ -1,0 +1,83 @@
+"""Images on their way through a defense, pixel by pixel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.pictures.data import Frame, Pixels, Strip, Strips
+from bench.pictures.style import PAGE, PER_INCH, RIGHT, SMALL, WRONG, blank, caption, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEAD = 1.05
+"""Inches for the name of a defense."""
+
+
+@picture
+def strips(picture: Strips) -> Figure:
+    """A row for each defense: its name and its verdict, then the frames with what they are called.
+
+    The colour of a label says whether it is right, and so does the mark before it.
+    """
+    most = max(len(strip.frames) for strip in picture.strips)
+    side = (PAGE - HEAD) / most
+    said = 0.11 * (1 + len(picture.caption) / (PAGE * PER_INCH))
+    figure = blank(PAGE, len(picture.strips) * (side + 0.38) + said + 0.1)
+    grid = figure.subplots(
+        len(picture.strips),
+        most + 1,
+        squeeze=False,
+        gridspec_kw={"width_ratios": [HEAD / side, *[1] * most]},
+    )
+    for row, strip in zip(grid, picture.strips, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        _head(row[0], strip)
+        # The purified image stands last, whatever the number of steps before it.
+        places = [*row[1 : len(strip.frames)], row[-1]]
+        for axes, frame in zip(places, strip.frames, strict=True):
+            _frame(axes, frame)
+    caption(figure, picture.caption)
+    return figure
+
+
+def _head(axes: Axes, strip: Strip) -> None:
+    name = strip.name.replace("@", "\n@").replace("+", "\n+")
+    axes.text(0, 0.62, name, fontsize=7.5, weight="bold", va="center", transform=axes.transAxes)
+    said = f"{mark(strip.right)} {strip.verdict}"
+    colour = RIGHT if strip.right else WRONG
+    axes.text(
+        0, 0.3, said, fontsize=SMALL, color=colour, va="top", transform=axes.transAxes, wrap=False
+    )
+
+
+def mark(right: bool) -> str:
+    """What says without colour whether something is right."""
+    return "\N{CHECK MARK}" if right else "\N{MULTIPLICATION SIGN}"
+
+
+def _frame(axes: Axes, frame: Frame) -> None:
+    axes.imshow(pixels(frame.image), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    axes.set_title(frame.name, fontsize=SMALL, pad=2)
+    if frame.label:
+        said = f"{mark(frame.right)} {frame.label}\n{100 * frame.confidence:.0f} %"
+        axes.text(
+            0.5,
+            -0.04,
+            said,
+            fontsize=SMALL,
+            color=RIGHT if frame.right else WRONG,
+            ha="center",
+            va="top",
+            transform=axes.transAxes,
+        )
+
+
+def pixels(image: Pixels) -> Pixels:
+    """[C,H,W] as matplotlib has it: [H,W,3], or [H,W] of one channel."""
+    moved: Pixels = np.clip(image, 0, 1).transpose(1, 2, 0)
+    return moved[:, :, 0] if moved.shape[2] == 1 else moved
