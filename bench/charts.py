@@ -21,7 +21,8 @@ Calls = Literal["prediction", "all"]
 EACH = "each"
 """One panel for every kind of corruption."""
 SEVERITY = "severity "
-BARS = "Bars: 95 % intervals over images."
+BARS = "Bars: 95\N{NO-BREAK SPACE}% intervals over images."
+HOLLOW = " Hollow: an upper bound, attacks are missing."
 
 
 def certified_curve(boards: Sequence[Board], choice: Choice, dataset: str) -> Chart:
@@ -200,7 +201,7 @@ def _spot(analysis: Analysis, row: Row, calls: Calls) -> Spot:
 def _scatter(board: Board, spots: tuple[Spot, ...], calls: Calls) -> Scatter:
     of = "one prediction" if calls == "prediction" else "all columns, attack and judge"
     said = f"{place(board)}. Worst case over the board's attacks. {BARS}"
-    said += " Hollow: an upper bound, attacks are missing." if any(s.bound for s in spots) else ""
+    said += HOLLOW if any(s.bound for s in spots) else ""
     label = f"network calls of {of} (images forwards + backwards, per image)"
     return Scatter(spots, Axis(label, log=True), "robust accuracy (%)", said)
 

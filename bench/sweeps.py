@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bench.analysis import WORST, Analysis, analyse
 from bench.boards import CLEAN, Board, Entry, Row, Worst, aside, figure
+from bench.charts import BARS, HOLLOW
 from bench.errors import BenchError, nearest, unknown
 from bench.picked import (
     MOST,
@@ -208,22 +209,25 @@ def _of_first_board(lines: Lines) -> list[list[Found]]:
 
 def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
     labels = [min((each.label for each in found), key=len) for found in lines]
+    clean = [_threat(found[0].board, found[0].column) == CLEAN for found in lines]
+    # Clean accuracy has the colour of its row's one other line.
+    rows = [found[0].row.settings for found, apart in zip(lines, clean, strict=True) if not apart]
+    paired = owner == "defense" and len(set(rows)) == len(rows)
     series = tuple(
         Series(
             label if labels.count(label) == 1 else f"{label} ({n})",
             tuple(_point(each) for each in found),
-            aside=_threat(found[0].board, found[0].column) == CLEAN,
-            same=found[0].row.settings if owner == "defense" else "",
+            aside=apart,
+            same=found[0].row.settings if paired else "",
         )
-        for n, (label, found) in enumerate(zip(labels, lines, strict=True), 1)
+        for n, (label, found, apart) in enumerate(zip(labels, lines, clean, strict=True), 1)
     )
     said = "; ".join(dict.fromkeys(found[0].where for found in lines))
     if owner == "threat":
         head = lines[0][0].board
         said = place(head).replace(f", {head.threat}", "")
     bound = any(p.bound for s in series for p in s.points)
-    said += ". Bars: 95 % intervals over images."
-    said += " Hollow: an upper bound, attacks are missing." if bound else ""
+    said += f". {BARS}{HOLLOW if bound else ''}"
     return Chart((Panel("", series),), _axis(owner, key, lines), "accuracy (%)", said)
 
 

@@ -109,13 +109,15 @@ class Frame:
 class Strip:
     """One image on its way: clean, perturbation, attacked, the steps of one purification.
 
-    name: the defense. verdict: what the whole defense says of the attacked image.
+    name: the defense. verdict: what the whole defense says of the attacked image, and right:
+    whether that is the true class. purified: the last frame is the end of a purification.
     """
 
     name: str
     verdict: str
     right: bool
     frames: tuple[Frame, ...]
+    purified: bool = True
 
 
 @dataclass(frozen=True, eq=False)

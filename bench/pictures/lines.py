@@ -82,7 +82,7 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
 
 
 def _looks(series: Sequence[Series]) -> dict[str, dict[str, Any]]:
-    """Colour and marker by label; those in the background are dashed and hollow."""
+    """Colour and marker by label; those in the background are dashed and pale."""
     found: dict[str, dict[str, Any]] = {}
     names = list(dict.fromkeys(s.same or s.label for s in series))
     for s in series:
@@ -90,7 +90,7 @@ def _looks(series: Sequence[Series]) -> dict[str, dict[str, Any]]:
         look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)]}
         look["marker"] = MARKERS[place % len(MARKERS)]
         if s.aside:
-            look |= {"linestyle": (0, (3, 2)), "markerfacecolor": "white", "alpha": 0.75}
+            look |= {"linestyle": (0, (3, 2)), "alpha": 0.6}
         found[s.label] = look
     return found
 
@@ -133,6 +133,7 @@ def _panel(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]], axis: Axi
                     color=look["color"],
                     markerfacecolor="white",
                     transform=aside,
+                    zorder=3,
                 )
     axes.set_title(panel.title)
 

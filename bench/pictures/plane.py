@@ -74,17 +74,16 @@ def _journey(axes: Axes, journey: Journey) -> None:
 
 
 def _class_names(axes: Axes, chart: Trajectories) -> None:
-    """The name of each class at the median of its clean images."""
+    """The name of each class over the median of its clean images."""
     for name in dict.fromkeys(chart.label):
         mine = [j.clean for j, own in zip(chart.journeys, chart.label, strict=True) if own == name]
-        x, y = np.median(np.stack(mine), axis=0)
-        axes.text(
-            x,
-            y,
+        axes.annotate(
             name,
+            tuple(np.median(np.stack(mine), axis=0)),
+            xytext=(0, 9),
+            textcoords="offset points",
             fontsize=7,
             ha="center",
-            va="center",
             zorder=3,
-            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
+            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.6},
         )

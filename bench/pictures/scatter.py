@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 KINDS = ((False, COLOURS[0], "o", "defense"), (True, COLOURS[4], "s", "cheap control"))
 RADII = (7, 12, 18, 26, 36, 48, 62, 78)
-ANGLES = (0, 25, -25, 50, -50, 180, 155, -155, 130, -130, 90, -90)
+ANGLES = (0, 25, -25, 50, -50, 180, 155, -155, 130, -130, 75, -75)
 """Where the middle of a label's near edge may stand around its point: in points and degrees."""
-NEAR = 14
-"""Labels further away than this get a line to their point."""
+STRAYED = 15.0
+"""What it costs to be nearer to another point than to one's own."""
 CROWDED = {"label": 10.0, "marker": 6.0, "bar": 1.0, "outside": 20.0}
 """What it costs to stand on a square point of something, against a point of distance."""
-Align = Literal["left", "center", "right"]
+Align = Literal["left", "right"]
 Box = tuple[float, float, float, float]
 
 
@@ -38,7 +38,7 @@ Box = tuple[float, float, float, float]
 def scatter(chart: Scatter) -> Figure:
     """Every point with its interval; labels where nothing else is, hollow upper bounds."""
     said = 0.11 * (1 + len(chart.caption) / (PAGE * PER_INCH))
-    figure = blank(PAGE, 3.3 + said)
+    figure = blank(PAGE, 4.0 + said)
     axes = figure.subplots()
     xs = [spot.x for spot in chart.spots]
     axes.set_xscale("log" if chart.axis.log else "linear")
@@ -77,7 +77,7 @@ def _points(axes: Axes, spots: Sequence[Spot], colour: str, marker: str, name: s
     for spot in spots:
         if spot.bound:
             y = 100 * spot.share.value
-            axes.plot(spot.x, y, marker=marker, color=colour, markerfacecolor="white")
+            axes.plot(spot.x, y, marker=marker, color=colour, markerfacecolor="white", zorder=3)
 
 
 def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
@@ -85,8 +85,10 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
     figure.draw_without_rendering()
     unit = figure.dpi / 72
     boxes: list[tuple[str, Box]] = []
+    places: list[tuple[float, float]] = []
     for spot in spots:
         x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
+        places.append((x, y))
         _, low = axes.transData.transform((spot.x, 100 * spot.share.low))
         _, high = axes.transData.transform((spot.x, 100 * spot.share.high))
         boxes.append(("marker", (x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit)))
@@ -98,11 +100,17 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
         size = probe.get_window_extent()
         probe.remove()
         at = axes.transData.transform((spot.x, 100 * spot.share.value))
+        others = [p for p in places if p != tuple(at)]
         best = min(
-            ((_cost(box, boxes, inside, unit) + radius, offset, align, box, radius))
-            for radius, offset, align, box in _candidates(at, (size.width, size.height), unit)
+            (
+                far + _cost(box, boxes, inside, unit) + _strayed(at, offset, others, unit),
+                offset,
+                align,
+                box,
+            )
+            for far, offset, align, box in _candidates(at, (size.width, size.height), unit)
         )
-        _, offset, align, box, radius = best
+        _, offset, align, box = best
         boxes.append(("label", box))
         axes.annotate(
             spot.label,
@@ -112,8 +120,8 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
             ha=align,
             va="center",
             fontsize=SMALL,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0}
-            if radius > NEAR
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0}
+            if offset[1]
             else None,
         )
 
@@ -126,12 +134,24 @@ def _candidates(
     for radius in RADII:
         for rank, angle in enumerate(ANGLES):
             right = radius * math.cos(math.radians(angle))
-            up = radius * math.sin(math.radians(angle))
-            align: Align = "center" if abs(angle) == 90 else "left" if right > 0 else "right"
+            up = radius * math.sin(math.radians(angle)) if angle % 180 else 0.0
+            align: Align = "left" if right > 0 else "right"
             x, y = at[0] + right * unit, at[1] + up * unit
-            left = x - {"left": 0.0, "center": width / 2, "right": width}[align]
+            left = x if align == "left" else x - width
             box = (left, y - height / 2, left + width, y + height / 2)
             yield radius + rank / 10, (right, up), align, box
+
+
+def _strayed(
+    at: Sequence[float],
+    offset: tuple[float, float],
+    others: Sequence[tuple[float, float]],
+    unit: float,
+) -> float:
+    """Whether the near edge of a label is nearer to another point than to its own."""
+    edge = (at[0] + offset[0] * unit, at[1] + offset[1] * unit)
+    nearest = min((math.dist(edge, other) for other in others), default=math.inf)
+    return STRAYED if nearest < math.dist(edge, at) else 0.0
 
 
 def _cost(box: Box, boxes: Sequence[tuple[str, Box]], inside: Box, unit: float) -> float:

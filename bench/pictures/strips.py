@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 HEAD = 1.05
 """Inches for the name of a defense."""
+NAME = 15
+"""Letters of a name in a line of it."""
+WIDE = 17
+"""Letters of a class's name in an inch: wide ones must not push images apart."""
 
 
 @picture
@@ -38,21 +44,28 @@ def strips(picture: Strips) -> Figure:
             axes.set_axis_off()
         _head(row[0], strip)
         # The purified image stands last, whatever the number of steps before it.
-        places = [*row[1 : len(strip.frames)], row[-1]]
+        count = len(strip.frames)
+        places = [*row[1:count], row[-1]] if strip.purified else row[1 : count + 1]
         for axes, frame in zip(places, strip.frames, strict=True):
-            _frame(axes, frame)
+            _frame(axes, frame, side)
     caption(figure, picture.caption)
     return figure
 
 
 def _head(axes: Axes, strip: Strip) -> None:
-    name = strip.name.replace("@", "\n@").replace("+", "\n+")
-    axes.text(0, 0.62, name, fontsize=7.5, weight="bold", va="center", transform=axes.transAxes)
-    said = f"{mark(strip.right)} {strip.verdict}"
+    text = re.sub(r"([:,@+])", r" \1", strip.name)
+    lines = textwrap.wrap(text, NAME)
+    name = "\n".join(re.sub(r" ([:,@+])", r"\1", line) for line in lines)
+    axes.text(0, 1, name, fontsize=7, weight="bold", va="top", transform=axes.transAxes)
+    label, _, sure = strip.verdict.partition("\n")
+    said = f"{mark(strip.right)} {shortened(label, NAME + 2)}\n{sure}"
     colour = RIGHT if strip.right else WRONG
-    axes.text(
-        0, 0.3, said, fontsize=SMALL, color=colour, va="top", transform=axes.transAxes, wrap=False
-    )
+    axes.text(0, 0, said, fontsize=SMALL, color=colour, va="bottom", transform=axes.transAxes)
+
+
+def shortened(text: str, room: int) -> str:
+    """At most `room` letters of a name, the last one an ellipsis where it is cut."""
+    return text if len(text) <= room else f"{text[: max(1, room - 1)]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def mark(right: bool) -> str:
@@ -60,11 +73,12 @@ def mark(right: bool) -> str:
     return "\N{CHECK MARK}" if right else "\N{MULTIPLICATION SIGN}"
 
 
-def _frame(axes: Axes, frame: Frame) -> None:
+def _frame(axes: Axes, frame: Frame, side: float) -> None:
     axes.imshow(pixels(frame.image), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
     axes.set_title(frame.name, fontsize=SMALL, pad=2)
     if frame.label:
-        said = f"{mark(frame.right)} {frame.label}\n{100 * frame.confidence:.0f} %"
+        label = shortened(frame.label, int(side * WIDE) - 2)
+        said = f"{mark(frame.right)} {label}\n{100 * frame.confidence:.0f} %"
         axes.text(
             0.5,
             -0.04,
