@@ -101,7 +101,7 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
         panels.append((scene.attack, bars))
     steps = f"after {after} of the steps, added noise included" if after else "by one whole run"
     said = (
-        f"{clean.defense} on {_conditions(wanted, found[-1])}, n = {count} images. Purified: "
+        f"{clean.defense} on {_conditions(wanted, found[-1], several=True)}, n = {count} images. Purified: "
         f"{steps}."
     )
     return Histograms(tuple(panels), "norm of the score (l2)", said)
@@ -142,8 +142,8 @@ def trajectories(wanted: Wanted, images: int, setup: Setup, say: Say) -> Traject
     )
     labels = tuple(info.classes[subset.label[i]] for i in range(count))
     said = (
-        f"{scene.defense} on {_conditions(wanted, scene)}, n = {count} images; {space}, t-SNE, "
-        "seed 0. Lines: from the attacked image through every step of one run. Colour: whether "
+        f"{scene.defense} on {_conditions(wanted, scene)}, n = {count} images; {space}, t-SNE "
+        "(seed 0). Lines: from the attacked image through every step of one run. Colour: whether "
         "the classifier alone is right there."
     )
     return Trajectories(journeys, labels, said)
@@ -292,14 +292,14 @@ def _with_clean(wanted: Wanted) -> Wanted:
     return replace(wanted, attacks=("clean", *attacks))
 
 
-def _attack(scene: Scene) -> str:
-    ball = "" if scene.cell.threat in ("none", scene.attack) else f" within {scene.cell.threat}"
-    return f"{scene.attack}{ball}"
+def _attack(scene: Scene, several: bool = False) -> str:
+    ball = "" if scene.cell.threat in ("none", "corruption") else f" within {scene.cell.threat}"
+    return f"{'attacks' if several else scene.attack}{ball}"
 
 
-def _conditions(wanted: Wanted, scene: Scene) -> str:
+def _conditions(wanted: Wanted, scene: Scene, several: bool = False) -> str:
     cell = scene.cell
     return (
-        f"{cell.dataset}, subset {cell.subset}, {_attack(scene)}, preset {wanted.preset}, seed "
+        f"{cell.dataset}, subset {cell.subset}, {_attack(scene, several)}, preset {wanted.preset}, seed "
         f"{wanted.seed}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,7 @@ def _panel(axes: Axes, chart: Histograms, place: int, edges: np.ndarray) -> None
     title, sample = chart.panels[place]
     for bars in sample:
         colour = COLOURS[1] if bars.attacked else COLOURS[0]
+        look: dict[str, Any]
         if bars.purified:
             look = {"histtype": "step", "edgecolor": colour, "linewidth": 1.2}
             look |= {"linestyle": "--" if bars.attacked else "-"}

@@ -60,10 +60,11 @@ def _journey(axes: Axes, journey: Journey) -> None:
     axes.plot(path[:, 0], path[:, 1], color=GREY, linewidth=0.5, alpha=0.6, zorder=1)
     ends = (journey.clean, path[0], path[-1])
     right = (journey.right[0], journey.right[1], journey.right[-1])
-    for place, good, (_, marker, size) in zip(ends, right, STAGES, strict=True):
+    for (x, y), good, (_, marker, size) in zip(ends, right, STAGES, strict=True):
         colour = RIGHT if good else WRONG
         axes.scatter(
-            *place,
+            x,
+            y,
             s=size,
             marker=marker,
             color=colour,

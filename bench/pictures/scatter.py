@@ -88,7 +88,7 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
     places: list[tuple[float, float]] = []
     for spot in spots:
         x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
-        places.append((x, y))
+        places.append((float(x), float(y)))
         _, low = axes.transData.transform((spot.x, 100 * spot.share.low))
         _, high = axes.transData.transform((spot.x, 100 * spot.share.high))
         boxes.append(("marker", (x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit)))
@@ -99,8 +99,9 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
         probe = axes.text(0, 0, spot.label, fontsize=SMALL)
         size = probe.get_window_extent()
         probe.remove()
-        at = axes.transData.transform((spot.x, 100 * spot.share.value))
-        others = [p for p in places if p != tuple(at)]
+        x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
+        at = (float(x), float(y))
+        others = [place for place in places if place != at]
         best = min(
             (
                 far + _cost(box, boxes, inside, unit) + _strayed(at, offset, others, unit),

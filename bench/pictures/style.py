@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def styled() -> Iterator[None]:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(SETTINGS)
+        cast(Any, mpl.rcParams).update(SETTINGS)
         yield
 
 
@@ -70,10 +70,10 @@ def picture(make: Callable[P, Figure]) -> Callable[P, Figure]:
 def blank(width: float, height: float) -> Figure:
     """An empty figure of so many inches, laid out without overlaps."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
-    return figure
+    engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+    return Figure(figsize=(width, height), layout=engine)
 
 
 def caption(figure: Figure, text: str) -> int:
