@@ -101,8 +101,8 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
         panels.append((scene.attack, bars))
     steps = f"after {after} of the steps, added noise included" if after else "by one whole run"
     said = (
-        f"{clean.defense} on {_conditions(wanted, found[-1], several=True)}, n = {count} images. Purified: "
-        f"{steps}."
+        f"{clean.defense} on {_conditions(wanted, found[-1], several=True)}, n = {count} images. "
+        f"Purified: {steps}."
     )
     return Histograms(tuple(panels), "norm of the score (l2)", said)
 
@@ -300,6 +300,6 @@ def _attack(scene: Scene, several: bool = False) -> str:
 def _conditions(wanted: Wanted, scene: Scene, several: bool = False) -> str:
     cell = scene.cell
     return (
-        f"{cell.dataset}, subset {cell.subset}, {_attack(scene, several)}, preset {wanted.preset}, seed "
-        f"{wanted.seed}"
+        f"{cell.dataset}, subset {cell.subset}, {_attack(scene, several)}, preset "
+        f"{wanted.preset}, seed {wanted.seed}"
     )

@@ -154,8 +154,9 @@ def _x_axis(axes: Axes, panel: Panel, axis: Axis) -> None:
         room = (xs[-1] / xs[0]) ** 0.06 if xs[-1] > xs[0] else 1.5
         axes.set_xlim(xs[0] / room, xs[-1] * room)
     else:
-        room = 0.06 * (xs[-1] - xs[0]) or 0.5
-        axes.set_xlim(xs[0] - room, xs[-1] + room)
+        last = max([xs[-1], *(x for s in panel.series for x, _ in s.stairs)])
+        room = 0.06 * (last - xs[0]) or 0.5
+        axes.set_xlim(xs[0] - room, last + room)
     texts = dict(axis.ticks)
     if texts or len(xs) <= TICKS:
         axes.xaxis.set_major_locator(FixedLocator(xs))
