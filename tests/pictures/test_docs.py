@@ -30,7 +30,7 @@ def typed(line: str) -> None:
 def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = [line for line in COMMANDS if line.startswith("bench show ")]
-    assert len(made) == 9
+    assert len(made) == 8
     for line in COMMANDS:
         typed(line)
     for line in made:

@@ -199,7 +199,7 @@ def test_pixels_of_one_channel_are_grey() -> None:
 
 def test_a_png_is_as_large_as_a_column(tmp_path: Path) -> None:
     drawn = mpl_image.imread(io.BytesIO(encode(lines(CHART), ".png")))
-    assert drawn.shape[1] == 700
+    assert drawn.shape[1] == 560
 
 
 def test_histograms_are_densities_over_common_bins() -> None:
