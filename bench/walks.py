@@ -25,7 +25,6 @@ from bench.threat import CERTIFIED, ThreatModel
 from bench.worker import Setup, context_of, within_memory
 from defenses import catalog
 
-
 STILL = 1e-6
 """What float32 may change of a pixel on its way to [-1,1] and back: no step."""
 

@@ -28,7 +28,7 @@ ANGLES = (0, 25, -25, 50, -50, 180, 155, -155, 130, -130, 75, -75)
 """Where the middle of a label's near edge may stand around its point: in points and degrees."""
 STRAYED = 15.0
 """What it costs to be nearer to another point than to one's own."""
-CROWDED = {"label": 10.0, "marker": 6.0, "bar": 1.0, "outside": 20.0}
+CROWDED = {"label": 10.0, "marker": 6.0, "line": 3.0, "bar": 1.0, "outside": 20.0}
 """What it costs to stand on a square point of something, against a point of distance."""
 Align = Literal["left", "right"]
 Box = tuple[float, float, float, float]
@@ -44,7 +44,7 @@ def scatter(chart: Scatter) -> Figure:
     axes.set_xscale("log" if chart.axis.log else "linear")
     low, high = min(xs), max(xs)
     # Labels stand on the right of their points.
-    axes.set_xlim(low / 2.2, high * max(2.2, (high / low) ** 0.15))
+    axes.set_xlim(low / 3.5, high * max(2.2, (high / low) ** 0.15))
     percent_axis(axes, chart.y_label)
     axes.set_ylim(-12, 103)
     axes.set_xlabel(chart.axis.label)
@@ -104,7 +104,9 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
         others = [place for place in places if place != at]
         best = min(
             (
-                far + _cost(box, boxes, inside, unit) + _strayed(at, offset, others, unit),
+                far
+                + _cost([("label", box), *_line(at, offset, unit)], boxes, inside, unit)
+                + _strayed(at, offset, others, unit),
                 offset,
                 align,
                 box,
@@ -112,7 +114,7 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
             for far, offset, align, box in _candidates(at, (size.width, size.height), unit)
         )
         _, offset, align, box = best
-        boxes.append(("label", box))
+        boxes += [("label", box), *_line(at, offset, unit)]
         axes.annotate(
             spot.label,
             (spot.x, 100 * spot.share.value),
@@ -155,12 +157,39 @@ def _strayed(
     return STRAYED if nearest < math.dist(edge, at) else 0.0
 
 
-def _cost(box: Box, boxes: Sequence[tuple[str, Box]], inside: Box, unit: float) -> float:
-    """What a label would stand on, weighed."""
-    lost = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, inside)
-    weighed = CROWDED["outside"] * lost
-    weighed += sum(CROWDED[kind] * _overlap(box, other) for kind, other in boxes)
+def _line(
+    at: tuple[float, float], offset: tuple[float, float], unit: float
+) -> list[tuple[str, Box]]:
+    """The line from a label to its point, where it has one, as small boxes."""
+    if not offset[1]:
+        return []
+    steps = max(2, round(math.hypot(*offset) / 2))
+    ends = ((n / steps * offset[0] * unit, n / steps * offset[1] * unit) for n in range(2, steps))
+    return [
+        ("line", (at[0] + x - unit, at[1] + y - unit, at[0] + x + unit, at[1] + y + unit))
+        for x, y in ends
+    ]
+
+
+def _cost(
+    new: Sequence[tuple[str, Box]],
+    boxes: Sequence[tuple[str, Box]],
+    inside: Box,
+    unit: float,
+) -> float:
+    """What a label (the first of `new`) and its line would stand on, weighed."""
+    box = new[0][1]
+    weighed = CROWDED["outside"] * (_area(box) - _overlap(box, inside))
+    for kind, mine in new:
+        for other, there in boxes:
+            # A line may cross bars, and begins at its marker.
+            if kind == "label" or other in ("label", "line"):
+                weighed += CROWDED[kind if kind == "line" else other] * _overlap(mine, there)
     return weighed / unit**2
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _overlap(a: Box, b: Box) -> float:

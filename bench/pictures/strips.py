@@ -74,7 +74,11 @@ def mark(right: bool) -> str:
 
 
 def _frame(axes: Axes, frame: Frame, side: float) -> None:
-    axes.imshow(pixels(frame.image), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    shown = pixels(frame.image)
+    drawn = axes.imshow(shown, interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    drawn.set_clip_on(
+        False
+    )  # a clip path has a random name in an SVG, and there is nothing to clip
     axes.set_title(frame.name, fontsize=SMALL, pad=2)
     if frame.label:
         label = shortened(frame.label, int(side * WIDE) - 2)
