@@ -115,7 +115,7 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
         )
         _, offset, align, box = best
         boxes += [("label", box), *_line(at, offset, unit)]
-        axes.annotate(
+        note = axes.annotate(
             spot.label,
             (spot.x, 100 * spot.share.value),
             xytext=offset,
@@ -127,6 +127,7 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
             if offset[1]
             else None,
         )
+        note.set_in_layout(False)  # what has been measured must stay where it is
 
 
 def _candidates(

@@ -37,11 +37,11 @@ def store(
         name = attack.partition(":")[0]
         item = cell(defense, attack, threat=THREATS.get(name, threat))
         item = replace(item, versions="judge=1")
-        labels = [(typed or {}).get(text, text) for text in (defense, attack)]
-        planned = Planned(item, *labels)
+        label = typed or {}
+        planned = Planned(item, label.get(defense, defense), label.get(attack, attack))
         asked.append(planned)
-        more = {"radius": radius[defense]} if radius and name == "certify" else {}
-        for record in records(item, right(share), **more):
+        proven = radius[defense] if radius and name == "certify" else ()
+        for record in records(item, right(share), radius=proven):
             found.write(planned, record)
     found.write_plan(plan(asked, IMAGES, threat=threat))
     return found

@@ -82,7 +82,7 @@ def test_a_walk_has_the_points_and_the_first_verdicts_of_a_run(tmp_path: Path) -
     saved = measure(Task(planned, 0, "quick", save=True))
     assert isinstance(saved, Saved)
     (tmp_path / "points.safetensors").write_bytes(saved.points)
-    points = read(tmp_path / "points.safetensors", "digits", (1, 8, 8))
+    points = read(tmp_path / "points.safetensors", "digits", (1, 16, 16))
     assert torch.equal(points.x_adv[0], done.points)
     right = "".join("1" if right else "0" for right in done.decided == done.shard.y)
     assert right == saved.record.correct[0]
@@ -189,7 +189,7 @@ def test_the_plane_is_the_same_each_time_and_keeps_clusters_apart() -> None:
 
 def test_what_cannot_be_shown_is_refused() -> None:
     for wanted, words in (
-        (replace(WANTED, defenses=("apd",)), "did you mean 'adp'"),
+        (replace(WANTED, defenses=("adpp",)), "did you mean 'adp'"),
         (replace(WANTED, attacks=("all",)), "not of a group"),
         (replace(WANTED, attacks=("bpd",)), "did you mean 'bpda'"),
         (replace(WANTED, attacks=("certify",)), "a certificate is a proof"),
