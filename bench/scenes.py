@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +16,7 @@ from bench.defense import Defense, Network
 from bench.errors import BenchError
 from bench.nets.normalised import Normalised, has_features
 from bench.pictures import Bars, Frame, Histograms, Journey, Strip, Strips, Trajectories
-from bench.results import SHARD, Store
+from bench.results import SHARD, Store, shards_of
 from bench.walks import Scene, Walk, Wanted, scenes, walk, walks, where
 from bench.worker import Setup
 
@@ -83,8 +84,7 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
     count = _counted(wanted, images)
 
     def norms(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        say(_announce(scene, count))
-        parts = [_norms(each, after) for each in walks(scene, count, setup, _store(wanted))]
+        parts = [_norms(each, after) for each in _walks(scene, count, setup, wanted, say)]
         first, second = (np.concatenate(side)[:count] for side in zip(*parts, strict=True))
         return first, second
 
@@ -122,11 +122,10 @@ def trajectories(wanted: Wanted, images: int, setup: Setup, say: Say) -> Traject
     (scene,) = found
     info, subset = where(wanted)
     count = _counted(wanted, images)
-    say(_announce(scene, count))
     rows: list[NDArray[np.float64]] = []
     right: list[NDArray[np.bool_]] = []
     space = ""
-    for done in walks(scene, count, setup, _store(wanted)):
+    for done in _walks(scene, count, setup, wanted, say):
         states = torch.stack([done.shard.x, done.points, *done.states])
         values, correct, space = _features(done, states)
         rows.append(values)
@@ -261,6 +260,16 @@ def _walk(scene: Scene, number: int, setup: Setup, wanted: Wanted, say: Say) -> 
     return done
 
 
+def _walks(scene: Scene, images: int, setup: Setup, wanted: Wanted, say: Say) -> Iterator[Walk]:
+    """The walks of several shards, with a word before and after each."""
+    say(_announce(scene, images))
+    shards = shards_of(images)
+    for number, done in enumerate(walks(scene, images, setup, _store(wanted)), 1):
+        if shards > 1:
+            say(f"{scene.defense} under {scene.attack}: {number} of {shards} shards")
+        yield done
+
+
 def _announce(scene: Scene, images: int) -> str:
     return (
         f"{scene.defense} under {scene.attack}: {images} images, at most {scene.calls:,.0f} "
@@ -284,8 +293,6 @@ def _counted(wanted: Wanted, images: int) -> int:
 
 
 def _with_clean(wanted: Wanted) -> Wanted:
-    from dataclasses import replace
-
     attacks = [text for text in wanted.attacks if text != "clean"]
     if not attacks:
         raise BenchError("name an attack: --attack bpda")
