@@ -158,7 +158,7 @@ def _x_axis(axes: Axes, panel: Panel, axis: Axis) -> None:
         room = 0.06 * (last - xs[0]) or 0.5
         axes.set_xlim(xs[0] - room, last + room)
     texts = dict(axis.ticks)
-    if texts or len(xs) <= TICKS:
+    if texts or (len(xs) <= TICKS and not any(s.stairs for s in panel.series)):
         axes.xaxis.set_major_locator(FixedLocator(xs))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(xs, [texts.get(x, f"{x:g}") for x in xs])
