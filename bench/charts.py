@@ -101,7 +101,7 @@ def cost_scatter(
     """
     found = of_choice(boards, choice)
     require_rows(found, choice.defenses)
-    for analysis in map(analyse, found):
+    for analysis in (analyse(board, compared=False) for board in found):
         rows = rows_of(analysis.board, ranked(analysis.board, analysis.worst), choice.defenses)
         spots = tuple(_spot(analysis, row, calls) for row in rows if row.label in analysis.worst)
         if spots:
@@ -135,7 +135,7 @@ def _first(boards: Sequence[Board], choice: Choice, threat: str) -> Analysis | N
     found = of_choice(boards, choice)
     require_rows(found, choice.defenses)
     require_columns(found, choice.attacks)
-    for analysis in map(analyse, found):
+    for analysis in (analyse(board, compared=False) for board in found):
         if any(_entries(analysis, choice, threat)):
             return analysis
     return None

@@ -73,7 +73,7 @@ def sweep(boards: Sequence[Board], over: str, choice: Choice, dataset: str) -> C
     found = sections(boards, choice)
     require_rows(found, choice.defenses)
     require_columns(found, choice.attacks)
-    analyses = [analyse(board) for board in found]
+    analyses = [analyse(board, compared=False) for board in found]
     lines = {
         each: _several(_collect(each, key, analyses, choice))
         for each in ([owner] if owner else OWNERS)

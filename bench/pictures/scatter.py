@@ -102,17 +102,15 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
         x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
         at = (float(x), float(y))
         others = [place for place in places if place != at]
-        best = min(
-            (
-                far
-                + _cost([("label", box), *_line(at, offset, unit)], boxes, inside, unit)
-                + _strayed(at, offset, others, unit),
-                offset,
-                align,
-                box,
-            )
-            for far, offset, align, box in _candidates(at, (size.width, size.height), unit)
-        )
+        best: tuple[float, tuple[float, float], Align, Box] | None = None
+        for far, offset, align, box in _candidates(at, (size.width, size.height), unit):
+            if best and far >= best[0]:
+                continue
+            new = [("label", box), *_line(at, offset, unit)]
+            cost = far + _strayed(at, offset, others, unit) + _cost(new, boxes, inside, unit)
+            if not best or cost < best[0]:
+                best = (cost, offset, align, box)
+        assert best is not None
         _, offset, align, box = best
         boxes += [("label", box), *_line(at, offset, unit)]
         note = axes.annotate(
