@@ -102,7 +102,7 @@ def cost_scatter(
     found = of_choice(boards, choice)
     require_rows(found, choice.defenses)
     for analysis in (analyse(board, compared=False) for board in found):
-        rows = rows_of(analysis.board, ranked(analysis.board, analysis.worst), choice.defenses)
+        rows = rows_of(ranked(analysis.board, analysis.worst), choice.defenses)
         spots = tuple(_spot(analysis, row, calls) for row in rows if row.label in analysis.worst)
         if spots:
             return _scatter(analysis.board, spots, calls)
@@ -144,7 +144,7 @@ def _first(boards: Sequence[Board], choice: Choice, threat: str) -> Analysis | N
 def _entries(analysis: Analysis, choice: Choice, threat: str) -> Iterator[tuple[Row, str, Entry]]:
     board = analysis.board
     columns = columns_of(board, choice.attacks, lambda _: True)
-    for row in rows_of(board, ranked(board, analysis.worst), choice.defenses):
+    for row in rows_of(ranked(board, analysis.worst), choice.defenses):
         for column, entry in row.complete().items():
             there = threat != CERTIFIED or _radii(entry).size
             if column in columns and entry.threat == threat and there:

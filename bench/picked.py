@@ -52,7 +52,7 @@ def sections(boards: Sequence[Board], choice: Choice) -> list[Board]:
     return left
 
 
-def rows_of(board: Board, rows: Iterable[Row], typed: Sequence[str]) -> list[Row]:
+def rows_of(rows: Iterable[Row], typed: Sequence[str]) -> list[Row]:
     """The rows that were typed, in the order of `rows`; all of them where nothing was.
 
     A name stands for its own row, else for every row with these settings among its own.
@@ -90,7 +90,7 @@ def require_rows(boards: Sequence[Board], typed: Sequence[str]) -> None:
     """Refuse a defense that is on none of the boards, with the nearest."""
     labels = {row.label for board in boards for row in board.rows}
     for name in split_list(typed):
-        if not any(rows_of(board, board.rows, [name]) for board in boards):
+        if not any(rows_of(board.rows, [name]) for board in boards):
             raise unknown("row", str(parse_defense(name)), labels)
 
 

@@ -119,7 +119,7 @@ def _numbers(
             return column != WORST
         return column == WORST or (owner == "defense" and _threat(board, column) == CLEAN)
 
-    for row in rows_of(board, board.rows, choice.defenses):
+    for row in rows_of(board.rows, choice.defenses):
         for column in columns_of(board, choice.attacks, usual):
             item = analysis.item(row, column)
             if item is None or (isinstance(item, Entry) and aside(item.threat)):
@@ -204,10 +204,12 @@ def _of_first_board(lines: Lines) -> list[list[Found]]:
     """The lines that belong to the board (to the family of boards) of the first one."""
     head, *_ = lines
     shared = head[:3]
-    return [found for key, found in lines.items() if key[:3] == shared][:MOST]
+    return [found for key, found in lines.items() if key[:3] == shared]
 
 
 def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
+    left_out = f" {MOST} of {len(lines)} lines." if len(lines) > MOST else ""
+    lines = lines[:MOST]
     labels = [min((each.label for each in found), key=len) for found in lines]
     clean = [_threat(found[0].board, found[0].column) == CLEAN for found in lines]
     # Clean accuracy has the colour of its row's one other line.
@@ -227,7 +229,7 @@ def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
         head = lines[0][0].board
         said = place(head).replace(f", {head.threat}", "")
     bound = any(p.bound for s in series for p in s.points)
-    said += f". {BARS}{HOLLOW if bound else ''}"
+    said += f".{left_out} {BARS}{HOLLOW if bound else ''}"
     return Chart((Panel("", series),), _axis(owner, key, lines), "accuracy (%)", said)
 
 

@@ -19,6 +19,8 @@ HEAD = 1.05
 """Inches for the name of a defense."""
 NAME = 15
 """Letters of a name in a line of it."""
+SMALL_IMAGE = 64
+"""Pixels across."""
 WIDE = 17
 """Letters of a class's name in an inch: wide ones must not push images apart."""
 
@@ -75,7 +77,9 @@ def mark(right: bool) -> str:
 
 def _frame(axes: Axes, frame: Frame, side: float) -> None:
     shown = pixels(frame.image)
-    drawn = axes.imshow(shown, interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    # Small images keep their pixels; large ones are made smaller and would alias.
+    how = "nearest" if max(shown.shape) <= SMALL_IMAGE else "antialiased"
+    drawn = axes.imshow(shown, interpolation=how, cmap="gray", vmin=0, vmax=1)
     drawn.set_clip_on(
         False
     )  # a clip path has a random name in an SVG, and there is nothing to clip

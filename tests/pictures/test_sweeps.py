@@ -81,6 +81,14 @@ def test_a_setting_of_an_attack_is_a_line_for_each_row(tmp_path: Path) -> None:
     assert list(lines(one)) == ["jpeg@natural, bpda:step=0.1"]
 
 
+def test_more_lines_than_can_be_told_apart_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [f"jpeg:quality={quality}@natural" for quality in range(14)]
+    store(tmp_path, {(row, f"bpda:eot={eot}"): 0.5 for row in rows for eot in (1, 2)})
+    chart = sweep(read(tmp_path), "eot", Choice(), "patches")
+    assert len(lines(chart)) == 12
+    assert " 12 of 14 lines." in chart.caption
+
+
 def test_balls_of_several_boards_are_a_line_over_eps(tmp_path: Path) -> None:
     for eps, share in (("0", 1.0), ("4/255", 0.5), ("8/255", 0.25)):
         both = {("adp@natural", "clean"): 1.0, ("adp@natural", "bpda:eot=1"): share}
