@@ -114,12 +114,15 @@ def how_to_run(dataset: str) -> str:
     return f"bench run --defense adp --attacks all --dataset {dataset}"
 
 
-def analyse(board: Board) -> Analysis:
+def analyse(board: Board, *, compared: bool = True) -> Analysis:
     """Worst cases, the best control of each column, and every row's difference to it.
 
-    Purifiers are compared on one classifier: a control on another says nothing of them.
+    Purifiers are compared on one classifier: a control on another says nothing of them. Without
+    `compared` rows are not tested against each other, which takes the time: only worst cases.
     """
     worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
+    if not compared:
+        return Analysis(board, worst_cases, {}, {}, {})
     plain = Analysis(board, worst_cases, ranks(board, worst_cases), {}, {})
     best: dict[tuple[str, str], str] = {}
     pending: dict[tuple[str, str], Comparison] = {}

@@ -132,18 +132,22 @@ class Defense:
     def scores(self, x: Tensor, runs: int | None = None) -> Tensor:
         """Log of the mean softmax over S fresh runs, [B,K], whatever the vote is."""
         runs = runs or self.runs
-        logits = self.logits(repeat(x, runs))
-        log_p = logits.log_softmax(1).view(runs, len(x), -1)
-        return log_p.logsumexp(0) - torch.tensor(float(runs), device=x.device).log()
+        return _mean_softmax(self.logits(repeat(x, runs)), runs)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """The deployed decision, int64 [B]; a tie goes to the lowest class index."""
+        return self.shares(self.logits(repeat(x, self.runs))).argmax(1)
+
+    def shares(self, logits: Tensor) -> Tensor:
+        """What S runs decide by, replicate-major logits [S*B,K] to [B,K].
+
+        The log of their mean softmax, or how many of them chose a class.
+        """
         if self.vote == "softmax":
-            return self.scores(x).argmax(1)
-        logits = self.logits(repeat(x, self.runs))
+            return _mean_softmax(logits, self.runs)
         votes = F.one_hot(logits.argmax(1), logits.shape[1])
-        return votes.view(self.runs, len(x), -1).sum(0).argmax(1)
+        return votes.view(self.runs, -1, logits.shape[1]).sum(0)
 
     def networks(self) -> list[Network]:
         """Every network once, the classifier first; parts of a stack may share a name."""
@@ -158,6 +162,11 @@ class Defense:
             forwards, backwards = calls.get(net.name, (0, 0))
             calls[net.name] = (forwards + net.forwards, backwards + net.backwards)
         return calls
+
+
+def _mean_softmax(logits: Tensor, runs: int) -> Tensor:
+    log_p = logits.log_softmax(1).view(runs, -1, logits.shape[1])
+    return log_p.logsumexp(0) - torch.tensor(float(runs), device=logits.device).log()
 
 
 def _run(purifier: Purifier, x: Tensor) -> Tensor:

@@ -129,5 +129,12 @@ def there_and_back(
 
 
 def run(steps: Iterable[Step], x: Tensor) -> Tensor:
-    """Images in [0,1] through a chain that works in [-1,1], clipped at its end."""
-    return ((chain(steps, 2 * x - 1) + 1) / 2).clamp(0, 1)
+    """Images in [0,1] through a chain that works in [-1,1], clipped at its end.
+
+    A state may have more channels than an image; those of the image come first.
+    """
+    return _unit(chain(steps, 2 * x - 1, _unit))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return ((x + 1) / 2).clamp(0, 1)

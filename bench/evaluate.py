@@ -69,9 +69,7 @@ def evaluate(
     began = clock()
     counts = [defense.calls()]
     with rng.work(key), rng.drawn_on_cpu(x.device):
-        with rng.stream("attack"):
-            # Copies: what an attack writes into its arguments is not what it is judged by.
-            attacked = attack(defense, x.clone(), y.clone(), threat)
+        attacked = under_attack(defense, attack, x, y, threat)
         counts.append(defense.calls())
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)
@@ -94,6 +92,15 @@ def evaluate(
         seconds=seconds,
         rounded=coarse,
     )
+
+
+def under_attack(
+    defense: Defense, attack: Attack, x: Tensor, y: Tensor, threat: ThreatModel
+) -> Attacked:
+    """What the attack makes of images x with labels y, on its own stream of the current work."""
+    with rng.stream("attack"):
+        # Copies: what an attack writes into its arguments is not what it is judged by.
+        return attack(defense, x.clone(), y.clone(), threat)
 
 
 def judge(defense: Defense, points: Tensor, y: Tensor, draws: int, stream: str = "judge") -> Tensor:

@@ -57,6 +57,7 @@ class Gap:
 class Cost:
     """Network calls per image, attack and judge together; one prediction alone; by network.
 
+    prediction: its forwards; followed_back: its backwards (of purifiers that follow gradients).
     queries: deployed predictions per image that the attack asked. seconds: CPU seconds per
     image, None where several machines took part.
     """
@@ -64,6 +65,7 @@ class Cost:
     forwards: float
     backwards: float
     prediction: float
+    followed_back: float
     networks: Mapping[str, tuple[float, float]]
     queries: float | None
     seconds: float | None
@@ -181,13 +183,13 @@ def by_variant(measured: Measured) -> dict[str, Floats]:
     return {name: np.mean(group, axis=0) for name, group in groups.items()}
 
 
-def certified(measured: Measured) -> dict[float, Floats]:
+def certified(measured: Measured, radii: Sequence[float] = RADII) -> dict[float, Floats]:
     """Per radius up to the largest found: the right class and proven that far [N]; often empty."""
     if not all(record.certificate for record in measured.records):
         return {}
     found = np.concatenate([record.certificate["radius"] for record in measured.records])
     right = measured.verdicts[0, 0]
-    reached = (radius for radius in RADII if radius <= found.max())
+    reached = (radius for radius in radii if radius <= found.max())
     return {radius: (right & (found >= radius)).astype(np.float64) for radius in reached}
 
 
@@ -197,13 +199,14 @@ def cost(seeds: Sequence[Measured]) -> Cost:
     images = sum(len(record.index) for record in records)
     judged = sum(len(r.index) * r.draws * max(1, len(r.variants)) for r in records)
     networks: dict[str, tuple[float, float]] = {}
-    predicted = 0
+    predicted, followed = 0, 0
     for record in records:
         for name, phases in record.calls.items():
             forward, backward = (sum(calls[way] for calls in phases.values()) for way in (0, 1))
             before = networks.get(name, (0.0, 0.0))
             networks[name] = (before[0] + forward / images, before[1] + backward / images)
-            predicted += phases["judge"][0] if "judge" in phases else 0
+            judging = phases.get("judge", (0, 0))
+            predicted, followed = predicted + judging[0], followed + judging[1]
     queries = [float(np.mean(r.queries)) for r in records if r.queries]
     seconds = [float(r.timing["seconds"]) for r in records if "seconds" in r.timing]
     machines = {_machine(record) for record in records}
@@ -212,6 +215,7 @@ def cost(seeds: Sequence[Measured]) -> Cost:
         forwards=sum(forward for forward, _ in networks.values()),
         backwards=sum(backward for _, backward in networks.values()),
         prediction=predicted / judged,
+        followed_back=followed / judged,
         networks=networks,
         queries=float(np.mean(queries)) if len(queries) == len(records) else None,
         seconds=sum(seconds) / images if timed else None,

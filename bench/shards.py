@@ -1,4 +1,4 @@
-"""The images of one shard of a cell."""
+"""The images of one shard of a cell, and all that attacks them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from functools import cache
 import torch
 
 from bench import build
+from bench.attack import Attack, Given, Indexed
 from bench.data.subsets import Subset, in_order, load_subset
+from bench.defense import Defense
 from bench.home import data_root
 from bench.registry import Context
 from bench.results import SHARD, Cell
@@ -48,3 +50,25 @@ def subset_here(dataset: str, name: str) -> Subset:
 @cache
 def _subset(dataset: str, name: str, root: str) -> Subset:
     return in_order(load_subset(dataset, name), build.dataset(dataset))
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A shard of a cell, ready to be attacked. key: what every stream is seeded from."""
+
+    defense: Defense
+    attack: Attack
+    shard: Shard
+    key: str
+
+
+def begun(cell: Cell, number: int, context: Context) -> Work:
+    """The warm defense, the attack on its images and the key of shard `number` of a cell."""
+    defense = build.defense(cell.defense, context)
+    attack = build.attack(cell.attack, context)
+    shard = images_of(cell, number, context)
+    if isinstance(attack, Indexed):
+        attack = attack.at(shard.split, shard.index)
+    # Points that somebody made beforehand must not know what they will be judged by.
+    drawn_for = f"/{attack.sha256}" if isinstance(attack, Given) else ""
+    return Work(defense, attack, shard, f"{cell.digest}/{number}{drawn_for}")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from bench import build, device, inventory, plan, points, registry
-from bench.attack import Certificate, Given, Indexed
+from bench.attack import Certificate
 from bench.defense import Network
 from bench.device import Precision
 from bench.errors import BenchError
@@ -26,7 +26,7 @@ from bench.home import DATA
 from bench.network import computing, shrink
 from bench.registry import Context
 from bench.results import SHARD, Cell, Planned, Record
-from bench.shards import images_of
+from bench.shards import begun
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
 
@@ -160,25 +160,20 @@ def _record(task: Task) -> Record | Saved:
     began = time.perf_counter()
     cell, setup = task.planned.cell, task.setup
     context = context_of(cell, setup)
-    defense = build.defense(cell.defense, context)
-    attack = build.attack(cell.attack, context)
+    work = begun(cell, task.shard, context)
     weights = inventory.weights_used(cell.defense, cell.attack, context)
     _require_the_planned(task, weights)
-    shard = images_of(cell, task.shard, context)
-    if isinstance(attack, Indexed):
-        attack = attack.at(shard.split, shard.index)
-    # Points that somebody made beforehand must not know what they will be judged by.
-    drawn_for = f"/{attack.sha256}" if isinstance(attack, Given) else ""
+    shard = work.shard
     draws = task.draws or plan.draws_of(cell.dataset, cell.defense, cell.threat)
     with computing(setup.precision):
         outcome = evaluate(
-            defense,
-            attack,
+            work.defense,
+            work.attack,
             shard.x,
             shard.y,
             ThreatModel.parse(cell.threat),
             draws=draws,
-            key=f"{cell.digest}/{task.shard}{drawn_for}",
+            key=work.key,
             rounded=task.save,
         )
     record = Record(

@@ -36,6 +36,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from bench.chain import passed
 from bench.defense import Network, Purifier, Traits
 from bench.errors import BenchError
 from bench.nets.ncsnv2 import NCSNv2
@@ -107,6 +108,7 @@ class ADP(Purifier):
             if self.detect:
                 level = level.masked_fill(self.score_norm(x) < self.detect, self.sigma * self.low)
             x = x + level * noise
+            passed(x)
         if self.rule.clip:
             x = x.clamp(0, 1)
         return grid(x) if self.rule.inverse_grid else x

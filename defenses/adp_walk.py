@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.chain import passed
 from bench.defense import by_chunks
 
 Score = Callable[[Tensor], Tensor]
@@ -121,6 +122,7 @@ def walk(
             break
         trail.append((x, held[step]))
         x = rule.update(x, s, held[step], None if noise is None else noise[step])
+        passed(x)
     return x
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.chain import passed
 from bench.data.base import DatasetInfo
 from bench.defense import Network, Purifier, Traits, by_chunks
 from bench.nets.aid import OnClassifier
@@ -52,6 +53,7 @@ def purify(
     z = x
     for _ in range(steps):
         z = (z + step * toward(z).sign()).clamp(low, high)
+        passed(z)
     return z
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
     ("errors", "stats", "home", "peak"),
-    ("spec", "rng", "device", "download", "unpack", "papers"),
+    ("spec", "rng", "device", "download", "unpack", "papers", "pictures"),
     ("network", "claims"),
     ("threat", "defense", "results"),
     ("attack", "chain", "registry", "archive", "merge", "resized"),
@@ -20,14 +20,14 @@ FLOORS = (
     ("zoo", "boards"),
     ("ranking", "beside"),
     ("classifiers", "flags", "analysis", "points"),
-    ("attacks", "defenses", "tables", "reported"),
+    ("attacks", "defenses", "tables", "reported", "picked"),
     ("claimed",),
-    ("build", "evaluate", "render", "compare", "printed"),
-    ("cost", "contract", "inventory", "shards", "page"),
+    ("build", "evaluate", "render", "compare", "printed", "charts", "suggest"),
+    ("cost", "contract", "inventory", "shards", "page", "sweeps"),
     ("plan", "executors", "slices"),
     ("worker", "training", "wanted"),
-    ("gate", "standin", "verify"),
-    ("profile",),
+    ("gate", "standin", "verify", "walks"),
+    ("profile", "scenes"),
     ("outlook",),
     ("runner",),
     ("cli",),
@@ -37,9 +37,9 @@ FLOORS = (
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
     *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
-    *("printed", "beside", "claimed", "page"),
+    *("printed", "beside", "claimed", "page", "pictures", "picked", "charts", "suggest", "sweeps"),
 }
-COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge")
+COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge", "bench.cli.show_stored")
 """Of the table tower."""
 HEAVY = {"torch", "torchvision", "robustbench", "pyautoattack", "torchattacks", "skimage"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
 import click
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "verify": "Stored or submitted attacked images, checked and scored again.",
     "merge": "One folder of results from those of several machines.",
     "table": "Leaderboards from stored results, as Markdown and CSV.",
+    "show": "Pictures, PNG or SVG: images on their way, curves, costs, score norms.",
     "list": "Defenses, attacks, classifiers or data sets.",
     "train": "Train every network that a defense needs.",
     "fetch": "Data sets and published weights from the network, or from files you have.",
@@ -26,23 +28,32 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a subcommand's module only when that subcommand is asked for."""
 
+    commands_known: Mapping[str, str] = COMMANDS
+    """Name -> what it does, in the order of a user's day."""
+    kind = "command"
+
+    def module(self, name: str) -> str:
+        """Where `NAME_command` stands."""
+        return f"bench.cli.{name}"
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of a user's day."""
-        return list(COMMANDS)
+        """All commands, in their order."""
+        return list(self.commands_known)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or a usage error with the nearest name."""
-        if cmd_name not in COMMANDS:
-            hint = nearest(cmd_name, COMMANDS) or f" (commands: {', '.join(COMMANDS)})"
-            raise BenchError(f"unknown command '{cmd_name}'{hint}")
-        command = getattr(importlib.import_module(f"bench.cli.{cmd_name}"), f"{cmd_name}_command")
+        known = self.commands_known
+        if cmd_name not in known:
+            hint = nearest(cmd_name, known) or f" ({self.kind}s: {', '.join(known)})"
+            raise BenchError(f"unknown {self.kind} '{cmd_name}'{hint}")
+        command = getattr(importlib.import_module(self.module(cmd_name)), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help texts above, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        with formatter.section(f"{self.kind.capitalize()}s"):
+            formatter.write_dl(list(self.commands_known.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

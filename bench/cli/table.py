@@ -89,9 +89,9 @@ def table_command(
         return
     if out:
         render.check_suffix(out)
-    dataset = dataset or _dataset_of(out, pack, results)
+    dataset = dataset or dataset_of(out, pack, results)
     source = archive.open_results(results)
-    _require(source, dataset, preset)
+    require(source, dataset, preset)
     source = _stored(source, dataset, pack, unpack)
     if (pack or unpack) and not out:
         return
@@ -111,7 +111,7 @@ def table_command(
         render.show(found, spec, dataset)
 
 
-def _require(source: Source, dataset: str, preset: str) -> None:
+def require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
     from bench.analysis import spec_names
     from bench.claims import datasets
@@ -168,7 +168,7 @@ def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None
     return source
 
 
-def _dataset_of(*paths: Path | None) -> str:
+def dataset_of(*paths: Path | None) -> str:
     """`leaderboards/patches.md` is about `patches`, as is `records/patches.jsonl.xz`."""
     named = next((path for path in paths if path and path.suffix), None)
     return named.name.partition(".")[0] if named else "patches"

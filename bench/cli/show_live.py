@@ -1,0 +1,164 @@
+"""`bench show images|scores|trajectory`: pictures of what a run does to images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bench.cli.data_root import data_root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.walks import Wanted
+    from bench.worker import Setup
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option(
+        "--defense",
+        "defenses",
+        multiple=True,
+        required=True,
+        metavar="SPEC",
+        help="adp, adp:sigma=0.1@madry ...; repeat or use commas.",
+    ),
+    click.option("--dataset", default="patches", show_default=True, metavar="NAME"),
+    click.option("--threat", default="", metavar="NORM:EPS", help="Default: the data set's."),
+    click.option("--subset", default="", metavar="NAME", help="Default: the data set's."),
+    click.option(
+        "--preset",
+        default="standard",
+        show_default=True,
+        metavar="NAME",
+        help="How much of the attack: quick, standard, paper.",
+    ),
+    click.option("--seed", default=0, show_default=True, metavar="N", help="Of the attack."),
+    click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        help="Where bench run --save-adversarial may have stored the attacked images.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="FILE",
+        help="File to write: .png or .svg.",
+    ),
+    click.option("--device", default="cpu", show_default=True, metavar="NAME"),
+    click.option("--chunk", type=int, metavar="N", help="Images per network call."),
+    click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in."),
+    click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file."),
+)
+ATTACK = click.option(
+    "--attack",
+    required=True,
+    metavar="SPEC",
+    help="One attack; submitted:file=PATH for points of your own.",
+)
+
+
+def live(function: F) -> F:
+    """Add the options that every picture of warm defenses has."""
+    function = data_root(function)
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command("images")
+@ATTACK
+@click.option("--index", default=0, show_default=True, metavar="N", help="Place in the subset.")
+@click.option("--frames", default=6, show_default=True, metavar="N", help="Steps shown, at most.")
+@live
+def images_command(attack: str, index: int, frames: int, **asked: Any) -> None:
+    """An image clean, attacked and on its way through each defense.
+
+    The attack is that of a run on all images of its shard, and so are the random numbers of the
+    purification: the judge's first prediction.
+    """
+
+    def make(wanted: Wanted, setup: Setup) -> Figure:
+        from bench import scenes
+        from bench.pictures.strips import strips
+
+        return strips(scenes.strips(wanted, index, frames, setup, _say))
+
+    _draw((attack,), asked, make)
+
+
+@click.command("scores")
+@click.option(
+    "--attack", "attacks", multiple=True, required=True, metavar="SPEC", help="A panel each."
+)
+@click.option("--images", default=64, show_default=True, metavar="N", help="Of the subset.")
+@click.option(
+    "--after",
+    default=0,
+    metavar="N",
+    help="Steps of purification, added noise included; default: all.",
+)
+@live
+def scores_command(attacks: tuple[str, ...], images: int, after: int, **asked: Any) -> None:
+    """Norms of the score at natural, attacked and purified images, as histograms."""
+
+    def make(wanted: Wanted, setup: Setup) -> Figure:
+        from bench import scenes
+        from bench.pictures.histograms import histograms
+
+        return histograms(scenes.score_norms(wanted, images, after, setup, _say))
+
+    _draw(attacks, asked, make)
+
+
+@click.command("trajectory")
+@ATTACK
+@click.option("--images", default=32, show_default=True, metavar="N", help="Of the subset.")
+@live
+def trajectory_command(attack: str, images: int, **asked: Any) -> None:
+    """Attacked images and every step of their purification in a plane of features (t-SNE)."""
+
+    def make(wanted: Wanted, setup: Setup) -> Figure:
+        from bench import scenes
+        from bench.pictures.plane import plane
+
+        return plane(scenes.trajectories(wanted, images, setup, _say))
+
+    _draw((attack,), asked, make)
+
+
+def _draw(
+    attacks: tuple[str, ...], asked: dict[str, Any], make: Callable[[Wanted, Setup], Figure]
+) -> None:
+    """Prepare this process as a worker, make the picture, write it."""
+    from bench import device as devices
+    from bench import pictures, registry
+    from bench.home import data_root as root
+    from bench.results import write_whole
+    from bench.walks import Wanted
+    from bench.worker import Setup, weights_option
+
+    out: Path = asked["out"]
+    pictures.check_suffix(out)
+    devices.require("float32", devices.parse(asked["device"]))
+    chunk = devices.chunk(asked["device"], asked["chunk"])
+    registry.load(asked["plugins"])
+    keys = ("defenses", "dataset", "threat", "subset", "preset", "seed", "results")
+    wanted = Wanted(attacks=attacks, **{key: asked[key] for key in keys})
+    own = weights_option(wanted.dataset, asked["weights"])
+    setup = Setup(asked["device"], chunk, 1, asked["plugins"], own, str(root().resolve()))
+    setup.start()
+    figure = make(wanted, setup)
+    write_whole(out, pictures.encode(figure, out.suffix))
+    _say(str(out))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

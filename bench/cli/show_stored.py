@@ -1,0 +1,146 @@
+"""`bench show curve|certified|corruptions|cost`: pictures of stored results, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from bench.boards import Board
+    from bench.pictures import Chart, Scatter
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        help="Folder of result files, or a packed archive.",
+    ),
+    click.option("--dataset", default="", metavar="NAME", help="Default: the archive's, patches."),
+    click.option(
+        "--defense", "defenses", multiple=True, metavar="SPEC", help="Rows; default: all of them."
+    ),
+    click.option("--threat", default="", metavar="NORM:EPS", help="Only boards of this threat."),
+    click.option("--preset", default="", metavar="NAME", help="Only boards of this preset."),
+    click.option("--subset", default="", metavar="NAME", help="Only boards of this subset."),
+    click.option("--images", type=int, metavar="N", help="Only boards of so many images."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="FILE",
+        help="File to write: .png or .svg.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the numbers of the picture too."),
+)
+ATTACKS = click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="SPEC",
+    help="Columns, or worst; default: what the picture is usually of.",
+)
+
+
+def stored(function: F) -> F:
+    """Add the options that every picture of stored results has."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command("curve")
+@click.option(
+    "--over",
+    required=True,
+    metavar="SETTING",
+    help="steps, runs, eot, sigma, eps, lambda ...; defense:steps where several have it.",
+)
+@ATTACKS
+@stored
+def curve_command(over: str, **asked: Any) -> None:
+    """Accuracy against a setting of a defense, of an attack, or the threat's eps.
+
+    A line is made of numbers that differ in this setting alone, with 95 % intervals.
+    """
+    from bench.sweeps import sweep
+
+    _draw(asked, lambda boards, choice, dataset: sweep(boards, over, choice, dataset))
+
+
+@click.command("certified")
+@ATTACKS
+@stored
+def certified_command(**asked: Any) -> None:
+    """Certified accuracy against the l2 radius, from stored certificates."""
+    from bench.charts import certified_curve
+
+    _draw(asked, certified_curve)
+
+
+@click.command("corruptions")
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="NAME", help="fog ..., or each; default: the mean."
+)
+@stored
+def corruptions_command(kinds: tuple[str, ...], **asked: Any) -> None:
+    """Accuracy against the severity of common corruptions."""
+    from bench.charts import severity_curves
+
+    _draw(asked, lambda boards, choice, dataset: severity_curves(boards, choice, dataset, kinds))
+
+
+@click.command("cost")
+@click.option(
+    "--calls",
+    type=click.Choice(["prediction", "all"]),
+    default="prediction",
+    show_default=True,
+    help="Of one prediction of the defense, or of everything that was run.",
+)
+@stored
+def cost_command(calls: Any, **asked: Any) -> None:
+    """Worst case against network calls per image, a point for each row of a board."""
+    from bench.charts import cost_scatter
+
+    _draw(asked, lambda boards, choice, dataset: cost_scatter(boards, choice, dataset, calls))
+
+
+def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart | Scatter]) -> None:
+    """Read the boards, make the chart, write it."""
+    from bench import archive, pictures
+    from bench.boards import boards
+    from bench.charts import as_data
+    from bench.cli.table import dataset_of, require
+    from bench.picked import Choice
+    from bench.pictures import Chart
+    from bench.pictures.lines import lines
+    from bench.pictures.scatter import scatter
+    from bench.results import write_whole
+
+    out: Path = asked["out"]
+    pictures.check_suffix(out)
+    source = archive.open_results(asked["results"])
+    dataset = asked["dataset"] or dataset_of(asked["results"])
+    require(source, dataset, asked["preset"])
+    choice = Choice(
+        asked["defenses"],
+        asked.get("attacks", ()),
+        asked["threat"],
+        asked["preset"],
+        asked["subset"],
+        asked["images"] or 0,
+    )
+    chart = make(boards(source, dataset), choice, dataset)
+    figure = lines(chart) if isinstance(chart, Chart) else scatter(chart)
+    write_whole(out, pictures.encode(figure, out.suffix))
+    click.echo(str(out), err=True)
+    if asked["as_json"]:
+        click.echo(json.dumps(as_data(chart), indent=1))
