@@ -70,21 +70,17 @@ def table_command(
     if paper or number:
         from bench.cli.papers import paper_tables
 
-        options = {"compare": compare, "preset": preset, "pack": pack, "unpack": unpack}
-        if given := [name for name, value in options.items() if value]:
-            raise BenchError(f"--{given[0]} is of boards and does not go with --paper")
-
+        _alone("--paper", compare=compare, preset=preset, pack=pack, unpack=unpack)
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
     from bench import archive, render
     from bench.analysis import how_to_run, load_spec, tidy
     from bench.boards import boards
 
-    if compare and out:
-        raise BenchError("--compare prints and writes no file: leave out --out, or send it on")
+    if compare:
+        _alone("--compare, which prints and writes no file", out=out)
     if out and out.suffix == render.PAGE:
-        if as_json or pack or unpack:
-            raise BenchError("a page is written alone: leave out --json, --pack and --unpack")
+        _alone("a page, which is written alone", json=as_json, pack=pack, unpack=unpack)
         _page(archive.open_results(results), out, dataset, preset)
         return
     if out:
@@ -109,6 +105,12 @@ def table_command(
         click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
     elif not out:
         render.show(found, spec, dataset)
+
+
+def _alone(what: str, **others: object) -> None:
+    """Refuse options that would be ignored beside `what`."""
+    if given := [name for name, value in others.items() if value]:
+        raise BenchError(f"--{given[0]} does not go with {what}")
 
 
 def require(source: Source, dataset: str, preset: str) -> None:

@@ -222,10 +222,10 @@ def test_the_command_writes_a_page_of_all_data_sets(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--json"], "a page is written alone"),
+        (["--json"], "--json does not go with a page"),
         (["--dataset", "patchs"], "did you mean 'patches'?"),
         (["--preset", "quik"], "did you mean 'quick'?"),
-        (["--compare", "adp", "jpeg"], "--compare prints and writes no file"),
+        (["--compare", "adp", "jpeg"], "--out does not go with --compare"),
     ],
 )
 def test_what_does_not_go_with_a_page_is_one_line(

@@ -77,7 +77,7 @@ def test_two_rows_are_compared(tmp_path: Path) -> None:
     assert [line["attack"] for line in section["columns"]][-1] == "worst case"
     for arguments, words in (
         ((*compare, "jpg"), "unknown row 'jpg@natural'; did you mean 'jpeg@natural'?"),
-        ((*compare, "jpeg", "--out", tmp_path / "x.md"), "--compare prints and writes no file"),
+        ((*compare, "jpeg", "--out", tmp_path / "x.md"), "--out does not go with --compare"),
     ):
         done = bench(*arguments)
         assert done.returncode == 2
