@@ -39,7 +39,7 @@ FIELDS = (
     *("dataset", "subset", "preset", "defense", "attack", "threat", "metric"),
     *("measured", "low", "high", "n", "seeds", "draws"),
     *("forwards", "backwards", "seconds_per_image", "reported", "external", "verdict", "note"),
-    "rank",
+    *("rank", "group"),
 )
 
 
@@ -195,6 +195,7 @@ def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]
                 "defense": row.label,
                 "attack": column,
                 "threat": _threat(board, column),
+                "group": board.group,
             }
             if item is None:
                 note = analysis.why_blank(row, column)

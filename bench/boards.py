@@ -27,6 +27,9 @@ ASIDE = (CORRUPTION, CERTIFIED, FLOW, KNOWN, PROBE)
 """Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
 SUBMITTED = "submitted"
 """The attack that is a file of points, made for one row."""
+STRICT = "strict"
+STRICT_SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square"))
+"""What only that group asks for, all of them."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
@@ -114,7 +117,11 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """One group of plans, measured. skips: (defense as asked, attack) -> reason."""
+    """One group of plans, measured. skips: (defense as asked, attack) -> reason.
+
+    group: `strict` where every plan asked for that group, else empty. Who was attacked so hard is
+    compared with others who were, and does not turn the worst case of all others into a bound.
+    """
 
     dataset: str
     subset: str
@@ -125,6 +132,12 @@ class Board:
     columns: tuple[str, ...]
     skips: Mapping[tuple[str, str], str]
     commands: tuple[str, ...]
+    group: str = ""
+
+    @property
+    def budget(self) -> str:
+        """`preset standard`, and which group of attacks it was given to where that has a name."""
+        return f"preset {self.preset}" + (f", attacks {self.group}" if self.group else "")
 
     @property
     def measured(self) -> int:
@@ -152,11 +165,18 @@ def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
         digest = record.cell.digest
         if digest in wanted:
             found.setdefault(digest, []).append(record)
-    groups: dict[tuple[str, str, str, int], list[Plan]] = {}
+    groups: dict[tuple[str, str, str, int, str], list[Plan]] = {}
     for plan in plans:
-        groups.setdefault((plan.subset, plan.threat, plan.preset, plan.images), []).append(plan)
+        key = (plan.subset, plan.threat, plan.preset, plan.images, _group(plan))
+        groups.setdefault(key, []).append(plan)
     made = [_board(group, found) for _, group in sorted(groups.items())]
     return sorted(made, key=_worth)
+
+
+def _group(plan: Plan) -> str:
+    """`strict` where all searches of that group were asked for."""
+    asked = {item.attack for item in plan.cells}
+    return STRICT if asked.issuperset(STRICT_SEARCHES) else ""
 
 
 def _worth(board: Board) -> tuple[bool, int, int]:
@@ -288,6 +308,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
         columns=tuple(sorted(columns, key=lambda name: kinds.get(name, 0))),
         skips=skips,
         commands=tuple(dict.fromkeys(plan.command for plan in plans if plan.command)),
+        group=_group(head),
     )
 
 

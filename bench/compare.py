@@ -115,6 +115,7 @@ def as_data(found: Sequence[Versus]) -> list[dict[str, Any]]:
     return [
         {
             **{key: getattr(v.board, key) for key in ("dataset", "subset", "threat", "preset")},
+            "group": v.board.group,
             "images": v.board.images,
             "first": v.first.label,
             "second": v.second.label,
@@ -143,7 +144,7 @@ def _places(boards: Iterable[Board]) -> str:
 
 
 def _place(board: Board) -> str:
-    return f"subset {board.subset}, {board.threat}, preset {board.preset}, {board.images} images"
+    return f"subset {board.subset}, {board.threat}, {board.budget}, {board.images} images"
 
 
 def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:

@@ -114,7 +114,7 @@ def matches(typed: DefenseSpec, resolved: DefenseSpec) -> bool:
 def place(board: Board) -> str:
     """The conditions of every number on a board, for a caption."""
     return (
-        f"{board.dataset}, subset {board.subset}, {board.threat}, preset {board.preset}, "
+        f"{board.dataset}, subset {board.subset}, {board.threat}, {board.budget}, "
         f"n = {board.images} images"
     )
 

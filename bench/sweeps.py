@@ -173,7 +173,7 @@ _SPLIT = {"defense": _by_defense, "attack": _by_attack, "threat": _by_threat}
 
 
 def _conditions(board: Board) -> Key:
-    return (board.subset, board.preset, str(board.images))
+    return (board.subset, board.budget, str(board.images))
 
 
 def _under(column: str, item: Entry | Worst) -> Key:

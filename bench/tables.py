@@ -137,7 +137,7 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
         rank = str(analysis.rank.get(row.label, ""))
         body.append((_label(row), *(_cell(item) for item in figures), rank, *effort(board, row)))
     heading = (
-        f"{board.dataset}, subset {board.subset}, {board.threat}, preset {board.preset}, "
+        f"{board.dataset}, subset {board.subset}, {board.threat}, {board.budget}, "
         f"{board.images} images"
     )
     return Table(heading, _header(board.columns), tuple(body), reading(analysis), major=True)

@@ -86,7 +86,7 @@ def section(board: Board, boards: Sequence[Board], spec: BoardSpec) -> tuple[Sec
     found = flags(board, boards)
     of = {row.label: [flag for flag in found if flag.defense == row.label] for row in rows}
     made = Section(
-        key=f"{board.subset},{board.threat},{board.preset},{board.images}",
+        key=",".join(_place(board)),
         board=board,
         lines=tuple(_line(analysis, row, of[row.label]) for row in rows),
         columns=(WORST, *board.columns),
@@ -106,7 +106,7 @@ def _data(
     order = [row.label for row in rows]
     return {
         "key": key,
-        "name": f"{board.dataset}-{board.preset}-{board.images}",
+        "name": "-".join((board.dataset, *_place(board)[2:])),
         "threat": board.threat,
         "order": order,
         "columns": [WORST, *board.columns],
@@ -116,6 +116,12 @@ def _data(
         "commands": list(board.commands),
         **pairs(analysis, order),
     }
+
+
+def _place(board: Board) -> tuple[str, ...]:
+    """What tells a data set's boards apart."""
+    group = (board.group,) if board.group else ()
+    return (board.subset, board.threat, board.preset, str(board.images), *group)
 
 
 def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
