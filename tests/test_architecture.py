@@ -20,13 +20,13 @@ FLOORS = (
     ("zoo", "boards"),
     ("ranking", "beside"),
     ("classifiers", "flags", "analysis", "points"),
-    ("attacks", "defenses", "tables", "reported", "picked"),
+    ("attacks", "defenses", "tables", "reported"),
     ("claimed",),
-    ("build", "evaluate", "render", "compare", "printed", "charts", "suggest"),
-    ("cost", "contract", "inventory", "shards", "page", "sweeps"),
+    ("build", "evaluate", "render", "compare", "printed", "charts"),
+    ("cost", "contract", "inventory", "shards", "page"),
     ("plan", "executors", "slices"),
     ("worker", "training", "wanted"),
-    ("gate", "standin", "verify", "walks"),
+    ("gate", "standin", "verify"),
     ("profile", "scenes"),
     ("outlook",),
     ("runner",),
@@ -37,7 +37,7 @@ FLOORS = (
 TABLE_TOWER = {
     *("errors", "spec", "results", "archive", "merge", "stats", "metrics", "boards", "flags"),
     *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
-    *("printed", "beside", "claimed", "page", "pictures", "picked", "charts", "suggest", "sweeps"),
+    *("printed", "beside", "claimed", "page", "pictures", "charts"),
 }
 COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge", "bench.cli.show_stored")
 """Of the table tower."""

@@ -13,7 +13,7 @@ from bench.cli.data_root import data_root
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.walks import Wanted
+    from bench.scenes.walks import Wanted
     from bench.worker import Setup
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,10 +86,10 @@ def images_command(attack: str, index: int, frames: int, **asked: Any) -> None:
     """
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench import scenes
         from bench.pictures.strips import strips
+        from bench.scenes.strips import strips as found
 
-        return strips(scenes.strips(wanted, index, frames, setup, _say))
+        return strips(found(wanted, index, frames, setup, _say))
 
     _draw((attack,), asked, make)
 
@@ -110,10 +110,10 @@ def scores_command(attacks: tuple[str, ...], images: int, after: int, **asked: A
     """Norms of the score at natural, attacked and purified images, as histograms."""
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench import scenes
         from bench.pictures.histograms import histograms
+        from bench.scenes.scores import score_norms
 
-        return histograms(scenes.score_norms(wanted, images, after, setup, _say))
+        return histograms(score_norms(wanted, images, after, setup, _say))
 
     _draw(attacks, asked, make)
 
@@ -126,10 +126,10 @@ def trajectory_command(attack: str, images: int, **asked: Any) -> None:
     """Attacked images and every step of their purification in a plane of features (t-SNE)."""
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench import scenes
         from bench.pictures.plane import plane
+        from bench.scenes.trajectory import trajectories
 
-        return plane(scenes.trajectories(wanted, images, setup, _say))
+        return plane(trajectories(wanted, images, setup, _say))
 
     _draw((attack,), asked, make)
 
@@ -142,7 +142,7 @@ def _draw(
     from bench import pictures, registry
     from bench.home import data_root as root
     from bench.results import write_whole
-    from bench.walks import Wanted
+    from bench.scenes.walks import Wanted
     from bench.worker import Setup, weights_option
 
     out: Path = asked["out"]

@@ -70,7 +70,7 @@ def curve_command(over: str, **asked: Any) -> None:
 
     A line is made of numbers that differ in this setting alone, with 95 % intervals.
     """
-    from bench.sweeps import sweep
+    from bench.charts.sweeps import sweep
 
     _draw(asked, lambda boards, choice, dataset: sweep(boards, over, choice, dataset))
 
@@ -80,7 +80,7 @@ def curve_command(over: str, **asked: Any) -> None:
 @stored
 def certified_command(**asked: Any) -> None:
     """Certified accuracy against the l2 radius, from stored certificates."""
-    from bench.charts import certified_curve
+    from bench.charts.stored import certified_curve
 
     _draw(asked, certified_curve)
 
@@ -92,7 +92,7 @@ def certified_command(**asked: Any) -> None:
 @stored
 def corruptions_command(kinds: tuple[str, ...], **asked: Any) -> None:
     """Accuracy against the severity of common corruptions."""
-    from bench.charts import severity_curves
+    from bench.charts.stored import severity_curves
 
     _draw(asked, lambda boards, choice, dataset: severity_curves(boards, choice, dataset, kinds))
 
@@ -108,7 +108,7 @@ def corruptions_command(kinds: tuple[str, ...], **asked: Any) -> None:
 @stored
 def cost_command(calls: Any, **asked: Any) -> None:
     """Worst case against network calls per image, a point for each row of a board."""
-    from bench.charts import cost_scatter
+    from bench.charts.stored import cost_scatter
 
     _draw(asked, lambda boards, choice, dataset: cost_scatter(boards, choice, dataset, calls))
 
@@ -117,9 +117,9 @@ def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart |
     """Read the boards, make the chart, write it."""
     from bench import archive, pictures
     from bench.boards import boards
-    from bench.charts import as_data
+    from bench.charts.picked import Choice
+    from bench.charts.stored import as_data
     from bench.cli.table import dataset_of, require
-    from bench.picked import Choice
     from bench.pictures import Chart
     from bench.pictures.lines import lines
     from bench.pictures.scatter import scatter

@@ -10,10 +10,10 @@ import pytest
 
 from bench.analysis import analyse, extra_metrics
 from bench.boards import figure
-from bench.charts import as_data, certified_curve, cost_scatter, severity_curves
+from bench.charts.picked import Choice
+from bench.charts.stored import as_data, certified_curve, cost_scatter, severity_curves
 from bench.errors import BenchError
 from bench.metrics import cost
-from bench.picked import Choice
 from bench.stats import Figure
 from tests.factories import fill, measured
 from tests.pictures.stored import IMAGES, read, store

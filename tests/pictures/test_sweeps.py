@@ -8,11 +8,11 @@ import pytest
 
 from bench.analysis import WORST, analyse
 from bench.boards import figure
+from bench.charts.picked import Choice
+from bench.charts.suggest import around
+from bench.charts.sweeps import sweep
 from bench.errors import BenchError
-from bench.picked import Choice
 from bench.pictures import Chart
-from bench.suggest import around
-from bench.sweeps import sweep
 from tests.pictures.stored import IMAGES, read, store
 
 STEPS = {5: 0.25, 20: 0.5, 10: 0.75}

@@ -19,9 +19,11 @@ from bench.errors import BenchError
 from bench.evaluate import judge
 from bench.points import read
 from bench.results import Planned, Store
-from bench.scenes import amplified, embed, score_norms, strips, trajectories
+from bench.scenes.scores import score_norms
+from bench.scenes.strips import amplified, strips
+from bench.scenes.trajectory import embed, trajectories
+from bench.scenes.walks import Scene, Walk, Wanted, scenes, walk
 from bench.shards import begun
-from bench.walks import Scene, Walk, Wanted, scenes, walk
 from bench.worker import Saved, Setup, Task, context_of, measure
 from defenses.adp import ADP
 from tests.tiny import images

@@ -9,10 +9,18 @@ import numpy as np
 
 from bench.analysis import ON, WITHIN, Analysis, analyse, extra_metrics, percent
 from bench.boards import CERTIFIED, CLEAN, CORRUPTION, Board, Entry, Row, figure
+from bench.charts.picked import (
+    MOST,
+    Choice,
+    columns_of,
+    place,
+    require_columns,
+    require_rows,
+    rows_of,
+)
+from bench.charts.picked import sections as of_choice
 from bench.errors import BenchError, unknown
 from bench.metrics import certified, cost
-from bench.picked import MOST, Choice, columns_of, place, require_columns, require_rows, rows_of
-from bench.picked import sections as of_choice
 from bench.pictures import Axis, Chart, Panel, Point, Scatter, Series, Spot
 from bench.ranking import ranked
 from bench.stats import Figure

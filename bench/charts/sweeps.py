@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from bench.analysis import WORST, Analysis, analyse
 from bench.boards import CLEAN, Board, Entry, Row, Worst, aside, figure
-from bench.charts import BARS, HOLLOW
-from bench.errors import BenchError, nearest, unknown
-from bench.picked import (
+from bench.charts.picked import (
     MOST,
     Choice,
     columns_of,
@@ -23,10 +21,8 @@ from bench.picked import (
     rows_of,
     sections,
 )
-from bench.pictures import Axis, Chart, Panel, Point, Series
-from bench.ranking import differing_weights
-from bench.spec import DefenseSpec, number, parse_defense, parse_part
-from bench.suggest import (
+from bench.charts.stored import BARS, HOLLOW
+from bench.charts.suggest import (
     EPS,
     OWNERS,
     USUAL,
@@ -37,6 +33,10 @@ from bench.suggest import (
     settings_of,
     without,
 )
+from bench.errors import BenchError, nearest, unknown
+from bench.pictures import Axis, Chart, Panel, Point, Series
+from bench.ranking import differing_weights
+from bench.spec import DefenseSpec, number, parse_defense, parse_part
 
 ALIAS = {"lambda": "lambdas"}
 UNITS = {"sigma": "pixels in [0,1]", "eps": "pixels in [0,1]", "lambdas": "weight of the purifier"}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bench.analysis import WORST
 from bench.boards import Board, aside
-from bench.picked import Choice
+from bench.charts.picked import Choice
 from bench.spec import Part, Value, number, parse_defense, parse_part, show
 
 Owner = Literal["defense", "attack", "threat"]

@@ -1,0 +1,1 @@
+"""Stored results to the data of pictures, with the board's own figures. No torch."""
