@@ -118,18 +118,18 @@ def _method(defense: str) -> str:
 def _section(
     boards: Sequence[Board], published: Literature, threat: str, lines: Sequence[tuple[Key, str]]
 ) -> Table:
-    several = len({where[1] for where, _ in lines}) > 1
+    attacked = threat not in HEAD  # else the heading says it
     sources: dict[str, int] = {}
     body = []
     for where, metric in lines:
         there = published.of(where, metric)
         own = " (its own verdict)" if metric == PROTOCOL else ""
-        head = (where[0], where[1] + own) if several else (where[0],)
+        head = (where[0], where[1] + own) if attacked else (where[0],)
         outside = there.external
         mark = sources.setdefault(outside.conditions, len(sources) + 1) if outside else 0
         external = f"{outside.text} [{mark}]" if outside else ""
         body.append((*head, *_printed(there), external, *_measured(boards, where, metric, there)))
-    header = ("defense", *(["attack"] if several else []), "reported", "images", "external")
+    header = ("defense", *(["attack"] if attacked else []), "reported", "images", "external")
     heading = f"Published: {HEAD.get(threat) or _within(threat)}"
     notes = tuple(f"[{mark}] {text}" for text, mark in sources.items())
     return Table(heading, (*header, "measured", "verdict"), tuple(body), notes, major=True)

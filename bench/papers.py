@@ -197,6 +197,9 @@ def load(paper: str, table: str) -> Sheet:
     name = sheet_name(paper, table)
     if name not in known:
         short = [known_name.partition("-")[2].lstrip("0") for known_name in known]
+        halves = [name for name in short if table.isdigit() and name.rstrip("abc") == table]
+        if halves:
+            raise BenchError(f"table {table} of paper '{paper}' is in parts: {', '.join(halves)}")
         raise unknown(f"table of paper '{paper}'", table, short)
     return _read(name)
 

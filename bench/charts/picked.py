@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.analysis import WORST
 from bench.boards import Board, Row
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 from bench.spec import DefenseSpec, Part, Value, number, parse_defense, parse_part, split_list
 
 MOST = 12
@@ -87,7 +87,8 @@ def columns_of(board: Board, typed: Sequence[str], usual: Callable[[str], bool])
 
 
 def require_rows(boards: Sequence[Board], typed: Sequence[str]) -> None:
-    """Refuse a defense that is on none of the boards, with the nearest."""
+    """Refuse a defense that is on none of the boards, with the nearest, and an empty name."""
+    _require_some("defense", typed, "adp")
     labels = {row.label for board in boards for row in board.rows}
     for name in split_list(typed):
         if not any(rows_of(board.rows, [name]) for board in boards):
@@ -95,11 +96,17 @@ def require_rows(boards: Sequence[Board], typed: Sequence[str]) -> None:
 
 
 def require_columns(boards: Sequence[Board], typed: Sequence[str]) -> None:
-    """Refuse an attack that is on none of the boards, with the nearest."""
+    """Refuse an attack that is on none of the boards, with the nearest, and an empty name."""
+    _require_some("attack", typed, "bpda")
     known = {column for board in boards for column in board.columns}
     for name in split_list(typed):
         if not any(columns_of(board, [name], lambda _: False) for board in boards):
             raise unknown("column", name, {*known, "worst"})
+
+
+def _require_some(kind: str, typed: Sequence[str], such_as: str) -> None:
+    if typed and not split_list(typed):
+        raise BenchError(f"name at least one {kind}: --{kind} {such_as}; without it, all are drawn")
 
 
 def matches(typed: DefenseSpec, resolved: DefenseSpec) -> bool:

@@ -31,10 +31,13 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
     after: how many steps purify; 0 for all of them.
 
     Raises:
-        BenchError: a defense without a score network, or what `scenes` and `walk` refuse.
+        BenchError: a defense without a score network or with fewer steps than `after`, or what
+            `scenes` and `walk` refuse.
     """
     if len(wanted.defenses) != 1:
         raise BenchError("score norms are of one defense at a time")
+    if after < 0:
+        raise BenchError(f"--after {after}: steps are counted from 1; 0 is all of them")
     found = scenes(with_clean(wanted))
     clean, attacks = found[0], found[1:]
     count = counted(wanted, images)
@@ -66,9 +69,10 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
 def _norms(done: Walk, after: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The norms at the points of a walk and at their purified versions, each [B]."""
     score = _scored(done.defense)
-    end = done.states[-1] if done.states else done.points
-    if after and done.states:
-        end = done.states[min(after, len(done.states)) - 1]
+    steps = len(done.states)
+    if after > steps:
+        raise BenchError(f"--after {after}: this defense takes {steps} steps, added noise included")
+    end = done.states[after - 1] if steps else done.points
     found = (score.score_norm(x).flatten().double().cpu().numpy() for x in (done.points, end))
     first, second = found
     return first, second

@@ -159,6 +159,13 @@ def test_the_main_figures_are_those_of_the_board(tmp_path: Path) -> None:
     assert kinds["adp@natural"] == "defense"
 
 
+def test_one_alarm_is_one(tmp_path: Path) -> None:
+    page = render(store(tmp_path), ["patches"])
+    said = re.findall(r"(\d+) (alarms?)</span> on this board", page)
+    assert said
+    assert all((word == "alarm") == (count == "1") for count, word in said)
+
+
 def test_nothing_from_outside_becomes_a_tag(tmp_path: Path) -> None:
     page = render(hostile(tmp_path), ["patches"])
     assert page.count("<script") == page.count("</script>") == 3

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis import analyse, extra_metrics
 from bench.boards import figure
-from bench.charts.picked import Choice
+from bench.charts.picked import Choice, require_columns
 from bench.charts.stored import as_data, certified_curve, cost_scatter, severity_curves
 from bench.errors import BenchError
 from bench.metrics import cost
@@ -107,6 +107,16 @@ def test_what_is_not_stored_names_the_run(tmp_path: Path) -> None:
         with pytest.raises(BenchError) as error:
             make(empty, Choice(), "patches")
         assert line in str(error.value)
+
+
+@pytest.mark.parametrize("nothing", ["", ",", " "])
+def test_an_empty_name_is_no_way_to_say_all(tmp_path: Path, nothing: str) -> None:
+    fill(tmp_path)
+    boards = read(tmp_path)
+    with pytest.raises(BenchError, match="name at least one defense: --defense adp"):
+        cost_scatter(boards, Choice(defenses=(nothing,)), "patches")
+    with pytest.raises(BenchError, match="name at least one attack: --attack bpda"):
+        require_columns(boards, (nothing,))
 
 
 def test_intervals_stay_around_their_shares(tmp_path: Path) -> None:

@@ -212,3 +212,7 @@ def test_what_cannot_be_shown_is_refused() -> None:
         score_norms(replace(blurred, attacks=("classifier-pgd",)), 4, 0, SETUP, quiet)
     with pytest.raises(BenchError, match="allows 2 to 512"):
         trajectories(WANTED, 1, SETUP, quiet)
+    with pytest.raises(BenchError, match=r"--after 99: this defense takes \d steps, added noise"):
+        score_norms(WANTED, 4, 99, SETUP, quiet)
+    with pytest.raises(BenchError, match="--after -1: steps are counted from 1"):
+        score_norms(WANTED, 4, -1, SETUP, quiet)

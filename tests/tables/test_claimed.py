@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import papers
 from bench.analysis import BoardSpec, load_spec, tidy
-from bench.boards import boards
+from bench.boards import CLEAN, boards
 from bench.claimed import document
 from bench.claims import EXTERNAL, Literature, literature
 from bench.render import to_csv, to_markdown
@@ -91,6 +91,16 @@ def test_a_protocols_printed_value_is_held_against_its_own_verdict(tmp_path: Pat
     sections = published(Literature({where: (claim("5.0", metric="protocol"),)}), tmp_path)
     (line,) = sections[f"within {THREAT}"]
     assert line["measured"] == ""  # its records have no verdict of a protocol
+
+
+def test_a_threat_of_one_attack_names_it(tmp_path: Path) -> None:
+    where = ("adp@natural", "bpda", THREAT)
+    ball, clean = (where[0], "cw", "l2:3"), (where[0], "clean", CLEAN)
+    found = Literature({each: (claim("5.0"),) for each in (where, ball, clean)})
+    sections = published(found, tmp_path)
+    assert [line["attack"] for line in sections[f"within {THREAT}"]] == ["bpda"]
+    assert [line["attack"] for line in sections["within l2:3"]] == ["cw"]
+    assert "attack" not in sections["clean images"][0]
 
 
 def test_boards_without_publications_stay_as_they_are(tmp_path: Path) -> None:

@@ -98,3 +98,5 @@ def test_unknown_names_have_the_nearest() -> None:
         papers.load("scoreop", "1")
     with pytest.raises(BenchError, match="table of paper 'adp'"):
         papers.load("adp", "77")
+    with pytest.raises(BenchError, match=r"^table 3 of paper 'scoreopt' is in parts: 3a, 3b$"):
+        papers.load("scoreopt", "3")
