@@ -27,6 +27,7 @@ ASIDE = (CORRUPTION, CERTIFIED, FLOW, KNOWN, PROBE)
 """Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
 SUBMITTED = "submitted"
 """The attack that is a file of points, made for one row."""
+DEFENSE, CONTROL, BARE = "defense", "control", "bare classifier"
 STRICT = "strict"
 STRICT_SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square"))
 """What only that group asks for, all of them."""
@@ -109,6 +110,13 @@ class Row:
     def classifier(self) -> str:
         """The classifier behind the purifiers, with its settings."""
         return self.settings.partition("@")[2]
+
+    @property
+    def kind(self) -> str:
+        """A classifier without a purifier, a cheap control, or a defense."""
+        if self.control:
+            return CONTROL
+        return BARE if self.asked.partition("@")[0] == "none" else DEFENSE
 
     def complete(self) -> dict[str, Entry]:
         """The columns that have a number."""

@@ -122,7 +122,7 @@ def as_data(chart: Chart | Scatter) -> list[dict[str, Any]]:
     """Every number of a chart as a line, shares in percent as on the board."""
     if isinstance(chart, Scatter):
         return [
-            {"series": s.label, "x": s.x, "control": s.control, **_numbers(s.share, s.bound)}
+            {"series": s.label, "x": s.x, "kind": s.kind, **_numbers(s.share, s.bound)}
             for s in chart.spots
         ]
     return [
@@ -203,7 +203,7 @@ def _spot(analysis: Analysis, row: Row, calls: Calls) -> Spot:
         spent = sum(each.forwards + each.backwards for each in costs)
     else:
         spent = max(each.prediction + each.followed_back for each in costs)
-    return Spot(row.label, spent, figure(worst), row.control, bool(worst.missing))
+    return Spot(row.label, spent, figure(worst), row.kind, bool(worst.missing))
 
 
 def _scatter(board: Board, spots: tuple[Spot, ...], calls: Calls) -> Scatter:

@@ -67,6 +67,7 @@ def table_command(
     unpack: Path | None,
 ) -> None:
     """Make the leaderboard of a data set from stored results, or a paper's tables beside them."""
+    _require_names("dataset", "preset", "paper", "number")
     if paper or number:
         from bench.cli.papers import paper_tables
 
@@ -105,6 +106,16 @@ def table_command(
         click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
     elif not out:
         render.show(found, spec, dataset)
+
+
+def _require_names(*names: str) -> None:
+    """Refuse an option that was given an empty value, as an unset variable of a shell gives."""
+    context = click.get_current_context()
+    for name in names:
+        given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if given and not context.params[name]:
+            shown = next(p.opts[0] for p in context.command.params if p.name == name)
+            raise BenchError(f"{shown} is empty: name one, or leave it out")
 
 
 def _alone(what: str, **others: object) -> None:

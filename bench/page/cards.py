@@ -15,16 +15,6 @@ from bench.results import Record
 from bench.spec import DefenseSpec, Part, parse_defense, show
 from bench.tables import resolved, software
 
-BARE, CONTROL, DEFENSE = "bare classifier", "control", "defense"
-
-
-def kind(row: Row) -> str:
-    """A classifier without a purifier, a cheap control, or a defense."""
-    if row.control:
-        return CONTROL
-    spec = _parsed(row.asked)
-    return BARE if spec and [part.name for part in spec.parts] == ["none"] else DEFENSE
-
 
 def classifier(row: Row) -> str:
     """The classifier's name as it was typed, of a row whose name can be read; else empty."""
@@ -43,7 +33,7 @@ def card(analysis: Analysis, row: Row, flags: Iterable[Flag]) -> dict[str, Any]:
     shares = sorted(worst.share.items(), key=lambda pair: -pair[1]) if worst else []
     return {
         "asked": row.asked,
-        "kind": kind(row),
+        "kind": row.kind,
         "settings": _settings(row.settings),
         "missing": list(worst.missing) if worst else [],
         "share": [[name, percent(share)] for name, share in shares if share],

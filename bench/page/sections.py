@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis import FIELDS, WORST, Analysis, BoardSpec, analyse, percent, tidy_board
-from bench.boards import CLEAN, Board, Entry, Row, Worst, deviation, figure
+from bench.boards import (
+    BARE,
+    CLEAN,
+    CONTROL,
+    DEFENSE,
+    Board,
+    Entry,
+    Row,
+    Worst,
+    deviation,
+    figure,
+)
 from bench.flags import Flag, flags
 from bench.metrics import cost
-from bench.page.cards import BARE, CONTROL, DEFENSE, card, classifier, kind, shared
+from bench.page.cards import card, classifier, shared
 from bench.page.columns import pack
 from bench.page.pairs import pairs
 from bench.page.plot import Plot, Point, plot
@@ -133,7 +144,7 @@ def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
     rank = analysis.rank.get(row.label)
     return Line(
         label=row.label,
-        kind=kind(row),
+        kind=row.kind,
         classifier=classifier(row),
         worst=_shown(analysis.worst.get(row.label)),
         rank=str(rank or ""),
@@ -172,5 +183,5 @@ def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
         found = figure(worst)
         calls = max(cost(list(e.seeds.values())).prediction for e in row.complete().values())
         title = f"{row.label}: {figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
-        points.append(Point(row.label, kind(row), calls, found.value, found.low, found.high, title))
+        points.append(Point(row.label, row.kind, calls, found.value, found.low, found.high, title))
     return points

@@ -71,12 +71,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class Spot:
-    """A labelled point of a scatter plot. control: a cheap one. bound: an upper bound only."""
+    """A labelled point of a scatter plot. kind: what it stands for. bound: an upper bound only."""
 
     label: str
     x: float
     share: Figure
-    control: bool = False
+    kind: str = "defense"
     bound: bool = False
 
 

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ((False, COLOURS[0], "o", "defense"), (True, COLOURS[4], "s", "cheap control"))
+KINDS = (
+    ("defense", COLOURS[0], "o"),
+    ("control", COLOURS[4], "s"),
+    ("bare classifier", COLOURS[3], "D"),
+)
+"""What a point stands for, with its colour and marker."""
 RADII = (7, 12, 18, 26, 36, 48, 62, 78)
 ANGLES = (0, 25, -25, 50, -50, 180, 155, -155, 130, -130, 75, -75)
 """Where the middle of a label's near edge may stand around its point: in points and degrees."""
@@ -46,13 +51,13 @@ def scatter(chart: Scatter) -> Figure:
     # Labels stand on the right of their points.
     axes.set_xlim(low / 3.5, high * max(2.2, (high / low) ** 0.15))
     percent_axis(axes, chart.y_label)
-    axes.set_ylim(-12, 103)
+    axes.set_ylim(-6, 103)
     axes.set_xlabel(chart.axis.label)
-    for control, colour, marker, name in KINDS:
-        spots = [spot for spot in chart.spots if spot.control == control]
+    for kind, colour, marker in KINDS:
+        spots = [spot for spot in chart.spots if spot.kind == kind]
         if spots:
-            _points(axes, spots, colour, marker, name)
-    figure.legend(loc="outside upper left", ncols=2)
+            _points(axes, spots, colour, marker, kind)
+    figure.legend(loc="outside upper left", ncols=len(KINDS))
     caption(figure, chart.caption)
     _place_labels(figure, axes, chart.spots)
     return figure

@@ -87,6 +87,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["verify", "x.npz", "--draws", "0"], "--draws needs at least 1"),
         (["verify", "x.npz", "--out", "y.npz"], "written as .safetensors"),
         (["verify", "x.npz", "--chunk", "33"], "multiple of 32"),
+        (["table", "--paper", "", "--out", "cifar10.md"], "--paper is empty"),
         (["table", "--paper", "adp", "--compare", "adp", "none"], "does not go with --paper"),
         (["verify", "x.npz", "--threat", "linf:8", "--defense", "none"], "mean 'linf:8/255'"),
         (["merge", "nowhere", "--into", "there"], "no results in 'nowhere'"),

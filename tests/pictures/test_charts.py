@@ -76,7 +76,7 @@ def test_a_spot_is_a_worst_case_and_what_the_records_counted(tmp_path: Path, cal
     for spot in chart.spots:
         (row,) = (row for row in boards[0].rows if row.label == spot.label)
         assert spot.share == figure(analysis.worst[spot.label])
-        assert spot.control == row.control
+        assert spot.kind == row.kind
         costs = [cost(list(e.seeds.values())) for e in row.complete().values()]
         total = sum(c.forwards + c.backwards for c in costs)
         assert spot.x == (total if calls == "all" else max(c.prediction for c in costs))

@@ -87,12 +87,16 @@ function flagParts(card) {
 }
 
 function worstParts(card, board) {
-  const share = card.share.map(([name, percent]) => `${name} on ${percent} %`).join(", ");
+  const share = card.share.map(([name, percent]) => `${name} on ${percent} % of the images`).join(", ");
   const lines = [];
   if (card.missing.length) {
     lines.push(`Upper bound: not over ${card.missing.join(", ")}. It is ranked and compared with nothing.`);
   }
-  if (share) lines.push(`Worst of clean and the attacks within ${board.threat}, by image: ${share} of the images.`);
+  if (card.share.length === 1) {
+    lines.push(`${card.share[0][0]} on every image: the worst attack of each image leaves no less than this column.`);
+  } else if (share) {
+    lines.push(`Worst of clean and the attacks within ${board.threat}, by image: ${share}.`);
+  }
   return part("Worst case", ...lines.map((text) => element("p", {}, text)));
 }
 
