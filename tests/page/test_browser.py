@@ -53,7 +53,6 @@ VIEWS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "compare": ({}, {"first": "adp@natural", "second": "jpeg@natural"}),
     "phone": ({"viewport": {"width": 400, "height": 800}}, {"row": "adp@natural"}),
     "published": ({"color_scheme": "dark"}, {"data": "cifar10"}),
-    "published on a phone": ({"viewport": {"width": 400, "height": 800}}, {"data": "cifar10"}),
 }
 
 

@@ -71,9 +71,12 @@ function comeTo(row) {
 }
 
 let before = {};
+let drawn = null;
 
 /** Show the data set, board, card and comparison of the address. */
 function show() {
+  if (drawn === location.hash) return;
+  drawn = location.hash;
   const state = readState();
   for (const part of document.querySelectorAll(".dataset")) {
     part.classList.toggle("shown", part.dataset.name === state.data);

@@ -31,7 +31,8 @@ function address(changes) {
   return `#${new URLSearchParams(shown)}`;
 }
 
-/** Change the state; the page follows by its `hashchange` event. */
+/** Change the state; the page follows at once. */
 function go(changes) {
   location.hash = address(changes);
+  show();
 }
