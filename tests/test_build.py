@@ -29,7 +29,9 @@ def test_a_defense_from_its_name() -> None:
     defense = build.defense("adp:sigma=0,steps=2,rule=fixed@madry", context)
     (purifier,) = defense.purifiers
     assert isinstance(purifier, ADP)
-    assert purifier.traits == Traits(random=False, exact=True, direction=True, runs=1)
+    assert purifier.traits == Traits(
+        random=False, exact=True, direction=True, one_step=True, runs=1
+    )
     assert [net.name for net in defense.networks()] == [build.CLASSIFIER, "score"]
     x = build.dataset("digits").images("validation").x[:3]
     assert defense.predict(x).shape == (3,)

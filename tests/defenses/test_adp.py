@@ -288,8 +288,12 @@ def traits(text: str) -> Traits:
 
 
 def test_without_noise_it_is_deterministic_and_runs_once() -> None:
-    assert traits("adp:sigma=0") == Traits(random=False, exact=True, direction=True, runs=1)
-    assert traits("adp:runs=4") == Traits(random=True, exact=True, direction=True, runs=4)
+    assert traits("adp:sigma=0") == Traits(
+        random=False, exact=True, direction=True, one_step=True, runs=1
+    )
+    assert traits("adp:runs=4") == Traits(
+        random=True, exact=True, direction=True, one_step=True, runs=4
+    )
 
 
 def test_noise_is_clipped_as_the_text_says_or_not_as_in_algorithm_1() -> None:

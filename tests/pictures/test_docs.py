@@ -27,6 +27,7 @@ def typed(line: str) -> None:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = [line for line in COMMANDS if line.startswith("bench show ")]
