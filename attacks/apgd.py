@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from attacks.catalog import Begin, Count, Share, Step, begun, choosing, started
@@ -46,11 +47,15 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     looks, plain = steps * begun(settings), choosing(settings, traits)
     if settings["loss"] == "dlr-t":
         plain += draws_of(PGD.select, traits.random)
+    return replace(following(looks, settings, traits), plain=plain)
+
+
+def following(looks: int, settings: Settings, traits: Traits) -> Runs:
+    """What so many looks along the setting `gradient` ask, with `eot` draws but for `blind`."""
     if settings["gradient"] == "blind":
-        return Runs(plain=plain, blind=looks)
+        return Runs(blind=looks)
     runs = looks * draws_of(int(settings["eot"]), traits.random)
-    exact = settings["gradient"] == "exact"
-    return Runs(plain=plain, exact=runs) if exact else Runs(plain=plain, bpda=runs)
+    return Runs(exact=runs) if settings["gradient"] == "exact" else Runs(bpda=runs)
 
 
 @attack(

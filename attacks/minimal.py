@@ -18,7 +18,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from attacks.apgd import Through, along, no_gradient
+from attacks.apgd import Through, along, following, no_gradient
 from attacks.catalog import Count, Step
 from attacks.gradients import Gradient, classifier_slope, draws_of
 from bench.attack import Attacked
@@ -154,11 +154,7 @@ def _deepfool_runs(settings: Settings, traits: Traits) -> Runs:
 
 
 def _cw_runs(settings: Settings, traits: Traits) -> Runs:
-    looks = int(settings["steps"]) * int(settings["searches"])
-    if settings["gradient"] == "blind":
-        return Runs(blind=looks)
-    runs = looks * draws_of(int(settings["eot"]), traits.random)
-    return Runs(exact=runs) if settings["gradient"] == "exact" else Runs(bpda=runs)
+    return following(int(settings["steps"]) * int(settings["searches"]), settings, traits)
 
 
 @attack(

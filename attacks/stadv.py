@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.apgd import Through, along, no_gradient
+from attacks.apgd import Through, along, following, no_gradient
 from attacks.catalog import Count
-from attacks.gradients import Gradient, draws_of
+from attacks.gradients import Gradient
 from bench.attack import Attacked, Trace
 from bench.defense import Defense, Traits
 from bench.registry import Runs, attack
@@ -100,11 +100,7 @@ class StAdv:
 
 def _runs(settings: Settings, traits: Traits) -> Runs:
     """One look at each point, the first and the last included."""
-    looks = int(settings["steps"]) + 1
-    if settings["gradient"] == "blind":
-        return Runs(blind=looks)
-    runs = looks * draws_of(int(settings["eot"]), traits.random)
-    return Runs(exact=runs) if settings["gradient"] == "exact" else Runs(bpda=runs)
+    return following(int(settings["steps"]) + 1, settings, traits)
 
 
 @attack(

@@ -39,7 +39,13 @@ TABLE_TOWER = {
     *("ranking", "analysis", "tables", "render", "compare", "papers", "claims", "reported"),
     *("printed", "beside", "claimed", "page", "pictures", "charts"),
 }
-COMMANDS = ("bench.cli.table", "bench.cli.papers", "bench.cli.merge", "bench.cli.show_stored")
+COMMANDS = (
+    "bench.cli.table",
+    "bench.cli.papers",
+    "bench.cli.merge",
+    "bench.cli.show_stored",
+    "bench.cli.common",
+)
 """Of the table tower."""
 HEAVY = {"torch", "torchvision", "robustbench", "pyautoattack", "torchattacks", "skimage"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

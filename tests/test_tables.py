@@ -16,7 +16,7 @@ from bench.metrics import accuracy
 from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import Document, Listing, Table, document
-from tests.factories import CONTROLS, THREAT, cell, claim, fill, plan, planned, records, verdicts
+from tests.factories import THREAT, cell, claim, fill, plan, planned, records, verdicts
 
 SPEC = BoardSpec("a board")
 
@@ -171,80 +171,6 @@ def test_seeds_are_averaged_and_their_deviation_is_apart(tmp_path: Path) -> None
     assert cells["note"] == f"deviation over seeds {percent(float(np.std(means, ddof=1)))}"
 
 
-def test_cells_of_different_weights_share_no_worst_case(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda"))
-    for shard in range(2):
-        record = store.read(item, shard)
-        assert record
-        store.write(item, replace(record, weights={"natural": "b" * 64}))
-    (board,) = boards(store, "patches")
-    analysis = analyse(board)
-    assert "adp@natural" not in analysis.worst
-    row = next(row for row in board.rows if row.label == "adp@natural")
-    assert "different weights of natural" in analysis.why_blank(row, WORST)
-    # Nor is the row compared with controls that used the other weights.
-    assert not [key for key in analysis.against if key[0] == "adp@natural"]
-
-
-def test_mixed_weights_inside_a_cell_blank_it(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda"))
-    record = store.read(item, 0)
-    assert record
-    store.write(item, replace(record, weights={"natural": "b" * 64}))
-    (board,) = boards(store, "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
-    assert "weights" in board.blank(row, "bpda")
-
-
-def test_boards_of_other_presets_and_sizes_stand_apart_in_order(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda", 0))
-    store.write_plan(plan([item], images=32))
-    store.write_plan(plan([item], images=64, preset="standard"))
-    found = boards(store, "patches")
-    assert [(b.preset, b.images, len(b.rows)) for b in found] == [
-        ("standard", 64, 1),
-        ("quick", 64, 4),
-        ("quick", 32, 1),
-    ]
-    assert [b.preset for b in boards(store, "patches", "standard")] == ["standard"]
-
-
-def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="adp=2"))
-    for record in records(newer.cell, verdicts([0.0] * 64)):
-        store.write(newer, record)
-    store.write_plan(plan([newer, planned(cell("gdmp@natural", "bpda"))]))
-    (board,) = boards(store, "patches")
-    rows = {row.label: row for row in board.rows}
-    assert {label.partition("@")[0] for label in rows} == {"adp", "none", "wiener", "jpeg", "gdmp"}
-    assert figure(rows["adp@natural"].entries["bpda"]).value == 0
-    assert board.blank(rows["gdmp@natural"], "bpda") == "incomplete: 0 of 2 shards"
-    assert board.blank(rows["gdmp@natural"], "square") == "no run asked for it"
-
-
-def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    easy = planned(cell("gdmp@natural", "bpda"))
-    for record in records(easy.cell, verdicts([1.0] * 64)):
-        store.write(easy, record)
-    store.write_plan(plan([easy]))
-    (board,) = boards(store, "patches")
-    analysis = analyse(board)
-    assert analysis.worst["gdmp@natural"].missing == ("clean", "square")
-    assert ranked(board, analysis.worst)[-1].label == "gdmp@natural"
-    assert ("gdmp@natural", WORST) not in analysis.against
-    # A skip has its reason, and an attack that was asked under another label is not missing.
-    assert analysis.worst["none@natural"].missing == ()
-    other = replace(planned(cell("jpeg@natural", "square")), attack="square:queries=100")
-    store.write_plan(plan([other]))
-    (board,) = boards(store, "patches")
-    assert all(not analyse(board).worst[label].missing for label in CONTROLS)
-
-
 def test_points_submitted_for_one_row_lower_its_worst_case_and_touch_no_other(
     tmp_path: Path,
 ) -> None:
@@ -272,48 +198,6 @@ def test_points_submitted_for_one_row_lower_its_worst_case_and_touch_no_other(
 
 def _shown(store: Store) -> Document:
     return document(boards(store, "patches"), SPEC, "patches")
-
-
-def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"))
-    for record in records(newer.cell, verdicts([0.5] * 64)):
-        store.write(newer, record)
-    store.write_plan(plan([newer]))
-    (board,) = boards(store, "patches")
-    rows = {row.label: row for row in board.rows}
-    assert not board.blank(rows["adp@natural"], "bpda")
-    why = "measured with an older version of bpda; run it again"
-    assert board.blank(rows["jpeg@natural"], "bpda") == why
-    assert analyse(board).worst["jpeg@natural"].missing == ("bpda",)
-
-
-def test_one_row_does_not_mix_versions_of_its_defense(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=2,bpda=1"))
-    for record in records(newer.cell, verdicts([0.5] * 64)):
-        store.write(newer, record)
-    store.write_plan(plan([newer]))
-    (board,) = boards(store, "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
-    assert "older version of adp" in board.blank(row, "clean")
-
-
-def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    other = replace(planned(cell("adp:sigma=0.2@natural", "bpda")), defense="adp@natural")
-    store.write_plan(plan([other]))
-    (board,) = boards(store, "patches")
-    labels = [row.label for row in board.rows if row.asked == "adp@natural"]
-    assert labels == ["adp@natural [adp@natural]", "adp@natural [adp:sigma=0.2@natural]"]
-
-
-def test_one_setting_with_two_labels_is_one_row(tmp_path: Path) -> None:
-    store = fill(tmp_path)
-    store.write_plan(plan([replace(planned(cell("adp@natural", "bpda")), defense="adp:sigma=0.1")]))
-    (board,) = boards(store, "patches")
-    (row,) = [row for row in board.rows if row.settings == "adp@natural"]
-    assert (row.label, analyse(board).worst[row.label].missing) == ("adp@natural", ())
 
 
 def test_a_board_says_what_the_gate_found_and_what_memory_did(tmp_path: Path) -> None:

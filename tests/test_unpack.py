@@ -56,7 +56,7 @@ def test_plain_files_and_folders(suffix: str, tmp_path: Path) -> None:
     assert not (out / "set" / "a.txt").stat().st_mode & (stat.S_ISUID | stat.S_IXUSR)
 
 
-OUTSIDE = ("../out.txt", "/tmp/out.txt", "a/../../out.txt", "..\\out.txt", "c:out.txt", "..")
+OUTSIDE = ("../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt", "c:out.txt", "..")
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from bench import registry
+from bench.cli.common import F, add
 from bench.errors import BenchError
 from bench.plan import Request
 from bench.spec import parse_defense, split_list
 from bench.threat import ThreatModel
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS = (
     click.option(
@@ -78,9 +76,7 @@ OPTIONS = (
 
 def shared(function: F) -> F:
     """Add the shared options to a command."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+    return add(function, OPTIONS)
 
 
 def typed(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.common import PICTURE, F, add, results
 from bench.cli.data_root import data_root
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from bench.scenes.walks import Wanted
     from bench.worker import Setup
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS = (
     click.option(
@@ -38,20 +37,8 @@ OPTIONS = (
         help="How much of the attack: quick, standard, paper.",
     ),
     click.option("--seed", default=0, show_default=True, metavar="N", help="Of the attack."),
-    click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        default=Path("results"),
-        show_default=True,
-        help="Where bench run --save-adversarial may have stored the attacked images.",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        required=True,
-        metavar="FILE",
-        help="File to write: .png or .svg.",
-    ),
+    results("Where bench run --save-adversarial may have stored the attacked images."),
+    PICTURE,
     click.option("--device", default="cpu", show_default=True, metavar="NAME"),
     click.option("--chunk", type=int, metavar="N", help="Images per network call."),
     click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in."),
@@ -67,10 +54,7 @@ ATTACK = click.option(
 
 def live(function: F) -> F:
     """Add the options that every picture of warm defenses has."""
-    function = data_root(function)
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+    return add(data_root(function), OPTIONS)
 
 
 @click.command("images")

@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from bench.cli.common import PICTURE, F, add, results
 
 if TYPE_CHECKING:
     from bench.boards import Board
     from bench.pictures import Chart, Scatter
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 OPTIONS = (
-    click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        default=Path("results"),
-        show_default=True,
-        help="Folder of result files, or a packed archive.",
-    ),
+    results("Folder of result files, or a packed archive."),
     click.option("--dataset", default="", metavar="NAME", help="Default: the archive's, patches."),
     click.option(
         "--defense", "defenses", multiple=True, metavar="SPEC", help="Rows; default: all of them."
@@ -31,13 +25,7 @@ OPTIONS = (
     click.option("--preset", default="", metavar="NAME", help="Only boards of this preset."),
     click.option("--subset", default="", metavar="NAME", help="Only boards of this subset."),
     click.option("--images", type=int, metavar="N", help="Only boards of so many images."),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        required=True,
-        metavar="FILE",
-        help="File to write: .png or .svg.",
-    ),
+    PICTURE,
     click.option("--json", "as_json", is_flag=True, help="Print the numbers of the picture too."),
 )
 ATTACKS = click.option(
@@ -51,9 +39,7 @@ ATTACKS = click.option(
 
 def stored(function: F) -> F:
     """Add the options that every picture of stored results has."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+    return add(function, OPTIONS)
 
 
 @click.command("curve")
