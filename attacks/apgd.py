@@ -13,6 +13,7 @@ from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
 from bench.defense import Traits
+from bench.facts import Follows, Knows
 from bench.registry import Runs, attack
 from bench.spec import Later, Settings
 
@@ -41,6 +42,17 @@ def no_gradient(settings: Settings, traits: Traits) -> str | None:
     return None
 
 
+def knows_of(settings: Settings) -> Knows:
+    """What an attack may look at, by its setting `gradient`."""
+    return "blind" if settings["gradient"] == "blind" else "all"
+
+
+def follows_of(settings: Settings) -> Follows:
+    """Which gradient through the purifiers it climbs, by its setting `gradient`."""
+    through: Mapping[str, Follows] = {"bpda": "bpda", "exact": "exact"}
+    return through.get(str(settings["gradient"]), "")
+
+
 def _runs(settings: Settings, traits: Traits) -> Runs:
     """One look more than steps where the highest loss is kept."""
     steps = int(settings["steps"]) + (settings["keep"] == "loss")
@@ -64,6 +76,8 @@ def following(looks: int, settings: Settings, traits: Traits) -> Runs:
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 50, "eot": 5}},
     skip=no_gradient,
     cost=_runs,
+    knows=knows_of,
+    follows=follows_of,
 )
 def apgd(
     *,
@@ -101,6 +115,8 @@ def apgd(
     settings={"quick": {"eot": 5}},
     skip=no_gradient,
     cost=_runs,
+    knows=knows_of,
+    follows=follows_of,
 )
 def mim(
     *,

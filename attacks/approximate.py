@@ -54,6 +54,7 @@ def no_step(settings: Settings, traits: Traits) -> str | None:
     settings=SHORT_EOT,
     skip=no_purifier,
     cost=bpda_runs,
+    knows="all",
 )
 def approximate_input(
     *, steps: Count = 40, eot: Count = 15, step: Step = 0.25, loss: LossName = "ce"
@@ -68,6 +69,7 @@ def approximate_input(
     settings=SHORT_EOT,
     skip=no_step,
     cost=lambda settings, traits: Runs(one_step=drawn(settings, traits)),
+    knows="all",
 )
 def one_step_unrolling(
     *, steps: Count = 40, eot: Count = 15, step: Step = 0.25, loss: LossName = "ce"
@@ -84,6 +86,7 @@ def one_step_unrolling(
     cost=lambda settings, traits: Runs(
         bpda=drawn(settings, traits), stand_in=drawn(settings, traits)
     ),
+    knows="all",
 )
 def bpda_surrogate(
     *, steps: Count = 40, eot: Count = 15, step: Step = 0.25, loss: LossName = "ce"

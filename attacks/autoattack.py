@@ -18,6 +18,7 @@ from attacks.select import Best
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.errors import BenchError, unknown
+from bench.facts import BUDGET
 from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
@@ -170,6 +171,8 @@ def _asked(name: str, settings: Settings) -> tuple[int, int]:
         "standard": {"random_steps": 50, "eot": 5},
     },
     cost=_cost,
+    knows="mixed",
+    budget=(*BUDGET, "random_steps"),
 )
 def autoattack(
     *,

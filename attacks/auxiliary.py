@@ -134,6 +134,7 @@ def _readable(settings: Settings, dataset: str) -> None:
     skip=no_direction,
     cost=_runs,
     fits=_readable,
+    knows="all",
 )
 def auxiliary(
     *,

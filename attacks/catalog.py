@@ -76,6 +76,8 @@ GROUPS = {
     "certified": CERTIFIED,
     "strict": STRICT,
 }
+BOARDS = ("strict",)
+"""Groups whose rows stand on a board of their own: what was attacked otherwise is no comparison."""
 IMAGES: Mapping[tuple[str, str], int] = {("strict", "standard"): 128}
 """Group and preset -> images of embedded data, where none are asked for; else the whole subset."""
 
@@ -174,13 +176,23 @@ class Clean:
         return Attacked(x)
 
 
-@attack("clean", norms=("none",))
+@attack(
+    "clean",
+    norms=("none",),
+    knows="little",
+)
 def clean() -> Clean:
     """No attack."""
     return Clean()
 
 
-@attack("classifier-pgd", source="Yoon et al. 2021, Table 1", settings=SHORT, cost=blind_runs)
+@attack(
+    "classifier-pgd",
+    source="Yoon et al. 2021, Table 1",
+    settings=SHORT,
+    cost=blind_runs,
+    knows="blind",
+)
 def classifier_pgd(
     *,
     steps: Count = 40,
@@ -193,7 +205,15 @@ def classifier_pgd(
     return PGD(Blind(loss), steps, step, random_start, restarts)
 
 
-@attack("bpda", source="Athalye et al. 2018", settings=SHORT, skip=no_purifier, cost=bpda_runs)
+@attack(
+    "bpda",
+    source="Athalye et al. 2018",
+    settings=SHORT,
+    skip=no_purifier,
+    cost=bpda_runs,
+    knows="all",
+    follows="bpda",
+)
 def bpda(
     *,
     steps: Count = 40,
@@ -213,6 +233,8 @@ def bpda(
     settings=SHORT_EOT,
     skip=deterministic,
     cost=bpda_runs,
+    knows="all",
+    follows="bpda",
 )
 def bpda_eot(
     *,
@@ -254,6 +276,7 @@ def _full_runs(settings: Settings, traits: Traits) -> Runs:
     settings=SHORT_EOT,
     skip=no_direction,
     cost=_score_runs,
+    knows="all",
 )
 def joint_score(
     *,
@@ -282,6 +305,7 @@ def joint_score(
     settings=SHORT_EOT,
     skip=no_direction,
     cost=_full_runs,
+    knows="all",
 )
 def joint_full(
     *,
@@ -312,6 +336,8 @@ def joint_full(
     },
     skip=not_exact,
     cost=exact_runs,
+    knows="all",
+    follows="exact",
 )
 def pgd_exact(
     *,
@@ -338,6 +364,7 @@ def pgd_exact(
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"eot": 10}},
     skip=no_surrogate,
     cost=surrogate_runs,
+    knows="all",
 )
 def pgd_surrogate(
     *,

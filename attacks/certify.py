@@ -95,6 +95,8 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
         "standard": {"copies": 1000},
     },
     cost=_cost,
+    knows="little",
+    aside="the share that is right and does not abstain, a proof and no attack",
 )
 def certify(
     *,

@@ -143,6 +143,7 @@ def _variants(settings: Settings) -> int:
     },
     variants=_variants,
     absent=_absent,
+    knows="little",
 )
 def corruption(
     *, kinds: str = "all", severities: str = "all", source: Annotated[str, Later()] = GENERATED

@@ -52,6 +52,8 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     skip=_one_gradient,
     cost=_runs,
     threat=lambda settings, ball: f"{PROBE}:{ball}",
+    knows="all",
+    aside="a diagnostic of BPDA, whose finding stands under the notes",
 )
 def gradient_cosine(
     *, steps: Count = 20, eot: Count = 20, step: Step = 0.25, loss: LossName = "ce"

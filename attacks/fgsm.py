@@ -13,12 +13,13 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from attacks.apgd import no_gradient
+from attacks.apgd import follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Share, Step
 from attacks.gradients import draws_of
 from attacks.library import GradientMode, View, quiet, straight_through
 from bench.attack import Attacked
 from bench.defense import Defense, Traits, repeat
+from bench.facts import BUDGET
 from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
@@ -96,6 +97,8 @@ def _around(settings: Settings, traits: Traits) -> Runs:
     settings=QUICK,
     skip=no_gradient,
     cost=lambda settings, traits: _runs(1, settings, traits),
+    knows=knows_of,
+    follows=follows_of,
 )
 def fgsm(*, eot: Count = 15, gradient: GradientMode = "bpda") -> Library:
     """One step of eps along the gradient's sign."""
@@ -110,6 +113,8 @@ def fgsm(*, eot: Count = 15, gradient: GradientMode = "bpda") -> Library:
     settings=QUICK,
     skip=no_gradient,
     cost=_each_step,
+    knows=knows_of,
+    follows=follows_of,
 )
 def bim(
     *, steps: Count = 10, step: Step = 0.25, eot: Count = 15, gradient: GradientMode = "bpda"
@@ -126,6 +131,9 @@ def bim(
     settings={"quick": {"eot": 5, "neighbours": 5}, "standard": {"eot": 5, "neighbours": 5}},
     skip=no_gradient,
     cost=_around,
+    knows=knows_of,
+    follows=follows_of,
+    budget=(*BUDGET, "neighbours"),
 )
 def vmi_fgsm(
     *,
@@ -150,6 +158,8 @@ def vmi_fgsm(
     settings=QUICK,
     skip=no_gradient,
     cost=_each_step,
+    knows=knows_of,
+    follows=follows_of,
 )
 def jitter(
     *,

@@ -57,6 +57,9 @@ def _deterministic(settings: Settings, traits: Traits) -> str | None:
     skip=_deterministic,
     cost=lambda settings, traits: Runs(exact=(int(settings["steps"]) + 1) * traits.runs),
     threat=lambda settings, ball: f"{KNOWN}:{ball}",
+    knows="all",
+    aside="attacker and judge use the same random numbers, a diagnostic of how much is owed to "
+    "randomness",
 )
 def known_randomness(*, steps: Count = 100, step: Step = 0.25, loss: LossName = "ce") -> Known:
     """PGD that knows the random numbers of the judge: a diagnostic, in no worst case."""

@@ -18,7 +18,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from attacks.apgd import Through, along, following, no_gradient
+from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Step
 from attacks.gradients import Gradient, classifier_slope, draws_of
 from bench.attack import Attacked
@@ -162,6 +162,8 @@ def _cw_runs(settings: Settings, traits: Traits) -> Runs:
     source="Moosavi-Dezfooli et al. 2016: 50 steps, overshoot .02, 10 classes",
     settings={"quick": {"steps": 5, "candidates": 3, "eot": 5}, "standard": {"eot": 5}},
     cost=_deepfool_runs,
+    knows="all",
+    follows="bpda",
 )
 def deepfool(
     *,
@@ -184,6 +186,8 @@ def deepfool(
     },
     skip=no_gradient,
     cost=_cw_runs,
+    knows=knows_of,
+    follows=follows_of,
 )
 def cw(
     *,

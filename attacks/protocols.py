@@ -63,6 +63,8 @@ def _looked_beside(settings: Settings, traits: Traits) -> Runs:
     settings=QUICK_HILL,
     skip=no_purifier,
     cost=looked,
+    knows="all",
+    follows="bpda",
 )
 def bpda_eot_hill(
     *,
@@ -86,6 +88,7 @@ def bpda_eot_hill(
     settings=QUICK_HILL,
     skip=no_surrogate,
     cost=_looked_beside,
+    knows="all",
 )
 def pgd_surrogate_hill(
     *,
@@ -107,6 +110,8 @@ def pgd_surrogate_hill(
     settings=QUICK,
     skip=no_purifier,
     cost=bpda_runs,
+    knows="all",
+    follows="bpda",
 )
 def bpda_eot_adp(*, steps: Count = 40, eot: Count = 15, step: Step = 0.25) -> PGD:
     """BPDA along the sign that most draws vote for."""
@@ -120,6 +125,7 @@ def bpda_eot_adp(*, steps: Count = 40, eot: Count = 15, step: Step = 0.25) -> PG
     settings=QUICK,
     skip=no_direction,
     cost=lambda settings, traits: replace(bpda_runs(settings, traits), direction=looks(settings)),
+    knows="all",
 )
 def joint_score_adp(
     *, steps: Count = 40, eot: Count = 15, step: Step = 0.25, weight: Share = 0.5
@@ -136,6 +142,7 @@ def joint_score_adp(
     settings=QUICK,
     skip=no_direction,
     cost=bpda_runs,
+    knows="all",
 )
 def joint_full_adp(
     *, steps: Count = 40, eot: Count = 15, step: Step = 0.25, weight: Share = 0.5

@@ -64,6 +64,7 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
         "standard": {"steps": 20, "samples": 8, "runs": 1},
     },
     cost=_cost,
+    knows="little",
 )
 def spsa(
     *,

@@ -15,6 +15,7 @@ from attacks.losses import margin
 from attacks.select import Best, Selector
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
+from bench.facts import BUDGET
 from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
@@ -149,6 +150,8 @@ class Steady:
     cost=lambda settings, traits: Runs(
         plain=(int(settings["queries"]) + 1) * draws_of(int(settings["passes"]), traits.random)
     ),
+    knows="little",
+    budget=(*BUDGET, "passes"),
 )
 def square_strict(
     *,
@@ -166,6 +169,7 @@ def square_strict(
     # Budgets of the presets are ours; runs=1 is a proxy of the deployed S-run prediction.
     settings={"quick": {"queries": 100, "runs": 1}, "standard": {"queries": 500, "runs": 1}},
     cost=_cost,
+    knows="little",
 )
 def square(
     *,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.apgd import Through, along, following, no_gradient
+from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count
 from attacks.gradients import Gradient
 from bench.attack import Attacked, Trace
@@ -110,6 +110,9 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     skip=no_gradient,
     cost=_runs,
     threat=lambda settings, ball: f"{FLOW}:{settings['budget']}",
+    knows=knows_of,
+    follows=follows_of,
+    aside="pixels move and keep their values, within a budget of its own and no ball",
 )
 def stadv(
     *,

@@ -72,6 +72,7 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     source=f"{SOURCE}: 200 steps, 20 draws",
     settings={"quick": QUICK, "standard": {"steps": 100, "restarts": 1, "start": "own"}},
     cost=_runs,
+    knows="all",
 )
 def pgd_strict(
     *,
@@ -98,6 +99,7 @@ def pgd_strict(
     },
     cost=_runs,
     fits=lambda settings, dataset: _known(settings),
+    knows="all",
 )
 def apgd_strict(
     *,

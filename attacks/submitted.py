@@ -86,6 +86,8 @@ def _fits(settings: Settings, dataset: str) -> None:
     weights=lambda settings: (FILE + _path(settings),),
     fits=_fits,
     uses_dataset=True,
+    knows="mixed",
+    given=True,
 )
 def submitted(context: Context, *, file: str = "") -> Submitted:
     """Points within the threat that somebody made, with the index of every image."""

@@ -124,6 +124,7 @@ def _itself(settings: Settings, traits: Traits) -> str | None:
     weights=lambda settings: () if settings["source"] == BASE else (source_of(settings),),
     skip=_itself,
     uses_dataset=True,
+    knows="little",
 )
 def transfer(
     context: Context,

@@ -7,14 +7,16 @@ and columns are their union. Rows of different groups never share a comparison.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from bench.archive import Source
+from bench.facts import Facts
 from bench.metrics import Gap, Measured, accuracy, assemble, worst_case
 from bench.results import Cell, Plan, Planned, Record
+from bench.spec import NO_ATTACK, NO_PURIFIER
 from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
 
 CLEAN = "none"
@@ -25,19 +27,17 @@ PROBE = "probe:"
 FLOW = "flow:"
 ASIDE = (CORRUPTION, CERTIFIED, FLOW, KNOWN, PROBE)
 """Threats outside of any ball, or a diagnostic within one: shown last, never in a worst case."""
-SUBMITTED = "submitted"
-"""The attack that is a file of points, made for one row."""
 DEFENSE, CONTROL, BARE = "defense", "control", "bare classifier"
-STRICT = "strict"
-STRICT_SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square"))
-"""What only that group asks for, all of them."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One (row, column): a measurement per seed, or the reason why there is no number."""
+    """One (row, column): a measurement per seed, or the reason why there is no number.
+
+    facts: what the attack says of itself; None where no plan holds it.
+    """
 
     defense: str
     attack: str
@@ -45,6 +45,7 @@ class Entry:
     settings: str
     seeds: Mapping[int, Measured]
     gap: str = ""
+    facts: Facts | None = None
 
     @property
     def complete(self) -> bool:
@@ -116,7 +117,7 @@ class Row:
         """A classifier without a purifier, a cheap control, or a defense."""
         if self.control:
             return CONTROL
-        return BARE if self.asked.partition("@")[0] == "none" else DEFENSE
+        return BARE if self.asked.partition("@")[0] == NO_PURIFIER else DEFENSE
 
     def complete(self) -> dict[str, Entry]:
         """The columns that have a number."""
@@ -127,8 +128,8 @@ class Row:
 class Board:
     """One group of plans, measured. skips: (defense as asked, attack) -> reason.
 
-    group: `strict` where every plan asked for that group, else empty. Who was attacked so hard is
-    compared with others who were, and does not turn the worst case of all others into a bound.
+    group: as in `Plan`. Who was attacked so hard is compared with others who were, and does not
+    turn the worst case of all others into a bound.
     """
 
     dataset: str
@@ -175,16 +176,10 @@ def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
             found.setdefault(digest, []).append(record)
     groups: dict[tuple[str, str, str, int, str], list[Plan]] = {}
     for plan in plans:
-        key = (plan.subset, plan.threat, plan.preset, plan.images, _group(plan))
+        key = (plan.subset, plan.threat, plan.preset, plan.images, plan.group)
         groups.setdefault(key, []).append(plan)
     made = [_board(group, found) for _, group in sorted(groups.items())]
     return sorted(made, key=_worth)
-
-
-def _group(plan: Plan) -> str:
-    """`strict` where all searches of that group were asked for."""
-    asked = {item.attack for item in plan.cells}
-    return STRICT if asked.issuperset(STRICT_SEARCHES) else ""
 
 
 def _worth(board: Board) -> tuple[bool, int, int]:
@@ -272,14 +267,14 @@ def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, .
     missing = []
     for name in board.columns:
         entries = [other.entries[name] for other in board.rows if name in other.entries]
-        others = name.partition(":")[0] == SUBMITTED
+        others = all(entry.facts and entry.facts.given for entry in entries)
         excused = name not in row.entries and (others or (row.asked, name) in board.skips)
         if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
             continue
         if name not in ready and not {entry.settings for entry in entries} <= settings:
             missing.append(name)
     if not any(entry.threat == CLEAN for entry in ready.values()):
-        missing = list(dict.fromkeys(["clean", *missing]))
+        missing = list(dict.fromkeys([NO_ATTACK, *missing]))
     return tuple(missing)
 
 
@@ -287,7 +282,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
     plans = sorted(plans, key=lambda plan: (-len(plan.cells), plan.to_json()))
     head = plans[0]
     planned = [item for plan in plans for item in plan.cells]
-    newest = _newest(planned)
+    newest, facts = _newest(planned), _facts(plans)
     defenses: dict[str, list[Planned]] = {}
     for item in planned:
         defenses.setdefault(item.cell.defense, []).append(item)
@@ -298,7 +293,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
             asked=asked,
             settings=resolved,
             control=any(item.control for item in items),
-            entries=_entries(items, head.images, found, newest),
+            entries=_entries(items, head.images, found, newest, facts),
         )
         for asked, (resolved, items) in zip(labels, defenses.items(), strict=True)
     ]
@@ -316,7 +311,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
         columns=tuple(sorted(columns, key=lambda name: kinds.get(name, 0))),
         skips=skips,
         commands=tuple(dict.fromkeys(plan.command for plan in plans if plan.command)),
-        group=_group(head),
+        group=head.group,
     )
 
 
@@ -325,11 +320,13 @@ def _entries(
     images: int,
     found: Mapping[str, list[Record]],
     newest: Mapping[str, int],
+    facts: Mapping[str, Facts],
 ) -> dict[str, Entry]:
     columns: dict[str, list[Planned]] = {}
     for item in planned:
         columns.setdefault(item.attack, []).append(item)
-    return {name: _entry(items, images, found, newest) for name, items in columns.items()}
+    entries = {name: _entry(items, images, found, newest) for name, items in columns.items()}
+    return {n: replace(entry, facts=facts.get(entry.settings)) for n, entry in entries.items()}
 
 
 def _entry(
@@ -362,6 +359,15 @@ def _entry(
     if gaps:
         return Entry(base.defense, base.attack, base.threat, base.settings, {}, "; ".join(gaps))
     return base
+
+
+def _facts(plans: Iterable[Plan]) -> dict[str, Facts]:
+    """What each resolved attack says of itself; where two plans say two things, nothing holds."""
+    found: dict[str, Facts] = {}
+    for text, facts in (pair for plan in plans for pair in plan.attacks.items()):
+        if found.setdefault(text, facts) != facts:
+            found[text] = Facts()
+    return found
 
 
 def _newest(planned: Iterable[Planned]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from bench.papers import (
     Sheet,
     externals,
     images,
+    no_ball,
     sheets,
 )
 from bench.spec import ball, number, parse_defense, parse_part
@@ -30,8 +31,6 @@ REPORTED, EXTERNAL = "reported", "external"
 ACCURACY, PROTOCOL, CORRUPTED = "accuracy", "protocol", "mean-over-corruptions"
 DECIDED = (ACCURACY, PROTOCOL)
 """Metrics of a whole attack, which an external figure may stand beside."""
-NO_BALL = {"clean": "none", "corruption": "corruption", "certify": "certified"}
-"""Attacks whose threat is none of a board's balls."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Claim:
 def key(defense: str, attack: str, threat: str) -> Key:
     """An experiment however it is spelled: `l2:3` is `l2:765/255`, clean images have no ball."""
     part = parse_part(attack)
-    return str(parse_defense(defense)), str(part), NO_BALL.get(part.name) or spelled(threat)
+    return str(parse_defense(defense)), str(part), no_ball().get(part.name) or spelled(threat)
 
 
 def spelled(threat: str) -> str:

@@ -17,6 +17,7 @@ from bench import rng
 from bench.attack import Attack, Attacked, Trace
 from bench.defense import Defense
 from bench.errors import BenchError
+from bench.looks import Door, hidden, watched
 from bench.threat import CERTIFIED, ThreatModel
 
 Calls = dict[str, tuple[int, int]]
@@ -69,7 +70,8 @@ def evaluate(
     began = clock()
     counts = [defense.calls()]
     with rng.work(key), rng.drawn_on_cpu(x.device):
-        attacked = under_attack(defense, attack, x, y, threat)
+        with watched(defense, x) as doors:
+            attacked = under_attack(defense, attack, x, y, threat)
         counts.append(defense.calls())
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)
@@ -88,7 +90,7 @@ def evaluate(
         correct=correct,
         distance=distance,
         calls=_phases(counts),
-        trace=(_summary(attacked.trace) if attacked.trace else {}) | no_logits(answers),
+        trace=(_summary(attacked.trace) if attacked.trace else _seen(doors)) | no_logits(answers),
         seconds=seconds,
         rounded=coarse,
     )
@@ -188,6 +190,13 @@ def _summary(trace: Trace) -> Summary:
         }
     lost = trace.grad_norm.isnan()
     return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
+
+
+def _seen(doors: Sequence[Door]) -> Summary:
+    """The shares of zero and of NaN gradients that an attack without a trace saw, if any."""
+    names = ("zero_gradients", "nan_gradients")
+    shares = zip(names, hidden(doors), strict=True)
+    return {name: _texts(share) for name, share in shares if share.any()}
 
 
 @contextmanager

@@ -33,6 +33,8 @@ TEST_IMAGES = {
 """Images of the published test sets."""
 EXTERNAL = "external"
 """The file of figures that others measured."""
+OWN = "threats"
+"""The file of the attacks whose threat is none of a printed table's balls."""
 STAR = "*"
 PRINTED = re.compile(r"(?P<value>-?\d[\d,]*\.?\d*)(?:\s*±\s*(?P<std>\d+\.?\d*))?(?P<star>\*?)")
 """A number as printed: its value, a deviation, and the papers' star for a borrowed one."""
@@ -217,6 +219,12 @@ def externals() -> tuple[External, ...]:
         return tuple(External(**entry) for entry in data.get("figure", ()))
     except TypeError as error:
         raise BenchError(f"tables/{EXTERNAL}.toml is damaged: {error}") from None
+
+
+@cache
+def no_ball() -> Mapping[str, str]:
+    """Attack -> its threat, where that is none of the balls that a printed table is of."""
+    return _toml(OWN)
 
 
 @cache

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from attacks.catalog import GROUPS, IMAGES
+from attacks.catalog import BOARDS, GROUPS, IMAGES
 from bench import cost, registry
 from bench.data.base import DatasetInfo
 from bench.data.subsets import load_subset
@@ -14,7 +14,15 @@ from bench.defense import Traits
 from bench.errors import BenchError, unknown
 from bench.registry import PRESETS, AttackPlugin
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
-from bench.spec import DefenseSpec, Part, parse_defense, parse_part, split_list
+from bench.spec import (
+    DEFAULT_CLASSIFIER,
+    NO_PURIFIER,
+    DefenseSpec,
+    Part,
+    parse_defense,
+    parse_part,
+    split_list,
+)
 from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE, ThreatModel
 from defenses import catalog
 
@@ -126,6 +134,8 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         cells=tuple(draft.cells),
         skips=tuple(draft.skips),
         command=command(request),
+        attacks={str(c.part): c.plugin.facts(dict(c.part.settings)) for c in columns},
+        group=_board_of(columns),
     )
     return plan, draft
 
@@ -153,6 +163,13 @@ def find_info(dataset: str) -> DatasetInfo:
     if info is None:
         raise BenchError(f"data set '{dataset}' is registered without its facts (info=...)")
     return info
+
+
+def controls(info: DatasetInfo) -> list[str]:
+    """The cheap filters that stand beside purifiers on a data set, where none are named."""
+    classifier = registry.find_classifier(DEFAULT_CLASSIFIER)
+    found = [(c, dict(c.resolve(Part(c.name), info.name).settings)) for c in registry.controls()]
+    return [c.name for c, settings in found if c.misfit(settings, classifier, info) is None]
 
 
 def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int:
@@ -204,11 +221,11 @@ def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
     if not typed:
         raise BenchError("name at least one defense: --defense adp")
     purified = dict.fromkeys(_classifier(row) for row in typed if not row.traits.identity)
-    controls = info.controls if request.controls is None else request.controls
-    bases = [_row(f"none@{_classifier(row)}", info, request.preset) for row in typed]
+    filters = controls(info) if request.controls is None else request.controls
+    bases = [_row(f"{NO_PURIFIER}@{_classifier(row)}", info, request.preset) for row in typed]
     added = [
         _row(f"{text}@{classifier}", info, request.preset, control=True)
-        for text in controls
+        for text in filters
         for classifier in purified
     ]
     # A control that was also typed keeps its typed label, and stays a control.
@@ -254,6 +271,12 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
                 yield Column(label, part, plugin, named=not grouped)
     if not seen:
         raise BenchError("name at least one attack: --attacks all")
+
+
+def _board_of(columns: Sequence[Column]) -> str:
+    """The group with a board of its own that was asked for as a whole; nothing for the others."""
+    asked = {column.label for column in columns}
+    return next((group for group in BOARDS if asked.issuperset(GROUPS[group])), "")
 
 
 def _find_attack(name: str) -> AttackPlugin:

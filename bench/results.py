@@ -17,11 +17,12 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.facts import Facts
 
 FORMAT = 1
 SHARD = 32
@@ -32,6 +33,8 @@ POINTS = ".safetensors"
 """Suffix of stored points."""
 EXTRAS = ("points", "rounded")
 """Fields of a record that two records of one shard need not both have."""
+SEEN, SEEN_OF_TRACE = "gradients seen", ("zero_gradients", "nan_gradients")
+"""Of a trace without losses: what the judge saw of gradients, which older records do not have."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,11 @@ class Record:
     distance: perturbation norm per image (the largest over variants).
     queries: deployed predictions per image that the attack asked, or empty.
     calls: network -> {attack, judge} -> [forward, backward] images.
-    trace: first and last loss and share of zero gradients per image, where there is one; first and
-    last cosine between exact and BPDA gradient, where an attack compared them; share of NaN
-    gradients, whether the classifier answers in probabilities (1), and the share of its
-    answers whose softmax is one class alone, only where they are not 0.
+    trace: first and last loss and share of zero gradients per image, where the attack tells; first
+    and last cosine between exact and BPDA gradient, where an attack compared them; share of zero
+    gradients that the judge saw where the attack tells nothing, share of NaN gradients, whether the
+    classifier answers in probabilities (1), and the share of its answers whose softmax is one class
+    alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
     gradient: through what the attack followed it, where that depends on the defense, or empty.
     points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
@@ -138,16 +142,22 @@ class Record:
 def fingerprints(record: Record) -> dict[str, bytes]:
     """A hash of each field that the cell and its seeds decide.
 
-    That is all but how it was asked for and how long it took, and EXTRAS only where there are any.
+    That is all but how it was asked for and how long it took, and EXTRAS and SEEN only where there
+    are any.
     """
     fields = {**json.loads(record.to_json()), "timing": None, "asked": None}
+    trace = fields["trace"]
+    if "first_loss" not in trace and (
+        seen := {key: trace.pop(key) for key in SEEN_OF_TRACE if key in trace}
+    ):
+        fields[SEEN] = seen
     texts = {name: json.dumps(value, sort_keys=True) for name, value in fields.items()}
     return {name: hashlib.sha256(text.encode()).digest()[:8] for name, text in texts.items()}
 
 
 def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[str]:
     """Fields in which two records of one shard of one cell, by their `fingerprints`, differ."""
-    lacking = {name for name in EXTRAS if name not in one or name not in other}
+    lacking = {name for name in (*EXTRAS, SEEN) if name not in one or name not in other}
     names = dict.fromkeys((*one, *other))
     return [n for n in names if n not in lacking and one.get(n) != other.get(n)]
 
@@ -176,7 +186,11 @@ class Plan:
     """What one `bench run` asked for: a board is a plan whose cells are measured.
 
     images: per cell; only a whole subset may end in a shard of fewer than 32. command: the line
-    that asks for it again.
+    that asks for it again. attacks: resolved attack -> what it says of itself. group: a group of
+    attacks, asked for as a whole, whose rows have a board of their own; else empty.
+
+    Fields after `format` came later: empty ones are not written, and a plan without them was made
+    before attacks said anything of themselves.
     """
 
     dataset: str
@@ -188,15 +202,28 @@ class Plan:
     skips: tuple[Skip, ...] = ()
     command: str = ""
     format: int = field(default=FORMAT)
+    attacks: Mapping[str, Facts] = field(default_factory=dict)
+    group: str = ""
 
     @property
     def shards(self) -> int:
         """Shards per cell."""
         return shards_of(self.images)
 
+    @property
+    def name(self) -> str:
+        """16 hex digits of the request alone: what attacks say of themselves may change."""
+        text = replace(self, attacks={}, group="").to_json()
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def to_json(self) -> str:
         """Readable JSON."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        data = asdict(self)
+        data["attacks"] = {name: facts.told() for name, facts in self.attacks.items()}
+        for name in ("attacks", "group"):
+            if not data[name]:
+                del data[name]
+        return json.dumps(data, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Plan:
@@ -209,9 +236,15 @@ class Plan:
                 raise ValueError("images")
             for planned in cells:
                 planned.cell.plugins()
-            return cls(**{**data, "cells": cells, "skips": skips})
-        except (ValueError, KeyError, TypeError) as error:
+            told = data.get("attacks", {})
+            attacks = {name: Facts.read(facts) for name, facts in told.items()}
+            if not isinstance(data.get("group", ""), str):
+                raise TypeError("group")
+            return cls(**{**data, "cells": cells, "skips": skips, "attacks": attacks})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
+        except BenchError as error:
+            raise BenchError(f"{where}: not a plan ({error})") from None
 
 
 def shards_of(images: int) -> int:
@@ -260,11 +293,13 @@ class Store:
                 raise BenchError(f"cannot move {path} aside: {error.strerror or error}") from None
 
     def write_plan(self, plan: Plan) -> None:
-        """Keep what was asked; the same plan is the same file."""
+        """Keep what was asked; the same request is the same file.
+
+        What attacks say of themselves today takes the place of what they said before.
+        """
         text = plan.to_json()
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        path = self.root / plan.dataset / "plans" / f"{name}.json"
-        if not path.exists():
+        path = self.root / plan.dataset / "plans" / f"{plan.name}.json"
+        if not path.exists() or (plan.attacks and _read(path) != text):
             write_whole(path, text)
 
     def datasets(self) -> list[str]:

@@ -17,6 +17,10 @@ Value = str | int | float | bool
 Settings = Mapping[str, Value]
 
 DEFAULT_CLASSIFIER = "natural"
+NO_PURIFIER = "none"
+"""The defense that is the classifier alone, which every run adds."""
+NO_ATTACK = "clean"
+"""The attack that leaves images as they are, which every board asks for."""
 ROBUSTBENCH = "robustbench"
 """The classifier that is written with the name of its model: `robustbench/NAME`."""
 PROTOCOL = "protocol"

@@ -23,9 +23,6 @@ from bench.boards import (
     CERTIFIED,
     CLEAN,
     CORRUPTION,
-    FLOW,
-    KNOWN,
-    PROBE,
     Board,
     Entry,
     Row,
@@ -38,6 +35,7 @@ from bench.flags import Flag, flags
 from bench.metrics import cost
 from bench.ranking import ranked
 from bench.results import Record
+from bench.spec import NO_ATTACK
 from bench.stats import Comparison, Figure
 
 PRESET_NOTES = {
@@ -84,7 +82,7 @@ def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:
         how = Listing(
             "Nothing is measured yet; run", spec.how or (how_to_run(dataset),), commands=True
         )
-        empty = Table(dataset, _header(["clean"]), (), major=True)
+        empty = Table(dataset, _header([NO_ATTACK]), (), major=True)
         return Document(spec.title, spec.prose, (empty, how))
     blocks = [block for board in boards for block in _board_blocks(analyse(board), boards)]
     return Document(spec.title, spec.prose, tuple(blocks))
@@ -156,7 +154,7 @@ def reading(analysis: Analysis) -> tuple[str, ...]:
     ]
     if board.preset in PRESET_NOTES:
         notes.append(PRESET_NOTES[board.preset])
-    notes += _aside(board)
+    notes += _aside(board) + _untold(board)
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
@@ -165,22 +163,28 @@ def reading(analysis: Analysis) -> tuple[str, ...]:
     return tuple(notes)
 
 
-ASIDE_NOTES = {
-    CERTIFIED: "certify: the share that is right and does not abstain, a proof and no attack; it "
-    "is no part of the worst case.",
-    KNOWN: "known-randomness: attacker and judge use the same random numbers, a diagnostic of how "
-    "much is owed to randomness; it is no part of the worst case.",
-    FLOW: "stadv: pixels move and keep their values, within a budget of its own and no ball; it is "
-    "no part of the worst case.",
-    PROBE: "gradient-cosine: a diagnostic of BPDA, whose finding stands under the notes; it is no "
-    "part of the worst case.",
-}
-
-
 def _aside(board: Board) -> list[str]:
-    """What columns of other threats are, where the board has them."""
-    threats = {entry.threat for row in board.rows for entry in row.entries.values()}
-    return [note for kind, note in ASIDE_NOTES.items() if any(t.startswith(kind) for t in threats)]
+    """What columns of other threats are, where the board has them; corruptions have a table."""
+    notes: dict[str, None] = {}
+    for entry in (entry for row in board.rows for entry in row.entries.values()):
+        if aside(entry.threat) and entry.threat != CORRUPTION:
+            what = entry.facts.aside if entry.facts else ""
+            what = what or f"within {entry.threat}, a threat of its own"
+            name = entry.attack.partition(":")[0]
+            notes[f"{name}: {what}; it is no part of the worst case."] = None
+    return list(notes)
+
+
+def _untold(board: Board) -> list[str]:
+    """Which columns stand in no comparison of attacks, because their plans are older than those."""
+    entries = (entry for row in board.rows for entry in row.complete().values())
+    names = dict.fromkeys(e.attack for e in entries if not e.facts and e.threat == board.threat)
+    if not names:
+        return []
+    return [
+        f"Planned before attacks said what they know: {', '.join(names)}. Alarms that compare "
+        "attacks leave them out; the same command again measures nothing and brings them."
+    ]
 
 
 def _cell(item: Entry | Worst | None) -> str:

@@ -24,7 +24,7 @@ from bench.points import SUFFIXES, Points
 from bench.registry import Context
 from bench.results import SHARD, Cell, Plan, Planned, Record, Store
 from bench.shards import subset_here
-from bench.spec import parse_part, split_list
+from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
 from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, ThreatModel
 from bench.worker import Setup, within_memory
@@ -224,7 +224,7 @@ def _resolved(text: str, dataset: str) -> str:
     """A typed defense with its settings for a data set; one that fits it."""
     if len(split_list([text])) != 1 or text in GROUPS:
         raise BenchError(f"--defense '{text}': points are scored on one defense at a time")
-    made, _ = plan.make(plan.Request([text], ("clean",), dataset, controls=[]))
+    made, _ = plan.make(plan.Request([text], (NO_ATTACK,), dataset, controls=[]))
     return made.cells[0].cell.defense
 
 

@@ -1,4 +1,7 @@
-"""Cheap controls: filters without a trained network. A purifier is worth what it adds to them."""
+"""Cheap controls: filters without a trained network. A purifier is worth what it adds to them.
+
+Every run measures them beside purifiers, in the order in which they stand here.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +72,7 @@ def _too_large(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str
 
 @defense(
     "wiener",
+    control=True,
     source="Wiener 1949; closed form from the training images",
     settings=_table({"sigma": 0.12}, {"sigma": 0.2}),
     misfit=_too_large,
@@ -96,6 +100,7 @@ class Median(Purifier):
 
 @defense(
     "median",
+    control=True,
     source="Xu et al. 2018, Feature Squeezing (spatial smoothing)",
     settings=_table({"size": 3}, {"size": 3}),
 )
@@ -121,6 +126,7 @@ class Gaussian(Purifier):
 
 @defense(
     "gaussian",
+    control=True,
     source="Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing",
     settings=_table({"sigma": 0.02}, {"sigma": 0.15}),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
@@ -133,31 +139,6 @@ def gaussian(
 ) -> Gaussian:
     """Noise and the mean softmax of several runs."""
     return Gaussian(sigma)
-
-
-class Bits(Purifier):
-    """Rounds every pixel to the nearest of a few grey levels; no gradient passes."""
-
-    def __init__(self, depth: int) -> None:
-        """`depth` in bits, 1 to 8."""
-        super().__init__()
-        self.steps = 2**depth - 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] in [0,1] to the same on the grid k/(2^depth - 1)."""
-        rounded: Tensor = torch.round(x * self.steps) / self.steps
-        return rounded
-
-
-@defense(
-    "bits",
-    source="Xu et al. 2018, Feature Squeezing (colour depth)",
-    settings=_table({"depth": 3}, {"depth": 2}, {"depth": 5}),
-    traits=lambda settings: Traits(exact=False),
-)
-def bits(context: Context, *, depth: Annotated[int, Range(1, 8)] = 5) -> Bits:
-    """Fewer bits per pixel and channel."""
-    return Bits(depth)
 
 
 class Jpeg(Purifier):
@@ -189,6 +170,7 @@ class Jpeg(Purifier):
 
 @defense(
     "jpeg",
+    control=True,
     source="Guo et al. 2018, Countering Adversarial Images using Input Transformations",
     settings=_table({"quality": 25}, {"quality": 5}, {"quality": 75}),
     traits=lambda settings: Traits(exact=False),
@@ -196,3 +178,29 @@ class Jpeg(Purifier):
 def jpeg(context: Context, *, quality: Annotated[int, Range(1, 100)] = 50) -> Jpeg:
     """Real JPEG compression, a textbook case of a masked gradient."""
     return Jpeg(quality)
+
+
+class Bits(Purifier):
+    """Rounds every pixel to the nearest of a few grey levels; no gradient passes."""
+
+    def __init__(self, depth: int) -> None:
+        """`depth` in bits, 1 to 8."""
+        super().__init__()
+        self.steps = 2**depth - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] in [0,1] to the same on the grid k/(2^depth - 1)."""
+        rounded: Tensor = torch.round(x * self.steps) / self.steps
+        return rounded
+
+
+@defense(
+    "bits",
+    control=True,
+    source="Xu et al. 2018, Feature Squeezing (colour depth)",
+    settings=_table({"depth": 3}, {"depth": 2}, {"depth": 5}),
+    traits=lambda settings: Traits(exact=False),
+)
+def bits(context: Context, *, depth: Annotated[int, Range(1, 8)] = 5) -> Bits:
+    """Fewer bits per pixel and channel."""
+    return Bits(depth)

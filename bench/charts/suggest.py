@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bench.analysis import WORST
-from bench.boards import Board, aside
+from bench.boards import Board, aside, figure
 from bench.charts.picked import Choice
-from bench.spec import Part, Value, number, parse_defense, parse_part, show
+from bench.flags.between import informed, within
+from bench.spec import NO_ATTACK, Part, Value, number, parse_defense, parse_part, show
 
 Owner = Literal["defense", "attack", "threat"]
 OWNERS: tuple[Owner, ...] = ("defense", "attack", "threat")
@@ -30,8 +31,8 @@ USUAL: dict[str, Setting] = {
     EPS: ("threat", EPS, "", "8/255"),
 }
 """What the papers' figures vary, for results that hold none of it."""
-ATTACKS = ("pgd-exact", "bpda-eot", "bpda", "classifier-pgd")
-"""What a run might measure a setting of a defense under: the first that the defense has."""
+ATTACKS = "adaptive"
+"""What a run might measure a setting of a defense under, where no attack on it is stored."""
 
 
 def numeric(part: Part, key: str) -> float | None:
@@ -72,7 +73,7 @@ def run_line(setting: Setting, choice: Choice, dataset: str, boards: Sequence[Bo
     attacks = [text for text in attacks if text not in ("worst", WORST)] or ["all"]
     if owner == "defense":
         defenses = [_with(defenses[0], key, each) for each in around(value)]
-        attacks = list(dict.fromkeys(["clean", *attacks]))
+        attacks = list(dict.fromkeys([NO_ATTACK, *attacks]))
     if owner == "attack":
         attacks = [_with(attacks[0], key, each) for each in around(value)]
     words = ["bench", "run"]
@@ -87,10 +88,10 @@ def run_line(setting: Setting, choice: Choice, dataset: str, boards: Sequence[Bo
 
 
 def _attack(defense: str, boards: Sequence[Board]) -> str:
-    """The strongest of ATTACKS that is stored of a defense; else the first."""
-    rows = [row for board in boards for row in board.rows if row.asked == defense]
-    stored = [name for name in ATTACKS if any(name in row.complete() for row in rows)]
-    return (stored or ATTACKS)[0]
+    """The strongest attack that is stored of a defense and knows it; else ATTACKS."""
+    rows = ((board, row) for board in boards for row in board.rows if row.asked == defense)
+    found = [entry for where in rows for entry in informed(within(*where)).values()]
+    return min(found, key=lambda entry: figure(entry).value).attack if found else ATTACKS
 
 
 def around(value: Value) -> list[str]:

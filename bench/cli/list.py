@@ -97,6 +97,7 @@ def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
+    from bench.plan import controls
     from bench.registry import AttackPlugin, DatasetPlugin
     from bench.spec import Part
 
@@ -112,10 +113,11 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
     }
     if isinstance(plugin, AttackPlugin):
         entry["norms"] = list(plugin.norms)
+        entry |= {} if plugin.pattern else plugin.facts(entry["settings"]).told()
     if isinstance(plugin, DatasetPlugin) and plugin.info is not None:
         info = plugin.info
-        facts = ("title", "shape", "classes", "threat", "threats", "draws", "controls", "subset")
-        entry |= {key: getattr(info, key) for key in facts}
+        facts = ("title", "shape", "classes", "threat", "threats", "draws", "subset")
+        entry |= {key: getattr(info, key) for key in facts} | {"controls": controls(info)}
     return entry
 
 

@@ -161,12 +161,13 @@ def _how_to_run(scored: Scored, out: Path) -> str:
     """The line that puts the points on the board, if they are the images that a run scores."""
     import shlex
 
+    from attacks.submitted import NAME
     from bench.results import SHARD
 
     claim = scored.claim
     subset, number = claim.subset, len(claim.images)
     if set(claim.images) != set(subset.index[:number]) or (number % SHARD and number < len(subset)):
         return "a board scores the first images of a subset, in whole shards of 32"
-    words = ["bench", "run", "--defense", claim.defense, "--attacks", f"submitted:file={out}"]
+    words = ["bench", "run", "--defense", claim.defense, "--attacks", f"{NAME}:file={out}"]
     words += ["--dataset", subset.dataset, "--subset", subset.name, "--threat", str(claim.threat)]
     return shlex.join([*words, "--images", str(number)])

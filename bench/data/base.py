@@ -80,8 +80,6 @@ class DatasetInfo:
     """Fresh predictions of the judge for random defenses (M)."""
     embedded: bool = False
     """The images come with the installed libraries: nothing is fetched."""
-    controls: tuple[str, ...] = ()
-    """Specs of the cheap defenses that every board of this data set carries."""
     clustered: bool = False
     """Images share blocks, so intervals are clustered by block."""
     subset: str = "512"

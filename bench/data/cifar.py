@@ -27,7 +27,6 @@ FILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cifar100": {"train": ("train",), "test": ("test",)},
 }
 LABELS = {"cifar10": "labels", "cifar100": "fine_labels"}
-CONTROLS = ("wiener", "median", "gaussian", "jpeg", "bits")
 
 FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
@@ -50,7 +49,6 @@ CIFAR10 = DatasetInfo(
     ),
     threat="linf:8/255",
     threats=("linf:4/255", "l2:0.5", "l2:1"),
-    controls=CONTROLS,
     published=10_000,
 )
 CIFAR100 = DatasetInfo(
@@ -60,7 +58,6 @@ CIFAR100 = DatasetInfo(
     classes=tuple(FINE.split()),
     threat="linf:8/255",
     threats=("linf:4/255", "l2:0.5"),
-    controls=CONTROLS,
     published=10_000,
 )
 

@@ -23,7 +23,6 @@ DIGITS = DatasetInfo(
     threats=("linf:0.1", "linf:0.15", "l2:1"),
     draws=4,
     embedded=True,
-    controls=("wiener", "median", "gaussian", "jpeg", "bits"),
 )
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 SHORTER, SIDE = 256, 224
 WNID = re.compile(r"n\d{8}")
 VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-CONTROLS = ("median", "gaussian", "jpeg", "bits")
-"""Without `wiener`: the covariance of such images is too large."""
 
 IMAGENET = DatasetInfo(
     name="imagenet",
@@ -35,7 +33,6 @@ IMAGENET = DatasetInfo(
     classes=tuple(map(str, range(1000))),
     threat="linf:4/255",
     threats=("linf:8/255", "l2:2"),
-    controls=CONTROLS,
     published=50_000,
 )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.base import Dataset, DatasetInfo, Rows
-from bench.data.cifar import CONTROLS
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.home import data_root
 from bench.registry import dataset
@@ -31,7 +30,6 @@ MNIST = DatasetInfo(
     classes=tuple("0123456789"),
     threat="linf:0.3",
     threats=("linf:0.1", "l2:2"),
-    controls=CONTROLS,
     published=10_000,
 )
 FASHION = DatasetInfo(
@@ -44,7 +42,6 @@ FASHION = DatasetInfo(
     ),
     threat="linf:8/255",
     threats=("linf:0.1",),
-    controls=CONTROLS,
     published=10_000,
 )
 

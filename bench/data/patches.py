@@ -56,7 +56,6 @@ PATCHES = DatasetInfo(
     threats=("linf:4/255", "l2:0.5"),
     draws=4,
     embedded=True,
-    controls=("wiener", "median", "gaussian", "jpeg", "bits"),
     clustered=True,
 )
 

@@ -6,7 +6,6 @@ Threats: linf 12/255 with steps of 2/255 is what AID-Purifier attacks SVHN with 
 from __future__ import annotations
 
 from bench.data.base import Dataset, DatasetInfo, Rows
-from bench.data.cifar import CONTROLS
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.registry import dataset
 
@@ -19,7 +18,6 @@ SVHN = DatasetInfo(
     classes=tuple("0123456789"),
     threat="linf:12/255",
     threats=("linf:8/255", "l2:0.5"),
-    controls=CONTROLS,
     published=26_032,
 )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, labels_of, part, require
-from bench.data.imagenet import CONTROLS, class_folders, decode
+from bench.data.imagenet import class_folders, decode
 from bench.registry import dataset
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ TINY = DatasetInfo(
     classes=tuple(map(str, range(200))),
     threat="linf:8/255",
     threats=("linf:4/255", "l2:0.5"),
-    controls=CONTROLS,
     published=10_000,
 )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.boards import SUBMITTED, Board, Entry, Row
-from bench.flags import between, knowledge, single
+from bench.boards import Board, Entry, Row
+from bench.flags import between, single
+from bench.flags.knowledge import facts
 from bench.metrics import cost
 
 VARYING_SHARE = 0.01
@@ -63,7 +64,7 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
             yield name, said
         if said := single.compared_gradients(entry):
             yield name, said
-        if knowledge.base(name) == SUBMITTED:
+        if facts(entry).given:
             yield name, "points that somebody submitted, in a file"
     gaps = [name for name, entry in row.entries.items() if not entry.complete]
     if gaps:

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from bench.boards import CLEAN, Board, Entry, Row, figure, paired
-from bench.flags.knowledge import (
-    BUDGET,
-    NOISE,
-    UNBOUNDED,
-    base,
-    empty,
-    follows,
-    knows,
-    part_of,
-    radius,
-)
+from bench.facts import Knows
+from bench.flags.knowledge import UNBOUNDED, empty, facts, follows, part_of, radius
 from bench.flags.single import SHARE
+from bench.spec import Settings, number
 from bench.stats import TOLERANCE
 
 Said = tuple[str, str]
@@ -37,20 +29,25 @@ def above_clean(entries: Mapping[str, Entry], threat: str) -> Iterator[Said]:
 
 
 def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
-    """Attacks that know less, and yet do more than the best one that knows more."""
+    """Attacks that know less, and yet do more than the best one that knows more.
+
+    One that does not say what it knows counts as knowing less.
+    """
     strong = informed(entries)
     if not strong:
         return
     best = _strongest(strong)
-    weak = {n: e for n, e in entries.items() if n not in strong and knows(e) != "mixed"}
+    weak = {n: e for n, e in entries.items() if n not in strong and facts(e).knows != "mixed"}
     for name, entry in weak.items():
         gap = paired(strong[best], entry)
-        if gap and gap.difference.low > 0:
-            yield (
-                name,
-                f"knows less than {best} and yet leaves {100 * gap.difference.value:.1f} points "
-                "less accuracy: the gradients that the adaptive attacks use mislead them",
-            )
+        if not gap or gap.difference.low <= 0:
+            continue
+        points = f"leaves {100 * gap.difference.value:.1f} points less accuracy"
+        misled = "the gradients that the adaptive attacks use mislead them"
+        if facts(entry).knows:
+            yield name, f"knows less than {best} and yet {points}: {misled}"
+        else:
+            yield name, f"{points} than {best} and does not say what it knows; if less, {misled}"
 
 
 def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
@@ -59,11 +56,11 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
     Not in a ball of radius 0, where every attack leaves that. As good: the whole interval of the
     difference lies within TOLERANCE; that too few images show no difference is not enough.
     """
-    noises = {n: e for n, e in entries.items() if base(n) == NOISE and not empty(e.threat)}
+    noises = {n: e for n, e in entries.items() if facts(e).noise and not empty(e.threat)}
     if not noises:
         return
     noise = _strongest(noises)
-    for name, entry in informed(entries).items():
+    for name, entry in (informed(entries) | knowing(entries, "")).items():
         gap = paired(noises[noise], entry)
         if gap and gap.difference.high <= TOLERANCE and figure(entry).low > SHARE:
             yield (
@@ -74,7 +71,7 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
 
 
 def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
-    """Columns that the same attack with more steps or draws of noise falls short of."""
+    """Columns that the same attack with more of its budget falls short of."""
     found = {n: part for n, entry in entries.items() if (part := part_of(entry))}
     for name, part in found.items():
         mine = dict(part.settings)
@@ -83,10 +80,10 @@ def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
             if longer.name != part.name or mine.keys() != theirs.keys():
                 continue
             more = [key for key in mine if mine[key] != theirs[key]]
-            if len(more) != 1 or more[0] not in BUDGET:
+            if len(more) != 1 or more[0] not in facts(entries[name]).budget:
                 continue
             gap = paired(entries[name], entries[other])
-            if int(theirs[more[0]]) > int(mine[more[0]]) and gap and gap.difference.low > 0:
+            if _larger(theirs, mine, more[0]) and gap and gap.difference.low > 0:
                 yield (
                     name,
                     f"{other} leaves {100 * gap.difference.value:.1f} points less accuracy: "
@@ -121,24 +118,24 @@ def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
 def misses_what_exists(board: Board, row: Row, boards: Iterable[Board]) -> Iterator[Said]:
     """Attacks that leave images right even where any image can be made the same grey.
 
-    On the board of that threat, and on every other one with the same attack on the same defense.
+    The best one, and the best of those that do not say what they know. On the board of that threat,
+    and on every other one with the same attack on the same defense.
     """
     for other in boards:
         if other.subset != board.subset or radius(other.threat) < UNBOUNDED:
             continue
         found = next((r for r in other.rows if r.settings == row.settings), None)
-        strong = informed(within(other, found)) if found else {}
-        best = _strongest(strong) if strong else ""
-        mine = row.complete().get(best)
-        if not best or mine is None or part_of(mine) != part_of(strong[best]):
-            continue
-        left = figure(strong[best])
-        if left.low > SHARE:
-            yield (
-                best,
-                f"within {other.threat}, where every image can be made the same grey, "
-                f"{100 * left.value:.1f} % stay right: it does not find points that exist",
-            )
+        there = within(other, found) if found else {}
+        groups = (informed(there), knowing(there, ""))
+        for best in dict.fromkeys(_strongest(group) for group in groups if group):
+            mine, left = row.complete().get(best), figure(there[best])
+            same = mine is not None and part_of(mine) == part_of(there[best])
+            if same and left.low > SHARE:
+                yield (
+                    best,
+                    f"within {other.threat}, where every image can be made the same grey, "
+                    f"{100 * left.value:.1f} % stay right: it does not find points that exist",
+                )
 
 
 def within(board: Board, row: Row) -> dict[str, Entry]:
@@ -147,9 +144,24 @@ def within(board: Board, row: Row) -> dict[str, Entry]:
 
 
 def informed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """The attacks that know the whole defense; without any (a bare classifier), the blind ones."""
-    found = {n: e for n, e in entries.items() if knows(e) == "all"}
-    return found or {n: e for n, e in entries.items() if knows(e) == "blind"}
+    """The attacks that know the whole defense; without any (a bare classifier), the blind ones.
+
+    Without those either, the ones that do not say.
+    """
+    return knowing(entries, "all") or knowing(entries, "blind") or knowing(entries, "")
+
+
+def knowing(entries: Mapping[str, Entry], what: Knows) -> dict[str, Entry]:
+    """The attacks that say that they know just that."""
+    return {n: e for n, e in entries.items() if facts(e).knows == what}
+
+
+def _larger(one: Settings, other: Settings, key: str) -> bool:
+    """Whether a setting is a larger number in one than in the other."""
+    try:
+        return number(one[key]) > number(other[key])
+    except (ValueError, ZeroDivisionError):
+        return False
 
 
 def _strongest(entries: Mapping[str, Entry]) -> str:

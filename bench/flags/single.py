@@ -43,7 +43,7 @@ def doubts(entry: Entry) -> Iterator[str]:
     if rise is not None and rise <= 0 and not empty(entry.threat):
         yield "the loss does not rise over the attack on the images that stay right"
     inside = _inside(entry, robust)
-    if zero is not None and max(stuck, lost) <= SHARE and inside > 0.5:
+    if first is not None and max(stuck, lost) <= SHARE and inside > 0.5:
         yield (
             f"{100 * inside:.1f} % of the points that stay right lie inside of the ball, not at "
             "its border: the attack does not use its budget"

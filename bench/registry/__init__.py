@@ -4,6 +4,7 @@ from bench.registry.declare import attack, classifier, dataset, defense
 from bench.registry.discover import (
     Broken,
     broken,
+    controls,
     find,
     find_attack,
     find_classifier,
@@ -41,6 +42,7 @@ __all__ = [
     "both_ways",
     "broken",
     "classifier",
+    "controls",
     "dataset",
     "defense",
     "find",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import BenchError
+from bench.facts import BUDGET, Follows, Knows
 from bench.registry.plugin import (
     AttackPlugin,
     Calls,
@@ -59,13 +60,15 @@ def defense(
     misfit: Callable[[Settings, Plugin, DatasetInfo], str | None] = lambda s, classifier, info: (
         None
     ),
+    control: bool = False,
 ) -> Callable[[F], F]:
     """Register `factory(context, *, key=default, ...) -> Purifier` under `name`.
 
     settings: per data set, what differs from the defaults (name its source beside it).
     The rest are functions of the resolved settings: traits, what the purifier is; weights, the
     files it needs, `{classifier}` in a name for those that belong to one; calls, gradient_calls,
-    direction_calls, surrogate_calls and misfit as in `DefensePlugin`; fits as in `Plugin`.
+    direction_calls, surrogate_calls and misfit as in `DefensePlugin`, and so is control; fits as in
+    `Plugin`.
     """
 
     def decorate(factory: F) -> F:
@@ -85,6 +88,7 @@ def defense(
                 direction_calls,
                 surrogate_calls=surrogate_calls,
                 misfit=misfit,
+                control=control,
                 fits=fits,
             )
         )
@@ -109,13 +113,20 @@ def attack(
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None,
     threat: Callable[[Settings, str], str] = lambda settings, ball: ball,
     software: tuple[str, ...] = (),
+    knows: Knows | Callable[[Settings], Knows] = "",
+    follows: Follows | Callable[[Settings], Follows] = "",
+    budget: tuple[str, ...] = BUDGET,
+    noise: bool = False,
+    given: bool = False,
+    aside: str = "",
     pattern: str = "",
 ) -> Callable[[F], F]:
     """Register `factory(*, key=default, ...) -> Attack` under `name`.
 
     settings: keyed by data set, preset (`quick`, `standard`) or `preset@dataset`; the keyword
     defaults are the papers'. uses_dataset: the factory takes the Context first (transfer).
-    absent, threat and software: as in `AttackPlugin`; fits and pattern: as in `Plugin`.
+    absent, threat and software: as in `AttackPlugin`; fits and pattern: as in `Plugin`. knows,
+    follows, budget, noise, given, aside: what boards read of it (`bench.facts.Facts`).
     """
 
     def decorate(factory: F) -> F:
@@ -137,6 +148,12 @@ def attack(
                 fits=fits,
                 threat=threat,
                 software=software,
+                knows=knows,
+                follows=follows,
+                budget=budget,
+                noise=noise,
+                given=given,
+                aside=aside,
                 pattern=pattern,
             )
         )

@@ -99,6 +99,13 @@ def names(kind: str, patterns: bool = False) -> list[str]:
     return sorted(name for name, plugin in PLUGINS[kind].items() if patterns or not plugin.pattern)
 
 
+def controls() -> list[DefensePlugin]:
+    """The defenses that are cheap filters to compare with, in the order of their registration."""
+    load()
+    defenses = (p for p in PLUGINS["defense"].values() if isinstance(p, DefensePlugin))
+    return [plugin for plugin in defenses if plugin.control]
+
+
 def find(kind: str, name: str) -> Plugin:
     """The plug-in `name` of a kind, or a BenchError with the nearest name."""
     return _find(kind, name, Plugin)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bench.errors import BenchError
+from bench.facts import BUDGET, Facts, Follows, Knows
 from bench.spec import Later, Part, Settings, Value, resolve
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ class DefensePlugin(Plugin):
     forwards of one `direction`. surrogate_calls: of one `surrogate` with its gradient, as for a
     run. All per image, and at most, where a run may end early.
     misfit(settings, classifier, data set): why it cannot stand on such a classifier, or nothing;
-    asked before any weight is read.
+    asked before any weight is read. control: a cheap filter, which a run measures beside purifiers
+    on every data set that it fits, unless others are asked for.
     """
 
     traits: Callable[[Settings], Traits] = lambda settings: plain_traits()
@@ -190,6 +192,7 @@ class DefensePlugin(Plugin):
     misfit: Callable[[Settings, Plugin, DatasetInfo], str | None] = field(
         default=lambda settings, classifier, info: None, kw_only=True
     )
+    control: bool = field(default=False, kw_only=True)
 
     def gradient(self, settings: Settings) -> GradientCalls:
         """Network calls of one exact gradient, on top of those of the run."""
@@ -234,6 +237,7 @@ class AttackPlugin(Plugin):
     threat(settings, ball): the threat that it is judged under on a board of that ball, where it is
     one of its own.
     software: packages besides the usual ones whose versions a record names.
+    knows, follows (also as functions of the settings), budget, noise, given, aside: as in `Facts`.
     """
 
     norms: tuple[str, ...] = ("linf", "l2")
@@ -244,6 +248,25 @@ class AttackPlugin(Plugin):
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
     threat: Callable[[Settings, str], str] = field(default=lambda s, ball: ball, kw_only=True)
     software: tuple[str, ...] = field(default=(), kw_only=True)
+    knows: Knows | Callable[[Settings], Knows] = field(default="", kw_only=True)
+    follows: Follows | Callable[[Settings], Follows] = field(default="", kw_only=True)
+    budget: tuple[str, ...] = field(default=BUDGET, kw_only=True)
+    noise: bool = field(default=False, kw_only=True)
+    given: bool = field(default=False, kw_only=True)
+    aside: str = field(default="", kw_only=True)
+
+    def facts(self, settings: Settings) -> Facts:
+        """What it says of itself at these settings.
+
+        Raises:
+            BenchError: a word that is not allowed; the attack is named.
+        """
+        knows = self.knows(settings) if callable(self.knows) else self.knows
+        follows = self.follows(settings) if callable(self.follows) else self.follows
+        try:
+            return Facts(knows, follows, self.budget, self.noise, self.given, self.aside)
+        except BenchError as error:
+            raise BenchError(f"attack '{self.name}': {error}") from None
 
     def within(self, settings: Settings, ball: str) -> str:
         """The threat that it is judged under on a board of that ball."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from bench.errors import BenchError
 from bench.results import SHARD, Store, shards_of
 from bench.scenes.walks import Scene, Walk, Wanted, walk, walks, where
+from bench.spec import NO_ATTACK
 from bench.worker import Setup
 
 Say = Callable[[str], None]
@@ -66,10 +67,10 @@ def with_clean(wanted: Wanted) -> Wanted:
     Raises:
         BenchError: no attack but clean.
     """
-    attacks = [text for text in wanted.attacks if text != "clean"]
+    attacks = [text for text in wanted.attacks if text != NO_ATTACK]
     if not attacks:
         raise BenchError("name an attack: --attack bpda")
-    return replace(wanted, attacks=("clean", *attacks))
+    return replace(wanted, attacks=(NO_ATTACK, *attacks))
 
 
 def attack(scene: Scene, several: bool = False) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import build, registry
 from bench.errors import BenchError, unknown
 from bench.registry import OWNER, Context, Plugin, owned
-from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense, split_list
+from bench.spec import DEFAULT_CLASSIFIER, NO_PURIFIER, Part, parse_defense, split_list
 from bench.training.recipes import ADD_ONS, names, recipe_name
 from bench.zoo.weights import SUFFIX, find, manifest
 
@@ -85,7 +85,7 @@ def _add_on(text: str, dataset: str) -> Need | None:
     recipe = f"{family}-{OWNER}"
     if recipe not in ADD_ONS or family in registry.names("defense"):
         return None
-    part = parse_defense(f"none@{classifier if at else DEFAULT_CLASSIFIER}").classifier
+    part = parse_defense(f"{NO_PURIFIER}@{classifier if at else DEFAULT_CLASSIFIER}").classifier
     return Need(recipe, _classifier(part, dataset)[1])
 
 
