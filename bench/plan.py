@@ -125,6 +125,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
             for seed in range(request.seeds):
                 cell = _cell(row, column, threat, (info.name, subset, seed))
                 _add(draft, row, column, cell, draws(info, row.traits, cell.threat, request.draws))
+    asked = {planned.cell.attack for planned in draft.cells}
     plan = Plan(
         dataset=info.name,
         subset=subset,
@@ -134,7 +135,11 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         cells=tuple(draft.cells),
         skips=tuple(draft.skips),
         command=command(request),
-        attacks={str(c.part): c.plugin.facts(dict(c.part.settings)) for c in columns},
+        attacks={
+            str(c.part): c.plugin.facts(dict(c.part.settings))
+            for c in columns
+            if str(c.part) in asked
+        },
         group=_board_of(columns),
     )
     return plan, draft
@@ -274,9 +279,9 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 
 def _board_of(columns: Sequence[Column]) -> str:
-    """The group with a board of its own that was asked for as a whole; nothing for the others."""
+    """The group with a board of its own, where all that only it asks for was asked for."""
     asked = {column.label for column in columns}
-    return next((group for group in BOARDS if asked.issuperset(GROUPS[group])), "")
+    return next((group for group, own in BOARDS.items() if asked.issuperset(own)), "")
 
 
 def _find_attack(name: str) -> AttackPlugin:

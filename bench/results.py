@@ -186,8 +186,8 @@ class Plan:
     """What one `bench run` asked for: a board is a plan whose cells are measured.
 
     images: per cell; only a whole subset may end in a shard of fewer than 32. command: the line
-    that asks for it again. attacks: resolved attack -> what it says of itself. group: a group of
-    attacks, asked for as a whole, whose rows have a board of their own; else empty.
+    that asks for it again. attacks: resolved attack -> what it says of itself. group: the group of
+    attacks, asked for as a whole, that has a board of its own; else empty.
 
     Fields after `format` came later: empty ones are not written, and a plan without them was made
     before attacks said anything of themselves.

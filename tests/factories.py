@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import registry
 from bench.claims import REPORTED, Claim
+from bench.facts import Facts
 from bench.metrics import Measured, assemble
 from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
+from bench.spec import parse_part
 
 THREAT = "linf:8/255"
 BORDER = 0.0313725
@@ -106,11 +109,21 @@ def measured(bits: NDArray[np.bool_], item: Cell | None = None, **more: Any) -> 
     return found
 
 
+def facts_of(attack: str) -> Facts:
+    """What a registered attack says of itself at the settings in its name; nothing of others."""
+    part = parse_part(attack)
+    if part.name not in registry.names("attack", patterns=True):
+        return Facts()
+    plugin = registry.find_attack(part.name)
+    return plugin.facts({**plugin.defaults, **dict(part.settings)})
+
+
 def plan(
-    cells: Sequence[Planned], images: int = 64, skips: Sequence[Skip] = (), **more: str
+    cells: Sequence[Planned], images: int = 64, skips: Sequence[Skip] = (), **more: Any
 ) -> Plan:
-    """A plan of these cells."""
+    """A plan of these cells, whose attacks say what the registered ones of their names say."""
     given: dict[str, Any] = {
+        "attacks": {item.cell.attack: facts_of(item.cell.attack) for item in cells},
         "dataset": "patches",
         "subset": "512",
         "threat": THREAT,

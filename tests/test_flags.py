@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.analysis import BoardSpec, tidy
+from bench.analysis import BoardSpec, analyse, tidy
 from bench.boards import Board, boards
+from bench.facts import Facts, Knows
 from bench.flags import Flag, flags
-from bench.results import SHARD, Store
+from bench.results import SHARD, Plan, Store
+from bench.tables import reading
 from tests.factories import BORDER, THREAT, cell, plan, planned, records, verdicts
 
 N = 128
@@ -20,15 +24,24 @@ RISES = {"first_loss": [0.5] * N, "last_loss": [3.0] * N, "zero_gradients": [0.0
 
 
 def flags_of(tmp_path: Path, defense: str, columns: dict[str, Any], **more: Any) -> list[Flag]:
-    """Flags of one row; a column is a share, or (share, draws, trace). more: of the records."""
+    """Flags of one row; a column is a share, or (share, draws, trace). more: as of `board_of`."""
     (board,) = board_of(tmp_path, defense, columns, **more)
     return flags(board)
 
 
 def board_of(
-    tmp_path: Path, defense: str, columns: dict[str, Any], threat: str = THREAT, **more: Any
+    tmp_path: Path,
+    defense: str,
+    columns: dict[str, Any],
+    threat: str = THREAT,
+    told: Mapping[str, Facts] | None = None,
+    **more: Any,
 ) -> list[Board]:
-    """The boards of a store after one more row was written there."""
+    """The boards of a store after one more row was written there.
+
+    told: what attacks say of themselves in place of what the registered ones say. more: of the
+    records.
+    """
     store, asked = Store(tmp_path), []
     for number, (attack, given) in enumerate(columns.items()):
         share, draws, trace = given if isinstance(given, tuple) else (given, 1, None)
@@ -43,7 +56,8 @@ def board_of(
         )
         for record in records(item.cell, bits, trace=trace, **more):
             store.write(item, record)
-    store.write_plan(plan(asked, images=N, threat=threat))
+    made = plan(asked, images=N, threat=threat)
+    store.write_plan(replace(made, attacks={**made.attacks, **(told or {})}))
     return boards(store, "patches")
 
 
@@ -122,6 +136,55 @@ def test_black_box_and_transfer_beating_the_gradient_are_alarms(tmp_path: Path) 
     found = flags_of(tmp_path, "jpeg@natural", columns)
     assert {flag.attack for flag in found} == {"square", "transfer:source=other"}
     assert all("knows less than bpda" in flag.text for flag in found)
+
+
+MASKED = {"clean": 0.9, "classifier-pgd": 0.9, "bpda": 0.8, "square": 0.85}
+"""No attack of these finds much: the adaptive one follows a gradient that says little."""
+
+
+@pytest.mark.parametrize("knows", ["little", "blind", ""])
+def test_an_attack_from_outside_that_knows_less_and_does_more_is_an_alarm(
+    tmp_path: Path, knows: Knows
+) -> None:
+    told = {"outside": Facts(knows=knows)}
+    found = flags_of(tmp_path, "jpeg@natural", {**MASKED, "outside": 0.2}, told=told)
+    (said,) = [flag for flag in found if flag.kind == "alarm"]
+    assert said.attack == "outside"
+    assert "mislead them" in said.text
+    assert ("does not say what it knows" in said.text) == (not knows)
+    assert said.text.startswith("knows less than bpda" if knows else "leaves 60.2 points less")
+
+
+@pytest.mark.parametrize("knows", ["little", "blind", ""])
+def test_an_attack_from_outside_silences_no_alarm(tmp_path: Path, knows: Knows) -> None:
+    # As strong as what knows less: were it taken for one that knows all, nothing would contradict.
+    told = {"outside": Facts(knows=knows)}
+    columns = {"clean": 0.9, "classifier-pgd": 0.2, "bpda": 0.8, "square": 0.3, "outside": 0.2}
+    found = flags_of(tmp_path, "jpeg@natural", columns, told=told)
+    assert {a for a, word in alarms(found) if word in ("knows", "leaves")} == {
+        *("classifier-pgd", "square", "outside"),
+    }
+    # Where it is the only one that might know anything, it is held against those that do not.
+    alone = {"clean": 0.9, "square": 0.3, "outside": 0.8}
+    found = flags_of(tmp_path / "alone", "jpeg@natural", alone, told=told)
+    assert ("square", "knows") in alarms(found) or knows == "little"
+
+
+@pytest.mark.parametrize("knows", ["all", "mixed"])
+def test_an_attack_from_outside_that_knows_enough_is_no_contradiction(
+    tmp_path: Path, knows: Knows
+) -> None:
+    told = {"outside": Facts(knows=knows)}
+    found = flags_of(tmp_path, "jpeg@natural", {**MASKED, "outside": 0.2}, told=told)
+    assert not alarms(found)
+
+
+def test_an_attack_from_outside_says_which_gradient_it_follows(tmp_path: Path) -> None:
+    columns = {"clean": 0.9, "one": 0.8, "other": 0.2}
+    told = {"one": Facts("all", "bpda"), "other": Facts("all", "exact")}
+    (said,) = flags_of(tmp_path, "adp@natural", columns, told=told)
+    assert (said.kind, said.attack) == ("note", "one")
+    assert said.text.startswith("BPDA is weaker than the exact gradient here: other leaves")
 
 
 def test_a_tie_within_the_interval_is_no_alarm(tmp_path: Path) -> None:
@@ -218,6 +281,17 @@ def test_noise_that_is_as_good_as_the_best_attack_is_an_alarm(tmp_path: Path) ->
     assert [(f.attack, "random noise in the ball" in f.text) for f in found] == [("bpda", True)]
 
 
+def test_noise_from_outside_is_noise_and_an_attack_that_says_nothing_has_to_beat_it(
+    tmp_path: Path,
+) -> None:
+    columns = {"clean": 0.95, "bpda": 0.5, "grain": 0.95, "outside": 0.95}
+    told = {"grain": Facts("little", noise=True), "outside": Facts()}
+    found = flags_of(tmp_path, "jpeg@natural", columns, told=told)
+    assert [(flag.attack, "(grain) is as good" in flag.text) for flag in found] == [
+        ("outside", True)
+    ]
+
+
 def test_noise_does_less_or_there_is_nothing_left_to_attack(tmp_path: Path) -> None:
     less = {"clean": 0.95, "bpda": 0.5, "classifier-pgd": 0.9, "noise": 0.9}
     assert flags_of(tmp_path / "less", "jpeg@natural", less) == []
@@ -253,6 +327,16 @@ def test_more_steps_or_draws_that_still_do_more_are_an_alarm(tmp_path: Path) -> 
     assert said["bpda-eot:steps=100,eot=5"].endswith("less accuracy: eot=5 is not enough")
 
 
+def test_an_attack_says_which_settings_are_a_budget(tmp_path: Path) -> None:
+    columns = {"clean": 0.95, "mine:tries=2": 0.6, "mine:tries=10": 0.3, "mine:tries=many": 0.1}
+    found = flags_of(tmp_path / "silent", "adp@natural", columns)
+    assert not alarms(found)
+    told = dict.fromkeys(("mine:tries=2", "mine:tries=10"), Facts(budget=("tries",)))
+    (said,) = flags_of(tmp_path / "told", "adp@natural", columns, told=told)
+    assert (said.attack, said.kind) == ("mine:tries=2", "alarm")
+    assert "tries=2 is not enough" in said.text
+
+
 def test_more_steps_that_change_nothing_are_no_alarm(tmp_path: Path) -> None:
     columns = {"clean": 0.95, "bpda:steps=40": 0.5, "bpda:steps=200": 0.49}
     assert flags_of(tmp_path, "jpeg@natural", columns) == []
@@ -270,6 +354,48 @@ def test_an_unbounded_attack_that_leaves_images_right_is_an_alarm_on_every_board
     for board in found:
         said = [flag for flag in flags(board, found) if "linf:0.5" in flag.text]
         assert [flag.attack for flag in said] == (["bpda"] if rings else [])
+
+
+@pytest.mark.parametrize("left", [0.0, 0.2])
+def test_an_unbounded_attack_that_says_nothing_hides_none_and_is_held_against_itself(
+    tmp_path: Path, left: float
+) -> None:
+    columns = {"clean": 0.9, "bpda": 0.3, "outside": left}
+    (board,) = board_of(tmp_path, "jpeg@natural", columns, "linf:0.5", told={"outside": Facts()})
+    said = {flag.attack for flag in flags(board) if "points that exist" in flag.text}
+    assert said == {"bpda", *(["outside"] if left else [])}
+
+
+def test_a_plan_that_is_older_than_what_attacks_say_has_a_note_and_no_comparison(
+    tmp_path: Path,
+) -> None:
+    columns = {"clean": 0.9, "bpda": 0.8, "square": 0.2, "noise": 0.8}
+    (board,) = board_of(tmp_path, "jpeg@natural", columns)
+    assert alarms(flags(board))
+    (path,) = tmp_path.rglob("plans/*.json")
+    new, data = path.read_text(), json.loads(path.read_text())
+    del data["attacks"]
+    path.write_text(json.dumps(data))
+    store = Store(tmp_path)
+    (older,) = boards(store, "patches")
+    assert not alarms(flags(older))
+    (note,) = [text for text in reading(analyse(older)) if text.startswith("Planned before")]
+    assert "bpda, square, noise." in note
+    # The same request takes its place.
+    store.write_plan(Plan.from_json(new, "new"))
+    assert [file.read_text() for file in tmp_path.rglob("plans/*.json")] == [new]
+    (board,) = boards(store, "patches")
+    assert alarms(flags(board))
+    assert not any(text.startswith("Planned before") for text in reading(analyse(board)))
+    store.write_plan(Plan.from_json(json.dumps(data), "older"))
+    assert [file.read_text() for file in tmp_path.rglob("plans/*.json")] == [new]
+
+
+def test_two_plans_that_say_two_things_of_an_attack_say_nothing(tmp_path: Path) -> None:
+    item = {"outside": 0.2}
+    board_of(tmp_path, "jpeg@natural", {**MASKED, **item}, told={"outside": Facts("all")})
+    (board,) = board_of(tmp_path, "bits@natural", item, told={"outside": Facts("blind")})
+    assert all(row.entries["outside"].facts == Facts() for row in board.rows)
 
 
 def test_a_protocol_that_contradicts_fresh_predictions_is_an_alarm(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ class Rounded(Purifier):
         return (x * 3).round() / 3
 
 
+class Shaken(Rounded):
+    """The same on a random grid."""
+
+    traits = Traits(exact=True, random=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shift = 0.2 * torch.rand(len(x), 1, 1, 1)
+        return ((x + shift) * 3).round() / 3
+
+
 def classifier(name: str) -> Network:
     defense = build.defense(f"none@{name}", CONTEXT)
     return defense.classifier
@@ -140,6 +150,49 @@ def test_networks_that_mask_their_gradients_raise_alarms(
 ) -> None:
     found = alarms(attacked(tmp_path, masked(name), "classifier-pgd"))
     assert any(text.startswith(sentence) for text in found["classifier-pgd"])
+
+
+LIBRARIES = (
+    *("fgsm", "bim", "vmi-fgsm", "jitter", "deepfool"),
+    *("autoattack:attacks=apgd-ce", "autoattack:attacks=apgd-t", "autoattack:attacks=fab-t"),
+)
+
+CW = "cw:steps=5,searches=1"
+
+
+@pytest.mark.parametrize("attack", LIBRARIES)
+def test_attacks_that_hand_over_no_trace_raise_the_same_alarms(attack: str, tmp_path: Path) -> None:
+    found = alarms(attacked(tmp_path, masked("zero gradients"), attack))
+    assert any(text.startswith("the gradient is exactly zero") for text in found[attack])
+
+
+def test_cw_raises_the_same_alarm_in_l2(tmp_path: Path) -> None:
+    found = alarms(attacked(tmp_path, masked("rounding"), CW, threat="l2:1"))
+    assert any(text.startswith("the gradient is exactly zero") for text in found[CW])
+
+
+def test_gradients_that_are_not_a_number_are_seen_in_a_library_too(tmp_path: Path) -> None:
+    found = alarms(attacked(tmp_path, masked("NaN gradients"), "bim"))
+    assert any(text.startswith("the gradient is not a number") for text in found["bim"])
+
+
+@pytest.mark.parametrize("network", ["natural", "madry"])
+def test_sound_libraries_on_sound_networks_raise_none(network: str, tmp_path: Path) -> None:
+    defense = Defense(classifier(network))
+    found = attacked(tmp_path, defense, "autoattack", "bim", "vmi-fgsm", "jitter", "deepfool")
+    assert alarms(found) == {}
+    (row,) = found[0].rows
+    traces = [record.trace for e in row.entries.values() for record in e.any.records]
+    assert not any(traces)
+
+
+def test_a_random_defense_that_masks_its_gradient_raises_an_alarm_in_autoattack(
+    tmp_path: Path,
+) -> None:
+    defense = Defense(classifier("natural"), [Shaken()])
+    found = alarms(attacked(tmp_path, defense, "autoattack:gradient=exact"))
+    said = " ".join(found["autoattack:gradient=exact"])
+    assert "the gradient is exactly zero" in said
 
 
 def test_a_purifier_that_masks_its_gradient_raises_an_alarm(tmp_path: Path) -> None:

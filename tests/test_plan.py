@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from attacks.catalog import ALL
+from attacks.catalog import ALL, GROUPS
 from bench.cli.options import requests
 from bench.cost import Cost
 from bench.errors import BenchError
-from bench.plan import Draft, Request, command, make
+from bench.plan import Draft, Request, command, controls, find_info, make
 from bench.results import Plan
 
 SMALL = Request(defenses=["adp"], dataset="digits", preset="quick", images=64)
@@ -183,6 +183,38 @@ def test_strict_takes_128_embedded_images_unless_told_otherwise() -> None:
     assert make(replace(strict, attacks=["all"]))[0].images == 512
     fetched = replace(strict, dataset="cifar10", defenses=["none"])
     assert make(fetched)[0].images == 512
+
+
+def test_a_group_with_a_board_of_its_own_is_asked_for_as_a_whole() -> None:
+    def group(*attacks: str) -> str:
+        return make(replace(SMALL, attacks=attacks, controls=[]))[0].group
+
+    assert group("strict") == "strict"
+    assert group("square", "strict") == "strict"
+    assert group("all") == ""
+    searches = [name for name in GROUPS["strict"] if name.endswith("protocol=strict")]
+    assert group("clean", ",".join(searches)) == "strict"
+    assert group("clean", *searches[1:]) == ""
+
+
+def test_a_plan_holds_what_its_attacks_say_of_themselves() -> None:
+    attacks = ["clean", "apgd:gradient=blind,apgd:gradient=exact", "noise", "pgd-exact"]
+    plan, _ = make(replace(SMALL, defenses=["jpeg"], attacks=["all"], controls=[]))
+    assert set(plan.attacks) == {p.cell.attack for p in plan.cells}
+    plan, _ = make(replace(SMALL, attacks=attacks, controls=[]))
+    said = {p.attack: plan.attacks[p.cell.attack] for p in plan.cells}
+    assert (said["apgd:gradient=blind"].knows, said["apgd:gradient=blind"].follows) == ("blind", "")
+    assert (said["apgd:gradient=exact"].knows, said["apgd:gradient=exact"].follows) == (
+        *("all", "exact"),
+    )
+    assert [name for name, facts in said.items() if facts.noise] == ["noise"]
+
+
+def test_controls_are_the_filters_that_fit_a_data_set() -> None:
+    names = ["wiener", "median", "gaussian", "jpeg", "bits"]
+    assert controls(find_info("patches")) == names
+    # The covariance of such images is too large.
+    assert controls(find_info("imagenet")) == names[1:]
 
 
 def test_a_sweep_over_a_setting_is_a_list_of_columns() -> None:

@@ -22,6 +22,7 @@ from bench.contract.common import (
     settings_typed,
 )
 from bench.defense import Defense, Purifier, Traits
+from bench.facts import Facts
 from bench.rng import work
 from bench.spec import Part
 from bench.threat import NORMS, ThreatModel
@@ -35,7 +36,10 @@ def check_attack(part: Part, context: registry.Context) -> list[Check]:
     """
     plugin = registry.find_attack(part.name)
     settings = dict(plugin.resolve(part, context.dataset, "quick").settings)
-    checks = [run("settings", lambda: settings_typed(plugin))]
+    checks = [
+        run("settings", lambda: settings_typed(plugin)),
+        run("knows", lambda: _said(plugin.facts(settings))),
+    ]
     try:
         attack = build.attack(part, context, "quick")
     except Exception as error:
@@ -49,6 +53,13 @@ def check_attack(part: Part, context: registry.Context) -> list[Check]:
         checks.append(run(f"inside {threat}", partial(_inside, points, x, threat)))
         checks.append(run(f"seed {threat}", partial(same_seed, points)))
     return checks
+
+
+def _said(facts: Facts) -> str:
+    """What boards will take it for."""
+    if not facts.knows:
+        return "it does not say (knows=): boards take it for one that knows little"
+    return facts.knows + (f", follows {facts.follows}" if facts.follows else "")
 
 
 def _frozen(attack: Attack) -> str:
