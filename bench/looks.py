@@ -16,8 +16,8 @@ from bench.defense import Defense
 class Door:
     """The gradients that came out of one purifier or of the classifier towards images x [B,C,H,W].
 
-    counts, [3,B]: looks at a gradient by image, those of them where it was exactly zero, and where
-    it was not a number. Rows that were asked about together (draws of noise) are one look.
+    counts, [3,B]: gradients of each image, those of them that were exactly zero, and those that
+    were not a number. Each row of a call counts, so that no chunk moves a share.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -38,8 +38,8 @@ class Door:
         """Count the gradient of rows that belong to `image` (int, one for each row)."""
         size = gradient.detach().flatten(1).abs().amax(1)
         rows = image == torch.arange(len(self.x), device=image.device)[:, None]
-        asked, other = rows.any(1), (rows & (size != 0)).any(1)
-        self.counts += torch.stack([asked, asked & ~other, (rows & size.isnan()).any(1)])
+        found = (rows, rows & (size == 0), rows & size.isnan())
+        self.counts += torch.stack([each.sum(1) for each in found])
 
     def _images(self, point: Tensor) -> Tensor:
         """The image nearest to each row, int: libraries ask about some images, or many times."""
@@ -76,5 +76,5 @@ def hidden(doors: Sequence[Door]) -> tuple[Tensor, Tensor]:
 
     Of several doors the largest: a purifier may hide what the classifier behind it still shows.
     """
-    looks, zero, lost = torch.stack([door.counts for door in doors]).unbind(1)
-    return (zero / looks.clamp_min(1)).amax(0), (lost / looks.clamp_min(1)).amax(0)
+    every, zero, lost = torch.stack([door.counts for door in doors]).unbind(1)
+    return (zero / every.clamp_min(1)).amax(0), (lost / every.clamp_min(1)).amax(0)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import classifier_slope
 from bench.attack import Attacked, Trace
-from bench.defense import Defense, Network, Purifier, Traits, repeat
+from bench.defense import Defense, Network, Purifier, Traits, chunk_size, repeat
 from bench.evaluate import evaluate
 from bench.looks import hidden, watched
 from bench.threat import ThreatModel
@@ -96,15 +97,17 @@ def test_a_share_is_of_all_looks() -> None:
     assert hidden(doors)[0].tolist() == [1, 0.5, 0.25, 0, 0, 0]
 
 
-def test_draws_that_are_asked_together_are_one_look() -> None:
-    x = images()
-    defense = bare(Linear(), Grainy())
-    with watched(defense, x) as doors:
-        look(defense, repeat(x, 2))
-    assert not hidden(doors)[0].any()
-    with watched(defense, x) as doors:
-        look(defense, x)
-    assert hidden(doors)[0].tolist() == [0, 0, 0, 1, 1, 1]
+@pytest.mark.parametrize("chunk", [32, 64, 256])
+def test_every_draw_counts_whatever_the_chunk_of_a_call(chunk: int) -> None:
+    x, defense = images(), bare(Linear(), Grainy())
+    y, draws = torch.zeros(IMAGES, dtype=torch.long), 40
+    with watched(defense, x) as doors, chunk_size(chunk):
+        look(defense, repeat(x, draws))
+        classifier_slope(defense, repeat(x, draws), repeat(y, draws), "ce")
+    assert hidden(doors)[0].tolist() == [0.5] * IMAGES
+    (behind, purifier) = (door.counts for door in doors)
+    assert behind.tolist() == [[2 * draws] * IMAGES, [0] * IMAGES, [0] * IMAGES]
+    assert purifier[0].tolist() == [draws] * IMAGES
 
 
 def test_what_a_purifier_hides_is_seen_though_the_classifier_shows_it() -> None:

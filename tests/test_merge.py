@@ -111,6 +111,41 @@ def test_two_different_records_of_one_shard_are_refused_by_name(
     assert files(into) == before
 
 
+def test_older_records_lack_what_was_seen_of_gradients_and_that_is_no_difference(
+    tmp_path: Path, whole: Path
+) -> None:
+    seen: dict[str, object] = {"zero_gradients": [0.5] * 32, "nan_gradients": [0.0] * 32}
+
+    def folder(name: str, trace: dict[str, object]) -> Path:
+        other = tmp_path / name
+        shutil.copytree(whole, other)
+        edit(other, lambda data: data.update(trace=trace))
+        return other
+
+    newer, told = folder("newer", seen), folder("told", {**seen, "first_loss": [0.0] * 32})
+    other = folder("other", {**seen, "zero_gradients": [0.25] * 32})
+    for n, sources in enumerate(([whole, newer], [newer, whole])):
+        merge(sources, tmp_path / str(n))
+        merged, first = (list(Store(f).records("patches")) for f in (tmp_path / str(n), sources[0]))
+        assert merged == first
+    # Two that saw are compared, and so is what an attack tells itself.
+    for one, field in ((other, "gradients seen"), (told, "trace")):
+        with pytest.raises(BenchError, match=f"differ in {field}"):
+            merge([newer, one], tmp_path / "refused")
+
+
+def test_a_plan_that_says_more_takes_the_place_of_an_older_one(tmp_path: Path, whole: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(whole, older)
+    (path,) = older.rglob("plans/*.json")
+    plan = json.loads(path.read_text())
+    del plan["attacks"]
+    path.write_text(json.dumps(plan))
+    for n, sources in enumerate(([whole, older], [older, whole])):
+        merge(sources, tmp_path / str(n))
+        assert files(tmp_path / str(n)) == files(whole)
+
+
 def test_how_a_cell_was_asked_for_is_no_difference(tmp_path: Path, whole: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(whole, other)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
+from bench.facts import Facts
 from bench.results import EXTRAS, Cell, Plan, Planned, Record, Skip, Store
 
 CELL = Cell("digits", "512", "none@natural", "clean", "none", 0, "judge=1")
@@ -80,6 +81,22 @@ def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
     store.write_plan(plan)
     assert store.plans("digits") == [plan]
     assert plan.shards == 2
+
+
+def test_what_attacks_say_of_themselves_is_part_of_a_plan_and_not_of_its_name(
+    tmp_path: Path,
+) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    told = replace(plan, attacks={"bpda": Facts("all", "bpda")}, group="strict")
+    assert plan.name == told.name != replace(plan, images=32).name
+    assert not {"attacks", "group"} & set(json.loads(plan.to_json()))
+    assert Plan.from_json(told.to_json(), "") == told
+    for more in (
+        *({"attacks": 1}, {"attacks": {"bpda": 1}}, {"attacks": {"bpda": {"knows": "al"}}}),
+        *({"attacks": {"bpda": {"noise": 1}}}, {"group": ["strict"]}, {"attacks": ["bpda"]}),
+    ):
+        with pytest.raises(BenchError, match="here: not a plan"):
+            Plan.from_json(json.dumps({**json.loads(told.to_json()), **more}), "here")
 
 
 def test_a_plan_in_the_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:
