@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench.claims import REPORTED, Claim
+from bench.errors import BenchError
 from bench.facts import Facts
 from bench.metrics import Measured, assemble
 from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
@@ -111,10 +112,11 @@ def measured(bits: NDArray[np.bool_], item: Cell | None = None, **more: Any) -> 
 
 def facts_of(attack: str) -> Facts:
     """What a registered attack says of itself at the settings in its name; nothing of others."""
-    part = parse_part(attack)
-    if part.name not in registry.names("attack", patterns=True):
+    try:
+        part = parse_part(attack)
+        plugin = registry.find_attack(part.name)
+    except BenchError:
         return Facts()
-    plugin = registry.find_attack(part.name)
     return plugin.facts({**plugin.defaults, **dict(part.settings)})
 
 
