@@ -52,6 +52,8 @@ class Attacked:
     certificate: within the threat `certified`, in place of the judge's predictions.
     gradient: through what the search followed it, where that depends on the defense: `exact`,
     `bpda`, or one of them for each part of a stack, joined by `+`.
+    hidden: of the gradients that came back to it, by image, the share that were exactly zero and
+    the share that were not a number, [B] each. The judge sees to it.
     """
 
     x_adv: Tensor
@@ -61,6 +63,7 @@ class Attacked:
     queries: Tensor | None = None
     certificate: Certificate | None = None
     gradient: str = ""
+    hidden: tuple[Tensor, Tensor] | None = None
 
 
 class Attack(Protocol):

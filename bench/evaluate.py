@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from bench import rng
 from bench.attack import Attack, Attacked, Trace
 from bench.defense import Defense
 from bench.errors import BenchError
-from bench.looks import Door, hidden, watched
+from bench.looks import hidden, watched
 from bench.threat import CERTIFIED, ThreatModel
 
 Calls = dict[str, tuple[int, int]]
@@ -70,8 +70,7 @@ def evaluate(
     began = clock()
     counts = [defense.calls()]
     with rng.work(key), rng.drawn_on_cpu(x.device):
-        with watched(defense, x) as doors:
-            attacked = under_attack(defense, attack, x, y, threat)
+        attacked = under_attack(defense, attack, x, y, threat)
         counts.append(defense.calls())
         points = attacked.x_adv.detach()
         points = points if attacked.variants else points.unsqueeze(0)
@@ -90,7 +89,8 @@ def evaluate(
         correct=correct,
         distance=distance,
         calls=_phases(counts),
-        trace=(_summary(attacked.trace) if attacked.trace else _seen(doors)) | no_logits(answers),
+        trace=(_summary(attacked.trace) if attacked.trace else _seen(attacked))
+        | no_logits(answers),
         seconds=seconds,
         rounded=coarse,
     )
@@ -100,9 +100,10 @@ def under_attack(
     defense: Defense, attack: Attack, x: Tensor, y: Tensor, threat: ThreatModel
 ) -> Attacked:
     """What the attack makes of images x with labels y, on its own stream of the current work."""
-    with rng.stream("attack"):
+    with rng.stream("attack"), watched(defense, x) as doors:
         # Copies: what an attack writes into its arguments is not what it is judged by.
-        return attack(defense, x.clone(), y.clone(), threat)
+        found = attack(defense, x.clone(), y.clone(), threat)
+    return replace(found, hidden=hidden(doors))
 
 
 def judge(defense: Defense, points: Tensor, y: Tensor, draws: int, stream: str = "judge") -> Tensor:
@@ -192,10 +193,9 @@ def _summary(trace: Trace) -> Summary:
     return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
 
 
-def _seen(doors: Sequence[Door]) -> Summary:
-    """The shares of zero and of NaN gradients that an attack without a trace saw, if any."""
-    names = ("zero_gradients", "nan_gradients")
-    shares = zip(names, hidden(doors), strict=True)
+def _seen(attacked: Attacked) -> Summary:
+    """The shares of zero and of NaN gradients that an attack without a trace met, if any."""
+    shares = zip(("zero_gradients", "nan_gradients"), attacked.hidden or (), strict=False)
     return {name: _texts(share) for name, share in shares if share.any()}
 
 
