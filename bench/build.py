@@ -124,26 +124,27 @@ def behind(part: Part | str, context: Context, network: nn.Module | None = None)
         return plugin.taps(context.dataset)
 
     base = Base(resolved, taps, module, sha256)
-    return replace(context, base=base, weights=_of(base, context.weights))
+    return replace(context, base=base, weights=_of(base, context))
 
 
-def _of(base: Base, find: Callable[[str], zoo.Weights]) -> Callable[[str], zoo.Weights]:
-    """`find` that fills `{classifier}` in and refuses weights of another classifier."""
+def _of(base: Base, context: Context) -> Callable[[str], zoo.Weights]:
+    """`context.weights` that fills `{classifier}` in and refuses weights of another classifier."""
 
     def weights(name: str) -> zoo.Weights:
         if OWNER not in name:
-            return find(name)
+            return context.weights(name)
         filled = owned(name, base.part)
-        how = f"bench train {name.removesuffix(f'-{OWNER}')}@{base.part}"
+        spec = f"{name.removesuffix(f'-{OWNER}')}@{base.part}"
+        how = f"bench train {spec} --dataset {context.dataset}"
         try:
-            found = find(filled)
-        except BenchError as error:  # the name of such a file may not lead back to a classifier
-            if "bench train" in str(error) and not base.taps():
+            found = context.weights(filled)
+        except zoo.MissingError:  # the name of such a file may not lead back to a classifier
+            if not base.taps():
                 raise BenchError(
                     f"no weights '{filled}', and none can be trained: classifier '{base.part}' "
                     "offers no maps to an add-on"
                 ) from None
-            raise BenchError(str(error).replace(f"bench train {filled}", how)) from None
+            raise zoo.MissingError(context.dataset, filled, spec) from None
         of = found.metadata.get("classifier_sha256")
         if of is None and "network" in found.metadata:
             raise BenchError(

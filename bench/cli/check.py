@@ -12,22 +12,32 @@ from bench.cli.data_root import data_root
 @click.option("--all", "everything", is_flag=True, help="Every plug-in, one line each.")
 @data_root
 @click.option("--dataset", default="digits", show_default=True, metavar="NAME")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
-def check_command(name: str, *, everything: bool, dataset: str, plugins: tuple[str, ...]) -> int:
+def check_command(
+    name: str,
+    *,
+    everything: bool,
+    dataset: str,
+    weights: tuple[str, ...],
+    plugins: tuple[str, ...],
+) -> int:
     """Run the contract on a defense, an attack or a classifier (a spec such as adp:sigma=0, or
     aid@madry), or on all of them.
     """
     from bench import contract, registry
     from bench.errors import BenchError
+    from bench.worker import weights_option
 
     if everything and name:
         raise BenchError(f"'{name}' and --all exclude each other")
     if not everything and not name:
         raise BenchError("name a plug-in or --all")
     registry.load(plugins)
+    overrides = dict(weights_option(dataset, weights))
     if everything:
-        return _all(dataset)
-    results = contract.check(name, dataset)
+        return _all(dataset, overrides)
+    results = contract.check(name, dataset, overrides)
     for result in results:
         click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.name}: {result.detail}")
     failed = sum(not result.ok for result in results)
@@ -35,7 +45,7 @@ def check_command(name: str, *, everything: bool, dataset: str, plugins: tuple[s
     return 2 if failed else 0
 
 
-def _all(dataset: str) -> int:
+def _all(dataset: str, overrides: dict[str, str]) -> int:
     """A line for every plug-in, and below it one for every check that failed."""
     from bench import build, contract
     from bench.errors import BenchError
@@ -46,7 +56,7 @@ def _all(dataset: str) -> int:
     names = [name for name in names if name not in skipped]
     for name in names:
         try:
-            results = contract.check(name, dataset)
+            results = contract.check(name, dataset, overrides)
         except BenchError as error:
             results = [contract.Check("settings", False, str(error))]
         failed = [result for result in results if not result.ok]

@@ -101,6 +101,8 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
     from bench.registry import AttackPlugin, DatasetPlugin
     from bench.spec import Part
 
+    unfit = "" if plugin.pattern else plugin.unfit(dataset, preset)
+    shown_for = "" if unfit else dataset
     entry: dict[str, Any] = {
         "name": plugin.pattern or plugin.name,
         "summary": plugin.summary,
@@ -108,9 +110,10 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
         "version": plugin.version,
         "settings": {}
         if plugin.pattern
-        else dict(plugin.resolve(Part(plugin.name), dataset, preset).settings),
+        else dict(plugin.resolve(Part(plugin.name), shown_for, preset).settings),
         "module": plugin.factory.__module__,
     }
+    entry |= {"unfit": unfit} if unfit else {}
     if isinstance(plugin, AttackPlugin):
         entry["norms"] = list(plugin.norms)
         entry |= {} if plugin.pattern else plugin.facts(entry["settings"]).told()
@@ -132,5 +135,7 @@ def _print(plural: str, entries: list[dict[str, Any]]) -> None:
         settings = ", ".join(f"{key}={show(value)}" for key, value in entry["settings"].items())
         if "threat" in entry:
             settings = f"{entry['threat']}; controls {', '.join(entry['controls'])}"
+        if "unfit" in entry:
+            settings = f"not here: {entry['unfit']}"
         if settings:
             click.echo(f"  {'':<{width}}  {settings}")

@@ -70,7 +70,7 @@ def _write(found: Mapping[str, Sequence[Filled]], out: Path, several: bool) -> I
     from bench.reported import FIELDS, tidy
     from bench.results import write_whole
 
-    if several and out.suffix:
+    if several and (out.is_file() or (out.suffix in SUFFIXES and not out.is_dir())):
         raise BenchError(f"--out '{out}' is a file; all papers need a folder")
     if not several and out.suffix not in SUFFIXES:
         hint = nearest(out.suffix, SUFFIXES)

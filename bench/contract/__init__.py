@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from bench import build, registry
 from bench.contract.attacks import check_attack
@@ -29,26 +28,24 @@ def everything() -> list[str]:
 
 def unfit(name: str, dataset: str) -> str:
     """Why a plug-in as it stands is not for a data set; nothing where it is."""
-    for kind in (kind for kind in KINDS if name in registry.names(kind)):
-        plugin = registry.find(kind, name)
-        any_data = replace(plugin, fits=lambda settings, dataset: None)
-        try:
-            plugin.fits(dict(any_data.resolve(Part(name), dataset).settings), dataset)
-        except BenchError as error:
-            return str(error)
-    return ""
+    kinds = (kind for kind in KINDS if name in registry.names(kind))
+    reasons = (registry.find(kind, name).unfit(dataset) for kind in kinds)
+    return next(filter(None, reasons), "")
 
 
-def check(name: str, dataset: str = "digits") -> list[Check]:
+def check(
+    name: str, dataset: str = "digits", weights_override: Mapping[str, str] | None = None
+) -> list[Check]:
     """Run the contract on a defense, an attack or a classifier, such as `adp:sigma=0`.
 
     Of `a+b@classifier` every purifier is checked, with that classifier behind it.
+    weights_override: as in `bench.build.context`.
 
     Raises:
         BenchError: no plug-in has that name, a setting is unknown, or an add-on cannot stand on
             the classifier.
     """
-    context = build.context(dataset)
+    context = build.context(dataset, weights_override=weights_override)
     spec = parse_defense(name) if not name.strip().startswith("file:") else None
     if spec is not None and ("@" in name or len(spec.parts) > 1):
         return _on_classifier(spec, context)

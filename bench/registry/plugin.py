@@ -153,10 +153,22 @@ class Plugin:
             BenchError: an unknown key, a value of the wrong type or range, or what does not fit
                 the data set.
         """
-        tables = [self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
-        settings = resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
+        settings = self._settings(part, dataset, preset)
         self.fits(settings, dataset)
         return Part(self.name, tuple(settings.items()), self._unwritten(settings, dataset))
+
+    def unfit(self, dataset: str, preset: str = "") -> str:
+        """Why it is, as it stands, not for a data set; nothing where it is."""
+        settings = self._settings(Part(self.name), dataset, preset)
+        try:
+            self.fits(settings, dataset)
+        except BenchError as error:
+            return str(error)
+        return ""
+
+    def _settings(self, part: Part, dataset: str, preset: str) -> dict[str, Value]:
+        tables = [self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
+        return resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
 
     def _unwritten(self, settings: Settings, dataset: str) -> tuple[str, ...]:
         """Settings that came later, at a default that no preset changes on this data set."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 
 Part = Literal["", "raw", "ema"]
 WEIGHTS = "weights/"
@@ -79,12 +80,21 @@ def offered(dataset: str, weights: str) -> list[Entry]:
     return [entry for entry in entries(dataset) if entry.weights == weights]
 
 
-def how_to_get(dataset: str, weights: str) -> str:
-    """How missing weights are got: fetched, where they are published, or trained."""
-    train = f"bench train {weights} --dataset {dataset}"
+def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
+    """How missing weights are got: fetched, trained, or else given as a file.
+
+    spec: what `bench train` calls them, where that is not their name.
+    """
     fetch = [entry.how for entry in offered(dataset, weights)]
-    return (
-        f"fetch them: {'; or '.join(fetch)}; or train them: {train}"
-        if fetch
-        else (f"train them: {train}")
-    )
+    ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
+    if _trainable(spec or weights, dataset):
+        ways.append(f"train them: bench train {spec or weights} --dataset {dataset}")
+    return "; or ".join(ways) or f"give the file: --weights {weights}=FILE"
+
+
+def _trainable(spec: str, dataset: str) -> bool:
+    """Whether `bench train` knows such weights: asked of it by name, as it stands above."""
+    try:
+        return bool(import_module("bench.training.needs").needed([spec], dataset))
+    except BenchError:
+        return False

@@ -49,6 +49,19 @@ class Weights:
     untrained: Literal["", "random", "zeros", "shapes"] = ""
 
 
+class MissingError(BenchError):
+    """There is no file of weights of that name.
+
+    spec: what `bench train` calls them, where that is not their name.
+    """
+
+    def __init__(self, dataset: str, name: str, spec: str = "") -> None:
+        super().__init__(
+            f"no weights '{name}' for data set '{dataset}' in {own(dataset)} or the package; "
+            f"{how_to_get(dataset, name, spec)}"
+        )
+
+
 def packaged(dataset: str) -> Path:
     """The folder of weights shipped for `dataset`; it need not exist."""
     return Path(str(files("bench.zoo"))) / "weights" / dataset
@@ -90,10 +103,7 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
         return _for(dataset, _vouched(weights, entry.get("sha256") if entry else weights.sha256))
     shipped = packaged(dataset) / f"{name}{SUFFIX}"
     if not shipped.is_file():
-        raise BenchError(
-            f"no weights '{name}' for data set '{dataset}' in {mine.parent} or the package; "
-            f"{how_to_get(dataset, name)}"
-        )
+        raise MissingError(dataset, name)
     expected = manifest(dataset).get(name, {}).get("sha256")
     return _for(dataset, _vouched(read(shipped, name), expected))
 

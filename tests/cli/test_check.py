@@ -11,7 +11,9 @@ from torch import Tensor
 from bench import registry
 from bench.cli.check import check_command
 from bench.defense import Purifier, Traits
+from bench.errors import BenchError
 from bench.registry import declare
+from bench.zoo.weights import packaged
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +69,15 @@ def test_an_add_on_is_checked_on_the_classifier_that_is_named(spec: str) -> None
     result, code = check(spec)
     assert code == 0, result.output
     assert "10 of 'discriminator' and 10 backward" in result.output
+
+
+def test_weights_of_ones_own_are_read() -> None:
+    with pytest.raises(BenchError, match="--weights natural: no file"):
+        CliRunner().invoke(
+            check_command, ["natural", "--weights", "natural=nowhere.pt"], standalone_mode=False,
+            catch_exceptions=False,
+        )  # fmt: skip
+    other = packaged("patches") / "natural.safetensors"
+    result, code = check("natural", "--weights", f"natural={other}")
+    assert code == 2
+    assert "were trained on data set 'patches', not on 'digits'" in result.output

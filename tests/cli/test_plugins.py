@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench import registry
+from bench.cli.list import KINDS, list_command
 from bench.errors import BenchError
 from bench.registry import declare, discover
 
@@ -60,3 +63,18 @@ def test_a_broken_module_of_a_folder_is_listed_and_the_rest_works(
     with pytest.raises(BenchError, match="'sick-of-the-test' is broken: SystemExit"):
         registry.find_defense("sick-of-the-test")
     assert registry.find_defense("none").name == "none"
+
+
+@pytest.mark.parametrize("dataset", registry.names("dataset"))
+@pytest.mark.parametrize("preset", ["", *registry.PRESETS])
+def test_everything_is_listed_for_every_data_set(dataset: str, preset: str) -> None:
+    arguments = ["--dataset", dataset, "--preset", preset, "--json"]
+    result = CliRunner().invoke(list_command, arguments, catch_exceptions=False)
+    listed = json.loads(result.stdout)
+    for plural, kind in KINDS.items():
+        assert len(listed[plural]) == len(registry.names(kind, patterns=True))
+
+
+def test_what_is_not_for_a_data_set_is_listed_with_its_reason() -> None:
+    result = CliRunner().invoke(list_command, ["classifiers", "--dataset", "cifar10"])
+    assert "not here: cnn is the small network of small images; on cifar10 use vgg" in result.stdout

@@ -110,12 +110,17 @@ def test_markdown_has_the_prints_layout(tmp_path: Path) -> None:
 
 def test_the_command_writes_every_table_offline_and_without_torch(tmp_path: Path) -> None:
     here = ("--results", tmp_path / "none")
-    done = bench("--paper", "all", *here, "--out", tmp_path / "papers", code=NO_TORCH)
+    out = tmp_path / "papers.md"  # a folder all the same
+    refused = bench("--paper", "all", *here, "--out", out)
+    assert refused.returncode == 2
+    assert "is a file; all papers need a folder" in refused.stderr
+    out.mkdir()
+    done = bench("--paper", "all", *here, "--out", out, code=NO_TORCH)
     assert (done.returncode, done.stderr.count("imported")) == (0, 0)
-    names = sorted(path.name for path in (tmp_path / "papers").iterdir())
+    names = sorted(path.name for path in out.iterdir())
     assert names == sorted(f"{paper}{end}" for paper in papers.PAPERS for end in (".md", ".csv"))
     for path in (ROOT / "leaderboards" / "papers").iterdir():
-        assert path.read_bytes() == (tmp_path / "papers" / path.name).read_bytes()
+        assert path.read_bytes() == (out / path.name).read_bytes()
     one = bench("--paper", "scoreopt", "--table", "1", *here, "--json")
     assert {line["table"] for line in json.loads(one.stdout)} == {"1"}
     wrong = bench("--paper", "adp", "--table", "1x", *here)

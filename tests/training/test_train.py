@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from bench import registry
 from bench.cli.train import train_command
 from bench.data.base import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
+from bench.inventory import known_weights
 from bench.training import train as training
 from bench.training.fit import Fit
 from bench.training.needs import Need, exists, needed
 from bench.training.recipes import RECIPES, Recipe, recipe
+from bench.zoo.entries import how_to_get
 from bench.zoo.networks import rebuild
 from tests.networks import answer, expected
 
@@ -132,3 +136,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.stdout == "cnn: there already (--force trains it again)\n"
     with pytest.raises(BenchError, match="exclude each other"):
         CliRunner().invoke(train_command, [*arguments, "--packaged"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("dataset", registry.names("dataset"))
+def test_no_missing_weight_sends_to_a_command_that_refuses_it(dataset: str) -> None:
+    for weight in ("nobody-has-it", *known_weights(dataset)):
+        for command in re.findall(r"bench train (\S+) --dataset", how_to_get(dataset, weight)):
+            assert needed([command], dataset)
+    says = how_to_get(dataset, "nobody-has-it")
+    assert says == "give the file: --weights nobody-has-it=FILE"

@@ -43,8 +43,8 @@ def test_order_of_search(places: tuple[Path, Path], tmp_path: Path) -> None:
     assert zoo.load_state(found)["a"].tolist() == [3.0, 3.0]
 
 
-def test_missing_weights_say_how_to_train_them(places: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="bench train net --dataset toy"):
+def test_missing_weights_say_how_to_get_them(places: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="give the file: --weights net=FILE"):
         zoo.find("toy", "net")
     with pytest.raises(BenchError, match="does not exist"):
         zoo.find("toy", "net", tmp_path / "nowhere")
