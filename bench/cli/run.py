@@ -116,7 +116,7 @@ def run_command(
         raise BenchError("--weights goes with one data set; name one --table of the paper")
     overrides = weights_option(wanted[0].dataset, weights)
     files = tuple(str(Path(file).resolve()) for file in plugins)
-    held = (*files, *(path for _, path in overrides))
+    held = (*registry.sources(), *(path for _, path in overrides))
     fleet = replace(fleet, workers=workers or len(places), files=held)
     setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
     store = Store(Path(results))

@@ -13,6 +13,7 @@ from bench.registry.discover import (
     load,
     names,
 )
+from bench.registry.neighbours import sources
 from bench.registry.plugin import (
     OWNER,
     PRESETS,
@@ -53,4 +54,5 @@ __all__ = [
     "load",
     "names",
     "owned",
+    "sources",
 ]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +18,7 @@ from typing import TypeVar
 
 from bench.errors import BenchError, unknown
 from bench.registry.declare import PLUGINS
+from bench.registry.neighbours import import_file
 from bench.registry.plugin import AttackPlugin, DatasetPlugin, DefensePlugin, Plugin
 
 ENTRY_POINTS = "purifybench.plugins"
@@ -34,7 +33,6 @@ class Broken:
 
 
 BROKEN: list[Broken] = []
-_LOADED: set[str] = set()
 
 
 def load(files: Iterable[str] = ()) -> None:
@@ -66,21 +64,14 @@ def _import(name: str) -> None:
 
 
 def _import_file(path: Path) -> None:
-    where = str(path.resolve())
-    if where in _LOADED:
-        return
     if not path.is_file():
         raise BenchError(f"plug-in file '{path}' does not exist")
-    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        import_file(path)
     except (Exception, SystemExit) as error:
         raise BenchError(f"plug-in '{path}' fails to import: {_one_line(error)}") from None
-    _LOADED.add(where)
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,62 @@ def test_everything_is_listed_for_every_data_set(dataset: str, preset: str) -> N
 def test_what_is_not_for_a_data_set_is_listed_with_its_reason() -> None:
     result = CliRunner().invoke(list_command, ["classifiers", "--dataset", "cifar10"])
     assert "not here: cnn is the small network of small images; on cifar10 use vgg" in result.stdout
+
+
+BESIDE = """
+from bench.attack import Attacked
+from bench.registry import attack
+import helper_of_the_test
+from helper_of_the_test import AMOUNT
+import inner_of_the_test.deep
+import numpy as np
+
+@attack("beside-{amount}-of-the-test")
+def beside(*, amount: float = AMOUNT):
+    '''Reads what lies beside it.'''
+    import late_of_the_test
+    assert np.asarray([1]).size == 1
+    return (amount, helper_of_the_test.twice(), inner_of_the_test.deep.VALUE, late_of_the_test.HERE)
+"""
+
+
+def beside(folder: Path, amount: float) -> str:
+    """A plug-in, files beside it that have the same names in every folder, and a false NumPy."""
+    (folder / "inner_of_the_test").mkdir(parents=True)
+    (folder / "inner_of_the_test" / "__init__.py").write_text("")
+    (folder / "inner_of_the_test" / "deep.py").write_text(f"VALUE = {amount}")
+    (folder / "constant_of_the_test.py").write_text(f"AMOUNT = {amount}")
+    helper = "from constant_of_the_test import AMOUNT\ndef twice():\n    return 2 * AMOUNT\n"
+    (folder / "helper_of_the_test.py").write_text(helper)
+    (folder / "late_of_the_test.py").write_text(f"HERE = {amount}")
+    (folder / "numpy.py").write_text("raise ImportError('this is not NumPy')")
+    (folder / "mine.py").write_text(BESIDE.replace("{amount}", f"{amount:.0f}"))
+    return str(folder / "mine.py")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_neighbours_are_imported_by_name_and_never_mix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    files = [beside(tmp_path / name, amount) for name, amount in (("one", 1), ("two", 2))]
+    if inside:  # as `python -m bench` has it
+        monkeypatch.chdir(tmp_path / "one")
+        monkeypatch.syspath_prepend(tmp_path / "one")
+    registry.load(files)
+    for amount in (1.0, 2.0):
+        plugin = declare.PLUGINS["attack"].pop(f"beside-{amount:.0f}-of-the-test")
+        assert plugin.defaults == {"amount": amount}
+        assert plugin.factory(amount=amount) == (amount, 2 * amount, amount, amount)
+    assert {Path(file).name for file in registry.sources() if str(tmp_path) in file} == {
+        *("mine.py", "helper_of_the_test.py", "constant_of_the_test.py", "late_of_the_test.py"),
+        *("__init__.py", "deep.py"),
+    }
+    assert "helper_of_the_test" not in sys.modules
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_a_neighbour_that_fails_says_which(tmp_path: Path) -> None:
+    (tmp_path / "weak_of_the_test.py").write_text("import nothing_of_the_test")
+    (tmp_path / "mine.py").write_text("from weak_of_the_test import thing")
+    with pytest.raises(BenchError, match=r"mine\.py' fails to import:.*nothing_of_the_test"):
+        registry.load([str(tmp_path / "mine.py")])
