@@ -6,7 +6,6 @@ What was built is kept for the life of the process, so that a worker loads each 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attack import Attack
+from bench.bounded import json_of
 from bench.data.base import Dataset, DatasetInfo
 from bench.defense import Defense, Purifier, Traits
 from bench.device import one
@@ -88,7 +88,7 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
 def _require_images_of(info: DatasetInfo, weights: zoo.Weights) -> None:
     """Refuse, by its own words, a network of other images, before it is built."""
     try:
-        arguments = dict(json.loads(weights.metadata.get("arguments", "{}")))
+        arguments = dict(json_of(weights.metadata.get("arguments", "{}")))
     except (ValueError, TypeError):
         return  # whoever builds the network says what is wrong with the file
     expected = {"channels": info.shape[0], "image_size": info.shape[1]}

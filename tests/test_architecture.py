@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import from lower floors and from its own room (its own package).
 FLOORS = (
-    ("errors", "stats", "home", "peak"),
+    ("errors", "stats", "home", "peak", "pickles"),
+    ("bounded",),
     ("spec", "facts", "rng", "device", "download", "unpack", "papers", "pictures", "record"),
     ("network", "claims", "request"),
     ("threat", "defense", "results"),
@@ -37,6 +38,7 @@ FLOORS = (
 TABLE_TOWER = {
     *(
         "errors",
+        "bounded",
         "spec",
         "facts",
         "record",

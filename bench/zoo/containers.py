@@ -16,13 +16,17 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from bench.zoo.pickles import Made, Name, PickleError, Reference, parse
+from bench.pickles import Made, Name, PickleError, Reference, parse
 from bench.zoo.storages import Nowhere, Storages, Stream, UnreadableError, Zip
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The first two pickles of the older stream."""
 MOST_COPIES, MOST_DIMENSIONS = 4, 8
 """AID's files hold overlapping copies of a classifier, up to four."""
+MOST_WRAPPERS = 4
+"""Calls around one tensor: a Variable in a Parameter."""
+LONGEST_KEY = 200
+"""Characters of a storage's key, which is a number or an address."""
 BOX = Name("torch.storage", "_load_from_bytes")
 """A storage in a bare pickle: a file of torch as bytes."""
 CODED = Name("_codecs", "encode")
@@ -62,7 +66,8 @@ class Unpacked:
     def __init__(self, root: Any, storages: Storages, size: int, depth: int) -> None:
         """`size`: bytes of the file, which bound all that comes out of it."""
         self.root, self.size, self.depth = root, size, depth
-        self._storages, self._known, self._given = storages, dict[str, Tensor](), 0
+        self._storages, self._known = storages, dict[str, Tensor]()
+        self._boxes, self._opened, self._given = dict[int, Tensor](), 0, 0
 
     def tensor(self, node: Any) -> Tensor:
         """The tensor that a node of the tree describes, on the CPU; it may share its storage.
@@ -70,8 +75,9 @@ class Unpacked:
         Raises:
             UnreadableError: it lies outside its storage, repeats itself, or is of no plain type.
         """
-        while isinstance(node, Made) and node.of in WRAPPED and node.arguments:
-            node = node.arguments[0]
+        for _ in range(MOST_WRAPPERS):
+            if isinstance(node, Made) and node.of in WRAPPED and node.arguments:
+                node = node.arguments[0]
         if not isinstance(node, Made) or node.of not in TENSORS or len(node.arguments) < 4:
             raise UnreadableError("of tensors of an unknown kind")
         storage, offset, size, stride = node.arguments[:4]
@@ -80,15 +86,21 @@ class Unpacked:
     def flat(self, storage: Any) -> Tensor:
         """All numbers of a storage."""
         if isinstance(storage, Made) and storage.of == BOX:
-            return self._boxed(storage.arguments)
+            if id(storage) not in self._boxes:
+                self._boxes[id(storage)] = self._boxed(storage.arguments)
+            return self._boxes[id(storage)]
         key = storage.key if isinstance(storage, Reference) else None
         if not isinstance(key, tuple) or not _is_storage(key):
             raise UnreadableError("damaged (a tensor without a storage)")
-        dtype, name = _dtype(key[1]), str(key[2])
+        dtype, name = _dtype(key[1]), _text(key[2])
         if name not in self._known:
             self._known[name] = self._storages.numbers(name, dtype)
         flat = self._known[name]
+        if flat.dtype != dtype:
+            raise UnreadableError("damaged (one storage of two types)")
         if len(key) > 5 and key[5] is not None:  # a part: (its own key, first number, count)
+            if not isinstance(key[5], tuple) or len(key[5]) != 3:
+                raise UnreadableError("damaged (a part of a storage that is none)")
             first, count = _plain(key[5][1:3])
             return flat[first : first + count]
         return flat
@@ -96,9 +108,13 @@ class Unpacked:
     def _boxed(self, arguments: tuple[Any, ...]) -> Tensor:
         content = arguments[0] if arguments else None
         if isinstance(content, Made) and content.of == CODED and content.arguments:
-            content = str(content.arguments[0]).encode("latin1", "replace")
+            text = content.arguments[0]
+            content = text.encode("latin1", "replace") if isinstance(text, str) else None
         if not isinstance(content, bytes | bytearray) or self.depth:
             raise UnreadableError("damaged (a storage inside of a storage)")
+        self._opened += len(content)
+        if self._opened > MOST_COPIES * self.size:
+            raise UnreadableError("of storages that are larger than itself")
         inside = _unpack(io.BytesIO(content), len(content), self.depth + 1)
         return inside.flat(inside.root)
 
@@ -117,9 +133,20 @@ class Unpacked:
 
 
 def _dtype(kind: Any) -> torch.dtype:
-    if not isinstance(kind, Name) or kind.name not in DTYPES:
+    if not isinstance(kind, Name):
+        raise UnreadableError("damaged (a storage without a type)")
+    if kind.name not in DTYPES:
         raise UnreadableError(f"of tensors of the type {kind}")
     return DTYPES[kind.name]
+
+
+def _text(key: Any) -> str:
+    """The key of a storage. Anything else than a short text may be nested without end."""
+    if isinstance(key, int) and 0 <= key < 2**64:
+        return str(key)
+    if isinstance(key, str) and len(key) <= LONGEST_KEY:
+        return key
+    raise UnreadableError("damaged (the key of a storage is no short text)")
 
 
 def _plain(values: Any) -> list[int]:
@@ -177,10 +204,11 @@ def _stream(content: IO[bytes], size: int, depth: int) -> Unpacked:
     keys = parse(content, may_call)
     if not isinstance(keys, list):
         raise UnreadableError("damaged (its storages have no names)")
-    types = {str(r.key[2]): _dtype(r.key[1]) for r in references if _is_storage(r.key)}
-    if missing := [str(key) for key in keys if str(key) not in types]:
+    types = {_text(r.key[2]): _dtype(r.key[1]) for r in references if _is_storage(r.key)}
+    names = [_text(key) for key in keys]
+    if missing := [name for name in names if name not in types]:
         raise UnreadableError(f"damaged (nothing is said of the storage {missing[0][:40]})")
-    order = [(str(key), types[str(key)]) for key in keys]
+    order = [(name, types[name]) for name in names]
     return Unpacked(root, Stream(content, size, order), size, depth)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 from bench.zoo import score_sde, sizes
 from bench.zoo.states import State
 
@@ -105,9 +105,9 @@ def recognise(state: State | Tensors, where: str) -> Recognised:
         if _sound(arguments):
             renamed = {layout.prefix + key: value for key, value in tensors.items()}
             return Recognised(name, arguments, renamed)
-    first = ", ".join(list(tensors)[:3])
+    first = plain(", ".join(list(tensors)[:3]), 200)
     raise BenchError(
-        f"weights {where} are of no layout known here (keys {first[:200]} ...); known: "
+        f"weights {where} are of no layout known here (keys {first} ...); known: "
         f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train"
     )
 

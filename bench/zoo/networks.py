@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bench.errors import BenchError, unknown
+from bench.bounded import json_of
+from bench.errors import BenchError, plain, unknown
 from bench.nets import make
 from bench.nets.normalised import Normalised
 from bench.zoo.layouts import NORMALISATIONS, USUAL, Recognised, recognise
@@ -19,6 +19,10 @@ from bench.zoo.weights import Weights, load_state
 
 SLACK = 1_000_000
 """Numbers that a network may have besides those of its file."""
+LEAST = 50
+"""Numbers that a tensor counts for at least: a million empty layers are no network either."""
+COUNTER = "num_batches_tracked"
+"""How many batches a BatchNorm was trained on: torch keeps it since 0.4.1, and nothing reads it."""
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -67,8 +71,8 @@ def rebuild(weights: Weights, normalisation: str = "") -> nn.Module:
 def _ours(weights: Weights) -> nn.Module:
     facts = weights.metadata
     try:
-        name, arguments = facts["network"], dict(json.loads(facts["arguments"]))
-        layer = json.loads(facts.get("normalisation", "null"))
+        name, arguments = facts["network"], dict(json_of(facts["arguments"]))
+        layer = json_of(facts.get("normalisation", "null"))
         normalisation = layer and [[float(v) for v in layer[key]] for key in ("mean", "std")]
     except (KeyError, TypeError, ValueError):
         raise BenchError(
@@ -78,8 +82,11 @@ def _ours(weights: Weights) -> nn.Module:
     if weights.untrained:
         network = _untrained(name, arguments, weights.untrained)
     else:
-        network = make(name, arguments)
-        load_into(network, weights)
+        state = load_state(weights)
+        where = str(weights.path)
+        with _AtMost(2 * sum(tensor.numel() for tensor in state.values()) + SLACK, where):
+            network = make(name, arguments)
+        fit_into(network, state, where)
     if normalisation:
         mean, std = normalisation
         network = normalised(network, mean, std, arguments.get("channels"), str(weights.path))
@@ -150,7 +157,9 @@ class _AtMost(TorchFunctionMode):
     ) -> Any:
         made = function(*args, **(kwargs or {}))
         if function in (torch.empty, torch.zeros, torch.randn, torch.full):
-            self.left -= made.numel()  # not written to yet, so not taken from memory either
+            self.left -= max(
+                made.numel(), LEAST
+            )  # not written to yet, so not taken from memory either
             if self.left < 0:
                 raise BenchError(
                     f"weights {self.where} do not fit: their shapes ask for a network that is "
@@ -170,25 +179,21 @@ def rebuild_as(weights: Weights, what: str, *classes: type[N]) -> N:
     return made
 
 
-def load_into(module: nn.Module, weights: Weights) -> None:
-    """Copy a checkpoint into `module`; every key and shape must fit.
-
-    Raises BenchError that names the first key that is missing, superfluous or of another shape.
-    """
-    fit_into(module, load_state(weights), str(weights.path))
-
-
 def fit_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors into `module` as `load_into` does; `where` is what they are called.
+    """Copy tensors into `module`; every key and shape must fit. `where` is what they are called.
 
-    Plain numbers only: an imaginary part or a scale would be lost in silence.
+    Plain numbers only: an imaginary part or a scale would be lost in silence. Files from before
+    torch counted batches lack that count alone. Raises BenchError that names the first key that is
+    missing, superfluous or of another shape.
     """
     wanted = module.state_dict()
+    counts = {k: v for k, v in wanted.items() if k.rpartition(".")[2] == COUNTER}
+    state = {**counts, **state}
     for key in [*wanted, *state]:
         if key not in state:
             problem = f"'{key}' is missing"
         elif key not in wanted:
-            problem = f"'{key}' is not part of the network"
+            problem = f"'{plain(key)}' is not part of the network"
         elif state[key].shape != wanted[key].shape:
             problem = (
                 f"'{key}' is {[*state[key].shape]} where the network has {[*wanted[key].shape]}"

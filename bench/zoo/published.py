@@ -91,7 +91,8 @@ def convert(entry: Entry, source: Path, target: Path) -> Path:
         _require(entry, found.network, found.arguments, source)
         sidecar.compare(source, found.arguments)
         made = build(found, str(source))
-        tensors = {key: found.tensors[key] for key in made.state_dict()}
+        kept = made.state_dict()
+        tensors = {key: found.tensors.get(key, value) for key, value in kept.items()}
         layer = NORMALISATIONS[USUAL.get((found.network, entry.dataset), "none")]
         normalisation = layer and {"mean": layer[0], "std": layer[1]}
         facts |= {

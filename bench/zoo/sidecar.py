@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from bench.errors import BenchError
+from bench.bounded import content_of
+from bench.errors import BenchError, plain
 
 NAME = "config.yml"
 LARGEST, MOST_NODES = 200_000, 10_000
@@ -33,16 +34,11 @@ def read(path: Path) -> dict[str, Any]:
         BenchError: it is none, or has tags of other objects.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise BenchError(f"{path} is too long for a configuration")
-        node = yaml.compose(content, yaml.SafeLoader)
+        node = yaml.compose(content_of(path, LARGEST), yaml.SafeLoader)
         found = _plain(node, path, [MOST_NODES])
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
+    # A scalar that is not of its tag ends in whatever its reader makes of it.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        reason = plain(" ".join(str(error).split()), 120)
         raise BenchError(f"{path} is no configuration ({reason})") from None
     if not isinstance(found, dict):
         raise BenchError(f"{path} is no configuration (no names to values)")
@@ -57,8 +53,7 @@ def _plain(node: Any, path: Path, left: list[int]) -> Any:
     tag = str(getattr(node, "tag", ""))
     kind = tag.removeprefix(PYTHON)
     if kind != tag and not kind.startswith(ALLOWED):
-        plain = "".join(c if c.isprintable() else " " for c in kind)[:80]
-        raise BenchError(f"{path} has an object of '{plain}', which is not made")
+        raise BenchError(f"{path} has an object of '{plain(kind)}', which is not made")
     if isinstance(node, yaml.MappingNode):
         items = ((_plain(k, path, left), _plain(v, path, left)) for k, v in node.value)
         return {str(key): value for key, value in items}
@@ -83,5 +78,6 @@ def compare(checkpoint: Path, arguments: Mapping[str, Any]) -> None:
         said = inside.get(key) if isinstance(inside, dict) else None
         if said is not None and said != arguments.get(argument):
             raise BenchError(
-                f"{path} says {group}.{key}={said}, {checkpoint.name} has {arguments[argument]}"
+                f"{path} says {group}.{key}={plain(said)}, "
+                f"{checkpoint.name} has {arguments[argument]}"
             )

@@ -12,15 +12,18 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
+from bench.pickles import Made
 from bench.zoo.containers import PERSISTENT, TENSORS, WRAPPED, Unpacked, unpack
-from bench.zoo.pickles import Made
 from bench.zoo.storages import UnreadableError
 from bench.zoo.weights import PICKLED, SUFFIX, Weights, load_state, what_it_is
 
 Choice = Literal["", "raw", "ema"]
 CONTAINERS = ("state_dict", "model_state_dict", "net", "model", "ema")
-PREFIXES = ("module.", "model.")
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Parts of names that DataParallel, torch.compile and the like put anywhere."""
+OUTER = {"model", "network", "net"}
+"""What classes around a network call it: parts that a name may begin with."""
 UNUSED = "sub_block1."
 """A copy of block1 that the classes of AID-Purifier and TRADES carry and never call."""
 DEEPEST, MOST_MODULES, MOST_TENSORS = 50, 20_000, 100_000
@@ -43,9 +46,9 @@ def read_state(weights: Weights, part: Choice = "") -> State:
     wants to do more than hold tensors.
     """
     where = weights.path
-    if where.suffix == SUFFIX:
-        return State(_named(load_state(weights)))
     try:
+        if where.suffix == SUFFIX:
+            return State(_named(load_state(weights)))
         with unpack(where) as file:
             found = _found(file, part)
     except OSError as error:
@@ -63,13 +66,12 @@ def read_state(weights: Weights, part: Choice = "") -> State:
 def _unreadable(weights: Weights, reason: str) -> BenchError:
     """What the file is, as far as its beginning tells; else what stopped the reader."""
     what = PICKLED
-    if weights.path.is_file():
+    if weights.path.is_file() and weights.path.suffix != SUFFIX:
         with weights.path.open("rb") as file:
             what = what_it_is(file.read(512))
     if what != PICKLED:
         return BenchError(f"cannot read weights {weights.path}: they are {what}, no checkpoint")
-    plain = "".join(c if c.isprintable() else " " for c in reason)[:200]
-    return BenchError(f"cannot read weights {weights.path}: the file is {plain}")
+    return BenchError(f"cannot read weights {weights.path}: the file is {plain(reason, 200)}")
 
 
 def _found(file: Unpacked, part: Choice) -> State:
@@ -130,6 +132,8 @@ def _collect(file: Unpacked, node: Any) -> State:
     if not _is_network(node):
         return State({})
     if isinstance(node, Mapping):
+        if len(node) > MOST_TENSORS:
+            raise UnreadableError("of more tensors than a network has")
         return State(_named({str(key): file.tensor(value) for key, value in node.items()}))
     return State(_named(dict(_walk(file, node))), _kind(node))
 
@@ -137,7 +141,8 @@ def _collect(file: Unpacked, node: Any) -> State:
 def _kind(node: Made) -> str:
     """The name of a module's class."""
     described = node.arguments[0] if node.of == PERSISTENT else {}
-    return str(described.get("class_name", node.of.name))
+    name = described.get("class_name", node.of.name)
+    return name if isinstance(name, str) else ""
 
 
 def _walk(file: Unpacked, root: Any) -> Iterator[tuple[str, Tensor]]:
@@ -150,7 +155,8 @@ def _walk(file: Unpacked, root: Any) -> Iterator[tuple[str, Tensor]]:
         attributes = _attributes(node)
         if attributes is None or depth > DEEPEST:
             raise UnreadableError("damaged (a network of something else than modules)")
-        passing = attributes.get("_non_persistent_buffers_set") or []
+        listed = attributes.get("_non_persistent_buffers_set")
+        passing = {n for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
         for group in ("_parameters", "_buffers"):
             for name, value in _items(attributes.get(group)):
                 if value is not None and name not in passing:
@@ -183,11 +189,22 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without the prefixes of wrappers and without what nothing uses."""
     if len(tensors) > MOST_TENSORS:
         raise UnreadableError("of more tensors than a network has")
-    stripped = {_stripped(key): value for key, value in tensors.items()}
-    return {key: value for key, value in stripped.items() if not key.startswith(UNUSED)}
+    named: dict[str, Tensor] = {}
+    first: dict[str, str] = {}
+    for key, value in tensors.items():
+        name = _stripped(key)
+        if name in first:
+            both = f"'{plain(first[name])}' and '{plain(key)}'"
+            raise UnreadableError(f"of two networks: {both} are both '{plain(name)}'")
+        first[name] = key
+        if not name.startswith(UNUSED):
+            named[name] = value
+    return named
 
 
 def _stripped(key: str) -> str:
-    while key.startswith(PREFIXES):
-        key = key.partition(".")[2]
-    return key
+    *parts, last = key.split(".")
+    kept = [part for part in parts if part not in WRAPPERS]
+    while kept and kept[0] in OUTER:
+        del kept[0]
+    return ".".join([*kept, last])

@@ -21,6 +21,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from bench.bounded import json_of
 from bench.errors import BenchError
 from bench.home import home
 from bench.zoo.entries import how_to_get
@@ -265,7 +266,7 @@ def _entries(folder: Path) -> dict[str, dict[str, str | int]]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_of(path.read_text(encoding="utf-8"))
         if not all(isinstance(entry, dict) for entry in content.values()):
             raise ValueError("not an object of objects")
     except OSError as error:

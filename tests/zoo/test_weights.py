@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.zoo import weights as zoo
-from bench.zoo.networks import load_into, rebuild
+from bench.zoo.networks import fit_into, rebuild
 
 FACTS = {"network": "cnn", "arguments": json.dumps({"width": 2, "classes": 3, "channels": 1})}
 
@@ -120,7 +120,7 @@ def test_the_first_key_that_does_not_fit_is_named(
 ) -> None:
     weights = zoo.save(tmp_path / "linear.safetensors", state, {})
     with pytest.raises(BenchError, match=first):
-        load_into(nn.Linear(3, 2), weights)
+        fit_into(nn.Linear(3, 2), zoo.load_state(weights), str(weights.path))
 
 
 def test_an_unwritable_place_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

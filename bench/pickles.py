@@ -2,7 +2,7 @@
 
 A pickle is a program. Here it builds lists, dictionaries and records of what it wanted to call;
 no name in it is ever looked up, so there is nothing in a file that could run. What the records
-mean is up to the reader (`bench.zoo.containers`), which knows a handful of them.
+mean is up to the reader (`bench.zoo.containers`, `bench.data.cifar`), which knows a handful.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
 MOST_OPERATIONS = 1_000_000
-"""Opcodes of one pickle. The largest published checkpoint has some 50,000."""
+"""Opcodes of one pickle. Published checkpoints have up to some 50,000, CIFAR-100 some 250,000."""
+LARGEST_KEY = 2**31
+"""Whole numbers up to here may be keys: larger ones could be chosen to share one hash."""
+MOST_PLACES = 2**32
+"""Places of the memo, as far as the opcodes with a number of fixed length go."""
 
 
 class PickleError(Exception):
@@ -99,6 +103,7 @@ class _Machine:
         self.may_call, self.references = may_call, references
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def result(self) -> Any:
         """What is left when the pickle stops."""
@@ -112,7 +117,7 @@ class _Machine:
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name]())
         elif name in PUTS:
-            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+            self.memo[len(self.memo) if argument is None else _place(argument)] = self.stack[-1]
         elif name in GETS:
             self.stack.append(self.memo[argument])
         elif name in STEPS:
@@ -153,13 +158,24 @@ class _Machine:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise PickleError("a pickle that calls something else than a name")
         if function == ORDERED and len(arguments) < 2:
-            self.stack.append(_ordered(*arguments))
+            self.stack.append(self.ordered(*arguments))
         elif function in SETS and len(arguments) == 1 and isinstance(arguments[0], list):
             self.stack.append(arguments[0])
         elif self.may_call(function):
             self.stack.append(Made(function, arguments))
         else:
             raise PickleError(f"a pickle that wants to call {function}, which was not done")
+
+    def ordered(self, items: Any = ()) -> dict[Any, Any]:
+        """The pairs of a pickle of Python 2, or nothing yet."""
+        if not isinstance(items, list | tuple) or not all(
+            isinstance(item, list | tuple) and len(item) == 2 for item in items
+        ):
+            raise PickleError("a damaged pickle (a dictionary of something else than pairs)")
+        self.copied += len(items)  # one list may be named again and again
+        if self.copied > MOST_OPERATIONS:
+            raise PickleError(f"a pickle of more than {MOST_OPERATIONS:,} operations")
+        return {_key(key): value for key, value in items}
 
     def instance(self, of: Any, arguments: Any) -> None:
         """Record an object of a class; with arguments it is a call."""
@@ -183,15 +199,15 @@ class _Machine:
         self.stack.append(Name(module[:200], name[:200]))
 
 
-def _ordered(items: Any = ()) -> dict[Any, Any]:
-    """The pairs of a pickle of Python 2, or nothing yet."""
-    if not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
-        raise PickleError("a damaged pickle (a dictionary of something else than pairs)")
-    return {_key(key): value for key, value in items}
-
-
 def _key(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bytes | None) else _Key()
+    small = isinstance(value, int) and -LARGEST_KEY < value < LARGEST_KEY
+    return value if small or isinstance(value, str | bytes | None) else _Key()
+
+
+def _place(number: int) -> int:
+    if not 0 <= number < MOST_PLACES:
+        raise PickleError("a damaged pickle (a memo of places that there cannot be)")
+    return number
 
 
 def _global(machine: _Machine, argument: str) -> None:
