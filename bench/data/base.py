@@ -85,7 +85,7 @@ class DatasetInfo:
     subset: str = "512"
     """Name of the default subset."""
     published: int = 0
-    """Images of the whole test set, where it is fetched."""
+    """Images of the whole test set, where no order of them is committed."""
 
 
 @dataclass(frozen=True)

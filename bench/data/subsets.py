@@ -20,6 +20,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from bench import registry
 from bench.errors import BenchError, unknown
 
 if TYPE_CHECKING:
@@ -86,8 +87,12 @@ def load_subset(dataset: str, name: str) -> Subset:
 
 def subset_names(dataset: str) -> tuple[str, ...]:
     """Names of the committed subsets of `dataset`, sorted; empty when it has none."""
-    if (drawn := _drawn(dataset)) is not None:
-        return tuple(sorted(drawn["subsets"]))
+    drawn = _drawn(dataset)
+    return _committed(dataset) if drawn is None else tuple(sorted(drawn["subsets"]))
+
+
+def _committed(dataset: str) -> tuple[str, ...]:
+    """Names of the subsets of embedded data, each in a file of its own."""
     prefix, suffix = f"{dataset}-", ".json"
     found = (entry.name for entry in (files(__package__) / "subsets").iterdir())
     return tuple(
@@ -178,9 +183,12 @@ def _computed(dataset: str, name: str, drawn: Mapping[str, Any]) -> Subset | Non
 
 @cache
 def _drawn(dataset: str) -> Mapping[str, Any] | None:
-    """What is committed for a data set that is fetched; None for an embedded one."""
+    """What is committed for a data set that is fetched; None for an embedded one of ours.
+
+    Of a plug-in nothing is committed: its own number of test images says what can be chosen.
+    """
     if not (files(__package__) / "subsets" / f"{dataset}.json").is_file():
-        return None
+        return None if _committed(dataset) else _declared(dataset)
     try:
         found = json.loads(_text(f"{dataset}.json"))
         if not int(found["test"]) > 0 or not isinstance(found["subsets"], dict):
@@ -188,6 +196,11 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(f"subset file {dataset}.json is damaged; reinstall it") from error
     return dict(found)
+
+
+def _declared(dataset: str) -> Mapping[str, Any] | None:
+    info = registry.find_dataset(dataset).info if dataset in registry.names("dataset") else None
+    return {"test": info.published, "subsets": {}} if info and info.published else None
 
 
 def _text(name: str) -> str:

@@ -1,8 +1,8 @@
 """How plug-ins are found.
 
-Every module in `defenses/` and `attacks/`, every entry point of the group `purifybench.plugins`
-and every `--plugin FILE` is imported once. One that fails to import is listed as broken with its
-reason; the rest works.
+Every module in `defenses/`, `attacks/`, `bench/classifiers/` and `bench/data/`, every entry point
+of the group `purifybench.plugins` and every `--plugin FILE` is imported once. One that fails to
+import is listed as broken with its reason; the rest works.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bench.registry.declare import PLUGINS
 from bench.registry.neighbours import import_file
 from bench.registry.plugin import AttackPlugin, DatasetPlugin, DefensePlugin, Plugin
 
+HOUSE = ("bench.data", "defenses", "attacks", "bench.classifiers")
+"""Every module of these is imported: a new file registers what it declares."""
 ENTRY_POINTS = "purifybench.plugins"
 
 
@@ -48,10 +50,9 @@ def load(files: Iterable[str] = ()) -> None:
 
 @cache
 def _load_house() -> None:
-    for package in ("bench.data", "defenses", "attacks"):
+    for package in HOUSE:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             _import(f"{package}.{module.name}")
-    _import("bench.classifiers")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         _import(point.module)
 

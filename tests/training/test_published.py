@@ -93,7 +93,7 @@ def test_discriminators_train_on_a_classifier_of_full_size_shape(family: str) ->
     need = Need(f"{family}-{{classifier}}", Part("madry"))
     # A narrow classifier has one block a group; its maps have other names than the paper's.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.classifiers.ROBUST", {"cifar10": tuple(SMALL)})
+        patch.setattr("bench.classifiers.named.ROBUST", {"cifar10": tuple(SMALL)})
         base = needs.context(need, "cifar10", None).behind
         plan = brief(add_on(need.recipe, info("cifar10"), base))
         weights = training.train(need, few("cifar10"), plan=plan)

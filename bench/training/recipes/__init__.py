@@ -12,8 +12,8 @@ from bench.data.base import DatasetInfo
 from bench.errors import BenchError, unknown
 from bench.registry import Base
 from bench.training.recipes import aid, classifiers, ebm, edm, full, noisy, pixelcnn, score
-from bench.training.recipes.published import published
-from bench.training.recipes.recipe import SIZES, Maker, Recipe
+from bench.training.recipes.published import PUBLISHED, published
+from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes
 
 __all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "names", "recipe", "recipe_name"]
 
@@ -36,6 +36,9 @@ RECIPES: Mapping[str, Maker] = {
     "pixelcnn": pixelcnn.pixelcnn,
 }
 
+ANYWHERE = ("natural", "madry", "trades", "twin", "cnn", "score")
+"""What can be trained on embedded data that nothing else is known of."""
+
 ADD_ONS: Mapping[str, aid.AddOn] = {
     "aid-{classifier}": aid.aid,
     "aid-code-{classifier}": aid.aid_code,
@@ -45,23 +48,25 @@ ADD_ONS: Mapping[str, aid.AddOn] = {
 
 def names(info: DatasetInfo) -> list[str]:
     """The weights that can be trained on a data set, without those that belong to a classifier."""
-    return list(RECIPES) if info.name in SIZES else full.only(info)
+    if info.name in SIZES:
+        return list(RECIPES)
+    return list(ANYWHERE) if info.embedded else full.only(info)
 
 
 def recipe_name(name: str, dataset: str) -> str:
     """What `bench train score` means: on fetched data, the paper's network of that family."""
-    return name if dataset in SIZES else full.CALLED.get(name, name)
+    return full.CALLED.get(name, name) if dataset in PUBLISHED else name
 
 
 def recipe(name: str, info: DatasetInfo) -> Recipe:
     """The recipe of the weights `name` on a data set; BenchError when there is none."""
-    if info.name not in SIZES:
+    known = names(info)
+    if not known:
         published(info)  # refuses a data set that nothing is known of
-    if name not in names(info):
-        raise unknown(f"weights of data set '{info.name}'", name, names(info))
-    if info.name in SIZES:
-        return RECIPES[name](info, SIZES[info.name])
-    return full.recipe(name, info)
+    if name not in known:
+        raise unknown(f"weights of data set '{info.name}'", name, known)
+    found = sizes(info)
+    return RECIPES[name](info, found) if found else full.recipe(name, info)
 
 
 def add_on(name: str, info: DatasetInfo, base: Base) -> Recipe:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.base import DatasetInfo
+from bench.threat import ThreatModel
 from bench.training.fit import Fit, Loss
 
 
@@ -81,6 +82,16 @@ SIZES: Mapping[str, Sizes] = {
         },
     ),
 }
+
+
+def sizes(info: DatasetInfo) -> Sizes | None:
+    """Those of embedded data: ours as they are written, others' from `patches` and their threat."""
+    if info.name in SIZES or not info.embedded:
+        return SIZES.get(info.name)
+    balls = [ThreatModel.parse(text) for text in (info.threat, *info.threats)]
+    eps = next((ball.eps for ball in balls if ball.norm == "linf"), SIZES["patches"].eps)
+    return replace(SIZES["patches"], eps=eps, eps_merit=eps, flips=False)
+
 
 Maker = Callable[[DatasetInfo, Sizes], Recipe]
 

@@ -1,4 +1,4 @@
-"""Named classifiers: trained network and normalisation layer, frozen; [0,1] images to logits."""
+"""The trained classifiers by name: network and normalisation layer, frozen."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from torch import nn
 from bench.errors import BenchError
 from bench.registry import Context, classifier, find_dataset
 from bench.spec import Settings
-from bench.zoo import layouts, robustbench
 from bench.zoo.networks import rebuild
-from bench.zoo.weights import FILE, ROBUSTBENCH
 
 # Where add-ons may look: the stem and the end of every group, as in the code of AID-Purifier. Which
 # network stands behind a name on which data set: bench/training/recipes.
@@ -120,49 +118,3 @@ def vgg(context: Context) -> nn.Module:
 def noisy(context: Context) -> nn.Module:
     """The same WideResNet trained on images with Gaussian noise: the base of `smoothing`."""
     return rebuild(context.weights("noisy"))
-
-
-def _path(settings: Settings) -> tuple[str, str]:
-    """`PATH#NAME` as path and normalisation; a name holds neither dot nor slash."""
-    text = str(settings["path"])
-    path, mark, name = text.rpartition("#")
-    return (path, name) if mark and not {".", "/"} & set(name) else (text, "")
-
-
-def _file_fits(settings: Settings, dataset: str) -> None:
-    normalisation = _path(settings)[1]
-    if normalisation and normalisation not in layouts.NORMALISATIONS:
-        raise BenchError(
-            f"file: '#{normalisation}' is no normalisation "
-            f"(one of: {', '.join(layouts.NORMALISATIONS)})"
-        )
-
-
-@classifier(
-    "file",
-    pattern="file:PATH[#NORMALISATION]",
-    fits=_file_fits,
-    weights=lambda settings: (FILE + _path(settings)[0],),
-)
-def file(context: Context, *, path: str = "") -> nn.Module:
-    """Any file: written by `bench train`, or published: a state dict or a pickled network.
-
-    Files of `bench train` say how they are normalised. Another may be followed by `#` and a name
-    (`file:wrn.pt#cifar10`, `#none`); without it, it is what the layout's publisher uses.
-    """
-    path, normalisation = _path({"path": path})
-    weights = context.weights(FILE + path)
-    return rebuild(weights, normalisation)
-
-
-@classifier(
-    "robustbench",
-    source="Croce et al. 2021, RobustBench",
-    pattern="robustbench/NAME",
-    fits=lambda settings, dataset: robustbench.check(str(settings["model"]), dataset),
-    weights=lambda settings: (f"{ROBUSTBENCH}{settings['model']}",),
-)
-def of_robustbench(context: Context, *, model: str = "") -> nn.Module:
-    """Any linf model of RobustBench, through its package; its file has to lie here."""
-    weights = context.weights(f"{ROBUSTBENCH}{model}")
-    return robustbench.classifier(model, context.dataset, weights)
