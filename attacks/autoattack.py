@@ -15,6 +15,7 @@ from torch import Tensor
 from attacks.gradients import draws_of
 from attacks.library import LOGGER, GradientMode, View, ball, quiet
 from attacks.select import Best
+from attacks.square import Deployed
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.errors import BenchError, unknown
@@ -76,6 +77,7 @@ class AutoAttack:
         adversary.fab.n_iter, adversary.fab.n_restarts = self.steps, 1
         adversary.fab.n_target_classes = targets
         adversary.square.n_queries = self.queries
+        adversary.square.margin_and_loss = Deployed(view)
         found: Tensor = adversary.run_standard_evaluation(x, y, batch_size=len(x))[0]
         return found
 

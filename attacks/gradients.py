@@ -27,7 +27,8 @@ class Slope(NamedTuple):
     gradient: like x. loss: [B]. moved: P(x) - x, like x, where the look purified.
     queries: deployed predictions asked per image. logits: those of the runs that the look made
     of the defense itself, [B,K], their mean over EOT draws. passed: what BPDA would have followed
-    in the same runs, like x, where it was asked for.
+    in the same runs, like x, where it was asked for. decided: the class that those runs chose,
+    int64 [B], where `logits` are known.
     """
 
     gradient: Tensor
@@ -36,6 +37,7 @@ class Slope(NamedTuple):
     queries: int = 0
     logits: Tensor | None = None
     passed: Tensor | None = None
+    decided: Tensor | None = None
 
 
 class Gradient(Protocol):
@@ -166,7 +168,8 @@ class Eot:
         if self.combine == "vote" and slope.moved is not None:
             found = _votes(many + slope.moved, found)
         gradient, loss = _mean(found, draws), _mean(slope.loss, draws)
-        return Slope(gradient, loss, moved, draws * slope.queries, logits, passed)
+        decided = None if slope.logits is None else voted(defense, slope.logits, draws)
+        return Slope(gradient, loss, moved, draws * slope.queries, logits, passed, decided)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,16 @@ def followed(defense: Defense) -> str:
 def draws_of(draws: int, random: bool) -> int:
     """How many draws say anything: one if the defense is deterministic."""
     return draws if random else 1
+
+
+def voted(defense: Defense, logits: Tensor, draws: int = 1) -> Tensor:
+    """The class that `draws` runs choose, replicate-major logits [draws*B,K] to int64 [B].
+
+    A deterministic defense decides by its own number of runs, which are all the same.
+    """
+    if defense.random:
+        return defense.decide(logits, draws)
+    return defense.decide(repeat(logits, defense.runs))
 
 
 def classifier_slope(

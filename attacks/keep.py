@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.gradients import Slope, draws_of
+from attacks.gradients import Slope, draws_of, voted
 from attacks.select import Best, Selector
 from bench.defense import Defense, repeat
 
@@ -136,10 +136,10 @@ class _Verified(Keeper):
         return logits.view(self.draws, len(point), -1).mean(0)
 
     def _judge(self, point: Tensor, logits: Tensor) -> None:
-        wrong = self.defended & (logits.argmax(1) != self.y)
+        wrong = self.defended & (voted(self.defense, logits) != self.y)
         for image in wrong.nonzero().flatten().tolist():
             verified = self._selector.mean_logits(point[image : image + 1])
-            self.defended[image] = verified.argmax() == self.y[image]
+            self.defended[image] = voted(self.defense, verified).item() == self.y[image]
 
 
 def keeper(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import voted
 from bench import rng
 from bench.defense import Defense
 from bench.threat import ThreatModel
@@ -42,7 +43,9 @@ def straight_through(x: Tensor, z: Tensor) -> Tensor:
 class View(nn.Module):
     """One run of a defense as logits [B,K]; its gradient is BPDA's or the exact one.
 
-    Through a sign or an argmax a library would see zeros, hence BPDA unless told otherwise.
+    Through a sign or an argmax a library would see zeros, hence BPDA unless told otherwise. A
+    library decides by the highest logit: where a deterministic defense decides otherwise (logits
+    that are one after rounding), its class is lifted above the others.
     """
 
     def __init__(self, defense: Defense, gradient: GradientMode = "bpda") -> None:
@@ -52,11 +55,23 @@ class View(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images x [B,C,H,W] in [0,1]."""
         if self.gradient == "exact" or not (torch.is_grad_enabled() and x.requires_grad):
-            return self.defense.logits(x)
+            return self._lifted(self.defense.logits(x))
         with torch.no_grad():
             z = self.defense.purify(x)
-        logits: Tensor = self.defense.classifier(straight_through(x, z))
-        return logits
+        return self._lifted(self.defense.classifier(straight_through(x, z)))
+
+    def _lifted(self, logits: Tensor) -> Tensor:
+        if self.defense.random:
+            return logits
+        seen = logits.detach()
+        decided = voted(self.defense, seen)
+        odd = (seen.argmax(1) != decided).nonzero().squeeze(1)
+        if not len(odd):
+            return logits
+        above = torch.zeros_like(seen)
+        top = seen[odd].amax(1)
+        above[odd, decided[odd]] = top.nextafter(top + 1) - seen[odd, decided[odd]]
+        return logits + above
 
 
 class Scores(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Step
-from attacks.gradients import Gradient, classifier_slope, draws_of
+from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, voted
 from bench.attack import Attacked
 from bench.defense import Defense, Traits, repeat
 from bench.registry import Runs, attack
@@ -57,8 +57,8 @@ class DeepFool:
         goals, way = self._goals(defense, x, y), torch.zeros_like(x)
         point, standing = x.clone(), torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
-            gaps, slopes = self._gaps(defense, point[standing], goals[:, standing])
-            right = gaps.amax(0) <= 0
+            gaps, slopes, decided = self._gaps(defense, point[standing], goals[:, standing])
+            right = decided == y[standing]
             standing, gaps, slopes = standing[right], gaps[:, right], slopes[:, right]
             if not len(standing):
                 break
@@ -75,16 +75,19 @@ class DeepFool:
         wrong = logits.scatter(1, y[:, None], -torch.inf).topk(count, dim=1).indices.T
         return torch.stack([y.expand_as(wrong), wrong], 2)
 
-    def _gaps(self, defense: Defense, x: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """Wrong logits minus right ones, [candidates,B], and their gradients, [candidates,*x]."""
+    def _gaps(self, defense: Defense, x: Tensor, goals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Wrong logits minus right ones, [candidates,B], their gradients, [candidates,*x].
+
+        And what the draws decide, [B].
+        """
         draws = draws_of(self.eot, defense.random)
         z = defense.purify(repeat(x, draws))
         gaps, slopes = [], []
         for goal in goals:
-            slope, gap, _ = classifier_slope(defense, z, repeat(goal, draws), "gap")
+            slope, gap, logits = classifier_slope(defense, z, repeat(goal, draws), "gap")
             gaps.append(gap.view(draws, len(x)).mean(0))
             slopes.append(slope.view(draws, *x.shape).mean(0))
-        return torch.stack(gaps), torch.stack(slopes)
+        return torch.stack(gaps), torch.stack(slopes), voted(defense, logits, draws)
 
 
 def _nearest(threat: ThreatModel, gaps: Tensor, slopes: Tensor) -> Tensor:
@@ -138,12 +141,23 @@ class CarliniWagner:
             point = (torch.tanh(w) + 1) / 2
             slope = self.gradient(defense, point, y)
             distance = (point - x).flatten(1).square().sum(1)
-            closer = (slope.loss > self.confidence) & (distance < nearest)
+            broken = self._broken(slope, y)
+            closer = broken & (distance < nearest)
             best[closer], nearest[closer] = point[closer], distance[closer]
-            pull = (c * (slope.loss < self.confidence)).view(-1, 1, 1, 1) * slope.gradient
+            pull = (c * ~broken).view(-1, 1, 1, 1) * slope.gradient
             w.grad = (2 * (point - x) - pull) * 2 * point * (1 - point)
             adam.step()
         return best, nearest
+
+    def _broken(self, slope: Slope, y: Tensor) -> Tensor:
+        """Where the draws decide wrong, with the confidence asked for; a blind look sees no more
+        than the classifier's loss.
+        """
+        sure = slope.loss > self.confidence
+        if slope.decided is None:
+            return sure
+        wrong = slope.decided != y
+        return wrong & sure if self.confidence else wrong
 
 
 def _deepfool_runs(settings: Settings, traits: Traits) -> Runs:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.gradients import draws_of
 from bench import rng
-from bench.defense import Defense, repeat
+from bench.defense import Answer, Defense, repeat
 
 
 class Verdict(NamedTuple):
@@ -35,8 +35,8 @@ class Selector:
         right = torch.zeros(len(x), device=x.device)
         confidence = torch.zeros_like(right)
         for _ in range(self.draws):
-            scores = self._scores(x, None)
-            right += (scores.argmax(1) == y).float() / self.draws
+            decided, scores = self._answer(x, None)
+            right += (decided == y).float() / self.draws
             confidence += scores.gather(1, y.unsqueeze(1)).squeeze(1).exp() / self.draws
         return Verdict(right, right + 1e-3 * confidence)
 
@@ -61,14 +61,14 @@ class Selector:
             if not len(left):
                 break
             asked[left] += 1
-            left = left[self._scores(x[left], count or None).argmax(1) != y[left]]
+            left = left[self._answer(x[left], count or None).decided != y[left]]
         return left, asked
 
-    def _scores(self, x: Tensor, runs: int | None) -> Tensor:
+    def _answer(self, x: Tensor, runs: int | None) -> Answer:
         with rng.stream("select", self.used):
-            scores = self.defense.scores(x, runs)
+            answer = self.defense.answer(x, runs)
         self.used += 1
-        return scores
+        return answer
 
 
 class Best:

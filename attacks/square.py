@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from attacks.gradients import draws_of
-from attacks.library import Scores, ball, quiet
+from attacks.gradients import draws_of, voted
+from attacks.library import Scores, View, ball, quiet
 from attacks.losses import margin
-from attacks.select import Best, Selector
+from attacks.select import Best
 from bench.attack import Attacked
-from bench.defense import Defense, Traits
+from bench.defense import Answer, Defense, Traits
 from bench.facts import BUDGET
 from bench.registry import Runs, attack
 from bench.spec import Range, Settings
@@ -58,7 +59,7 @@ class Square:
             )
             search.init_hyperparam(x)
             rounds = (self.runs,) * self.confirm + (0,) * self.confirm if defense.random else ()
-            judge = _Judge(search.predict, best.select, rounds, len(alive))
+            judge = _Judge(partial(defense.answer, runs=self.runs or None), best, rounds)
             search.margin_and_loss = judge
             asked, found = search.attack_single_run(x[alive], y[alive])
         best.offer(threat.project(found, x[alive]), alive)
@@ -70,30 +71,42 @@ class _Judge:
     """The library's margin and loss, but broken only where the fresh draws `rounds` agree.
 
     The loss keeps the query's own margin: it ranks candidates, while the margin ends the search.
-    `asked` counts the confirming predictions per image.
+    `asked` counts the confirming predictions per image, of those that are alive.
     """
 
     def __init__(
-        self,
-        predict: Callable[[Tensor], Tensor],
-        select: Selector,
-        rounds: tuple[int, ...],
-        images: int,
+        self, answer: Callable[[Tensor], Answer], best: Best, rounds: tuple[int, ...]
     ) -> None:
-        self.predict, self.select, self.rounds = predict, select, rounds
+        images = len(best.alive)
+        self.answer, self.select, self.rounds = answer, best.select, rounds
         self.asked = torch.zeros(images, dtype=torch.long)
         self.standing = torch.arange(images)
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss = -margin(self.predict(x), y)
+        decided, scores = self.answer(x)
+        loss = -margin(scores, y)
         margins = loss.clamp_min(STANDING)
-        lucky = (loss <= 0).nonzero().squeeze(1)
+        lucky = (decided != y).nonzero().squeeze(1)
         wrong, asked = self.select.wrong(x[lucky], y[lucky], self.rounds)
         self.asked[self.standing[lucky.cpu()]] += asked.cpu()
         margins[lucky[wrong]] = -STANDING
         # The library asks next for those whose margin stayed positive, in the same order.
         self.standing = self.standing[(margins > 0).cpu()]
         return margins, loss
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The library's margin and loss of a deterministic defense; broken where it decides wrong."""
+
+    view: View
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins and losses, [B] each, of images x [B,C,H,W] with labels y [B]."""
+        logits = self.view(x)
+        loss = -margin(logits, y)
+        wrong = voted(self.view.defense, logits) != y
+        return loss.clamp_min(STANDING).masked_fill(wrong, -STANDING), loss
 
 
 def _cost(settings: Settings, traits: Traits) -> Runs:

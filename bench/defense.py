@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,23 @@ from torch.nn import functional as F
 from bench.errors import BenchError
 from bench.network import Network, by_chunks, chunk_size
 
-__all__ = ["Defense", "Network", "Purifier", "Traits", "by_chunks", "chunk_size", "repeat"]
+__all__ = [
+    "Answer",
+    "Defense",
+    "Network",
+    "Purifier",
+    "Traits",
+    "by_chunks",
+    "chunk_size",
+    "repeat",
+]
+
+
+class Answer(NamedTuple):
+    """decided: the deployed class, int64 [B]. scores: log mean softmax, [B,K]."""
+
+    decided: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -136,18 +152,34 @@ class Defense:
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """The deployed decision, int64 [B]; a tie goes to the lowest class index."""
-        return self.shares(self.logits(repeat(x, self.runs))).argmax(1)
+        """The deployed decision, int64 [B]."""
+        return self.decide(self.logits(repeat(x, self.runs)))
 
-    def shares(self, logits: Tensor) -> Tensor:
+    @torch.no_grad()
+    def answer(self, x: Tensor, runs: int | None = None) -> Answer:
+        """Decision and scores of the same S fresh runs."""
+        runs = runs or self.runs
+        logits = self.logits(repeat(x, runs))
+        return Answer(self.decide(logits, runs), _mean_softmax(logits, runs))
+
+    def decide(self, logits: Tensor, runs: int | None = None) -> Tensor:
+        """What S runs decide, replicate-major logits [S*B,K] to int64 [B].
+
+        An image is broken where this is not its label, and only there. A tie goes to the lowest
+        class index.
+        """
+        return self.shares(logits, runs).argmax(1)
+
+    def shares(self, logits: Tensor, runs: int | None = None) -> Tensor:
         """What S runs decide by, replicate-major logits [S*B,K] to [B,K].
 
         The log of their mean softmax, or how many of them chose a class.
         """
+        runs = runs or self.runs
         if self.vote == "softmax":
-            return _mean_softmax(logits, self.runs)
+            return _mean_softmax(logits, runs)
         votes = F.one_hot(logits.argmax(1), logits.shape[1])
-        return votes.view(self.runs, -1, logits.shape[1]).sum(0)
+        return votes.view(runs, -1, logits.shape[1]).sum(0)
 
     def networks(self) -> list[Network]:
         """Every network once, the classifier first; parts of a stack may share a name."""
