@@ -1,8 +1,9 @@
-"""The one exception that a user sees as a single line, and the search for the nearest name."""
+"""The one exception that a user sees as a single line, foreign text made fit, the nearest name."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -10,11 +11,24 @@ class BenchError(Exception):
     """A mistake of the user or a broken input: printed as one line, exit code 2."""
 
 
+_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?", re.DOTALL)
+
+
 def plain(text: object, most: int = 80) -> str:
-    """A text of somebody else, fit for a message: printable, in one line, cut."""
-    whole = str(text)
-    shown = "".join(c if c.isprintable() else " " for c in whole[:most])
-    return shown if len(whole) <= most else f"{shown} ..."
+    """A text of somebody else, fit for a message: no terminal escapes, in one line, cut."""
+    visible = _ESCAPE.sub(" ", str(text)[: 4 * most])
+    line = " ".join("".join(c if c.isprintable() else " " for c in visible).split())
+    return line if len(line) <= most else f"{line[:most]} ..."
+
+
+def told(error: BaseException) -> str:
+    """What happened, in one line: a BenchError's own words, else the exception's name and text."""
+    try:
+        text = str(error)
+    except Exception:  # an exception of a plug-in may fail even at saying what it is
+        text = ""
+    whole = text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+    return plain(whole, 500)
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bench import gate
 from bench.cost import Cost
-from bench.executors import EXECUTORS, Fleet, Work
+from bench.executors import EXECUTORS, Fleet, Watch, Work
 from bench.plan import draws_of
 from bench.results import EXTRAS, Plan, Record, Store, contradictions, fingerprints
 from bench.slices import Unit
@@ -93,6 +93,8 @@ def gated(
     fleet: Fleet,
     summary: Summary,
     say: Callable[[str], None] = lambda text: None,
+    *,
+    watch: Watch[Task] = lambda tasks: None,
 ) -> list[Task]:
     """The tasks in the precision that the gate allows each defense; in float32 as they are."""
     if not tasks or tasks[0].setup.precision == "float32":
@@ -100,7 +102,11 @@ def gated(
     setup, trials = tasks[0].setup, gate.trials(tasks, plan)
     say(f"first {setup.precision} against float32, {gate.STEPS} steps on {plan.images} images")
     work = Work[gate.Trial, gate.Compared | Failure](setup.start, gate.compare, gate.lost)
-    with closing(EXECUTORS[fleet.executor](trials, work, fleet)) as compared:
+
+    def watched(under_way: Sequence[gate.Trial]) -> None:
+        watch([trial.task for trial in under_way])
+
+    with closing(EXECUTORS[fleet.executor](trials, work, fleet, watched)) as compared:
         decided = gate.decide(setup.precision, compared)
     for task in tasks:
         defense, reason = task.planned.defense, decided[task.planned.cell.defense].reason
@@ -119,6 +125,8 @@ def run(
     fleet: Fleet,
     summary: Summary,
     progress: Progress = lambda task, seconds: None,
+    *,
+    watch: Watch[Task] = lambda tasks: None,
 ) -> Summary:
     """Measure every task and write each record whole as soon as it is there.
 
@@ -134,7 +142,7 @@ def run(
             store.retire(task.planned, task.shard)
     by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
     work = Work[Task, Record | Saved | Failure](tasks[0].setup.start, measure, Failure)
-    with closing(EXECUTORS[fleet.executor](tasks, work, fleet)) as results:
+    with closing(EXECUTORS[fleet.executor](tasks, work, fleet, watch)) as results:
         for result in results:
             kept = result if isinstance(result, Failure) else _keep(store, by_key, result)
             if isinstance(kept, Failure):

@@ -20,7 +20,7 @@ from bench import build, device, inventory, plan, points, registry
 from bench.attack import Certificate
 from bench.defense import Network
 from bench.device import Precision
-from bench.errors import BenchError
+from bench.errors import BenchError, told
 from bench.evaluate import Outcome, evaluate
 from bench.home import DATA
 from bench.network import computing, shrink
@@ -117,13 +117,13 @@ def measure(task: Task) -> Record | Saved | Failure:
 
 
 def tried(task: Task, work: Callable[[], T]) -> T | Failure:
-    """`work`, or why it failed, in one line."""
+    """`work`, or why it failed, in one line; sys.exit of a plug-in is a failure like any other."""
     try:
         return work()
-    except BenchError as error:
-        return Failure(task, str(error))
-    except Exception as error:
-        return Failure(task, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Failure(task, told(error))
 
 
 def _measure(task: Task) -> Record | Saved:

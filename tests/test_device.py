@@ -9,7 +9,7 @@ import torch
 
 from bench import device, worker
 from bench.errors import BenchError
-from bench.executors import local
+from bench.executors import Fleet, Work, local
 from bench.worker import Setup
 
 OLD, NEW = (7, 5), (9, 0)
@@ -88,9 +88,15 @@ def _meet(folder: Path, task: int) -> int:
     return task
 
 
+def _lost(task: int, reason: str) -> int:
+    return -1
+
+
 def test_every_worker_is_told_its_place(tmp_path: Path) -> None:
     meet, arrive = partial(_meet, tmp_path), partial(_arrive, tmp_path)
-    assert sorted(local.execute(range(4), meet, arrive, 2)) == [0, 1, 2, 3]
+    work = Work[int, int](arrive, meet, _lost)
+    found = local.execute(range(4), work, Fleet(workers=2), lambda tasks: None)
+    assert sorted(found) == [0, 1, 2, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 

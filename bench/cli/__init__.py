@@ -6,7 +6,7 @@ import os
 import sys
 
 from bench.cli import interrupt
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 
 
 def main() -> None:
@@ -32,5 +32,5 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"bench: {' '.join(text.split())}", file=sys.stderr)
+    print(f"bench: {plain(text, 4000)}", file=sys.stderr)
     return code

@@ -8,6 +8,13 @@ from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+Watch = Callable[[Sequence[T]], None]
+"""Is told, whenever it changes, what is under way."""
+
+TRIES = 3
+"""Workers that one task may lose."""
+STARTS = 3
+"""Workers in a row that may be lost before any is ready."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,8 @@ class Fleet:
 
     workers: how many at most; 0 is the executor's own choice. The rest is for `ray`. address:
     HOST:PORT of a cluster's head, or nothing for one of its own on this machine. gpus: of each
-    worker. files: every worker must hold the same.
+    worker. files: every worker must hold the same. limit: seconds that a task may take, 0 for any
+    number; one worker without a limit is this very process.
     """
 
     executor: str = "local"
@@ -24,6 +32,7 @@ class Fleet:
     address: str = ""
     gpus: float = 0.0
     files: tuple[str, ...] = ()
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,21 +52,30 @@ class Executor(Protocol):
     """Where tasks are done."""
 
     def __call__(
-        self, tasks: Sequence[T], work: Work[T, R], fleet: Fleet
+        self, tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T]
     ) -> Generator[R, None, None]:
         """Results of all tasks, in the order in which they finish; closed, it ends the workers."""
 
 
-def _local(tasks: Sequence[T], work: Work[T, R], fleet: Fleet) -> Generator[R, None, None]:
+def too_long(limit: float) -> str:
+    """Why a task was given up that took longer than it may."""
+    return f"took longer than {limit:g} s (--shard-timeout)"
+
+
+def _local(
+    tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T]
+) -> Generator[R, None, None]:
     from bench.executors import local
 
-    yield from local.execute(tasks, work.measure, work.start, min(fleet.workers or 1, len(tasks)))
+    yield from local.execute(tasks, work, fleet, watch)
 
 
-def _ray(tasks: Sequence[T], work: Work[T, R], fleet: Fleet) -> Generator[R, None, None]:
+def _ray(
+    tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T]
+) -> Generator[R, None, None]:
     from bench.executors import ray
 
-    yield from ray.execute(tasks, work, fleet)
+    yield from ray.execute(tasks, work, fleet, watch)
 
 
 EXECUTORS: dict[str, Executor] = {"local": _local, "ray": _ray}

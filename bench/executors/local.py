@@ -1,79 +1,189 @@
-"""Shards on local worker processes, one thread each."""
+"""Shards on local worker processes, one thread each.
+
+A worker has a pipe for tasks, one at a time, and one for answers. It may die at any moment, also in
+the middle of an answer: its task is tried by others, and the rest goes on.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.sharedctypes import Synchronized
-from typing import TypeVar
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Generic, TypeVar
 
 from bench.errors import BenchError
+from bench.executors import STARTS, TRIES, Fleet, Watch, Work, too_long
+from bench.executors.process import READY, REFUSED, RESULT, Answers, serve
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+START = multiprocessing.get_context("spawn")
+
 
 def execute(
-    tasks: Iterable[T],
-    measure: Callable[[T], R],
-    start: Callable[[int], None],
-    workers: int,
-) -> Iterator[R]:
-    """`measure` of every task, in the order in which they finish.
-
-    `start(place)` prepares the worker that is number `place`, counted from 0 (its device, plug-ins,
-    threads); one worker is this very process. A few tasks per worker are handed out at a time, so
-    that stopping loses little.
+    tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T]
+) -> Generator[R, None, None]:
+    """Results in the order in which they finish; `work.lost` for tasks that lost TRIES workers.
 
     Raises:
-        BenchError: a worker died (killed by the system); finished results are already out.
+        BenchError: no worker could start.
     """
-    if workers <= 1:
-        start(0)
-        yield from map(measure, tasks)
+    size = min(fleet.workers or 1, len(tasks))
+    if size <= 1 and not fleet.limit:
+        work.start(0)
+        for task in tasks:
+            watch([task])
+            yield work.measure(task)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=context,
-        initializer=_initialise,
-        initargs=(start, context.Value("i", 0)),
-    )
+    pool = _Pool(tasks, work, size, fleet.limit, watch)
     try:
-        yield from _results(pool, iter(tasks), measure, workers)
-    except BrokenProcessPool:
-        raise BenchError(
-            "a worker died, perhaps out of memory; run the same command again to continue, "
-            "with fewer --workers if it repeats"
-        ) from None
+        yield from pool.results()
     finally:
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        pool.close()
 
 
-def _results(
-    pool: ProcessPoolExecutor, tasks: Iterator[T], measure: Callable[[T], R], workers: int
-) -> Iterator[R]:
-    pending: set[Future[R]] = set()
-    while True:
-        with _interrupts_held():
-            for task in tasks:
-                pending.add(pool.submit(measure, task))
-                if len(pending) >= 2 * workers:
-                    break
-        if not pending:
+@dataclass(eq=False)
+class _Try(Generic[T]):
+    """A task and how many workers it has lost."""
+
+    task: T
+    lost: int = 0
+
+
+class _Worker(Generic[T, R]):
+    """A process, its pipes, and since when it holds what (None: it is starting)."""
+
+    def __init__(self, work: Work[T, R], place: int) -> None:
+        given, self._tasks = Pipe(duplex=False)
+        read, answers = Pipe(duplex=False)
+        self.place, self.answers = place, Answers(read)
+        self.held: _Try[T] | None = None
+        self.since = time.monotonic()
+        self.process = START.Process(target=serve, args=(work, place, given, answers))
+        self.process.start()
+        given.close()
+        answers.close()
+
+    def give(self, held: _Try[T]) -> None:
+        """Let it do a task; one that is gone by now is seen as such soon enough."""
+        self.held, self.since = held, time.monotonic()
+        with suppress(OSError):
+            self._tasks.send(held.task)
+
+    def ended(self) -> str:
+        """End it, however it is; how it ended if it was gone already."""
+        self.process.join(0.0 if self.process.is_alive() and not self.answers.over else 1.0)
+        code = self.process.exitcode
+        self.process.kill()
+        self.process.join(10)
+        self._tasks.close()
+        self.answers.pipe.close()
+        if code is None:
+            return "it no longer answers"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        if code == -signal.SIGKILL:
+            return "killed, perhaps out of memory"
+        return f"ended by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
+
+
+class _Pool(Generic[T, R]):
+    """Hands tasks to workers, and replaces those that are lost."""
+
+    def __init__(
+        self, tasks: Sequence[T], work: Work[T, R], size: int, limit: float, watch: Watch[T]
+    ) -> None:
+        self._work, self._size, self._limit, self._watch = work, size, limit, watch
+        self._waiting = deque(_Try(task) for task in tasks)
+        self._workers: list[_Worker[T, R]] = []
+        self._failed = 0
+        self._last = ""
+
+    def results(self) -> Iterator[R]:
+        """Until no task is left."""
+        self._hire()
+        while self._waiting or any(worker.held for worker in self._workers):
+            if not self._workers:
+                raise BenchError(f"no worker could start: {self._last}")
+            self._watch([worker.held.task for worker in self._workers if worker.held])
+            for worker in self._awaited():
+                yield from self._attend(worker)
+            for worker in [worker for worker in self._workers if self._left(worker) < 0]:
+                yield from self._lose(worker, too_long(self._limit), tries=1)
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.ended()
+
+    def _awaited(self) -> list[_Worker[T, R]]:
+        """Those who said something or are gone, when there are any or somebody's time is over."""
+        known: dict[Connection | int, _Worker[T, R]] = {}
+        for worker in self._workers:
+            known |= {worker.answers.pipe: worker, worker.process.sentinel: worker}
+        left = min(self._left(worker) for worker in self._workers)
+        ready = wait(list(known), max(0.0, left) + 0.01 if self._limit else None)
+        return list(dict.fromkeys(known[one] for one in ready if isinstance(one, Connection | int)))
+
+    def _left(self, worker: _Worker[T, R]) -> float:
+        """Seconds that a worker has for what it does."""
+        return self._limit - (time.monotonic() - worker.since) if self._limit else float("inf")
+
+    def _attend(self, worker: _Worker[T, R]) -> Iterator[R]:
+        alive = worker.process.is_alive()  # asked first: what it said before its end is whole
+        answer = worker.answers.take()
+        if answer is None:
+            if not alive or worker.answers.over:
+                yield from self._lose(worker)
             return
-        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
+        kind, said = answer
+        if kind == REFUSED:
+            raise BenchError(said)
+        if kind not in (READY, RESULT):
+            yield from self._lose(worker, said)
+            return
+        self._failed, worker.held = 0, None
+        self._employ(worker)
+        if kind == RESULT:
+            yield said
+
+    def _lose(self, worker: _Worker[T, R], reason: str = "", tries: int = TRIES) -> Iterator[R]:
+        held, how = worker.held, worker.ended()
+        self._workers.remove(worker)
+        if held is None:
+            self._failed, self._last = self._failed + 1, reason or how
+        else:
+            held.lost += 1
+            if held.lost < tries:
+                self._waiting.appendleft(held)
+            else:
+                lost = f"lost {TRIES} workers: " if tries > 1 else ""
+                yield self._work.lost(held.task, lost + (reason or how))
+        self._hire()
+
+    def _employ(self, worker: _Worker[T, R]) -> None:
+        """Give a ready worker a task, or end it."""
+        if self._waiting and worker.process.is_alive():
+            worker.give(self._waiting.popleft())
+            return
+        worker.ended()
+        self._workers.remove(worker)
+        self._hire()
+
+    def _hire(self) -> None:
+        """As many workers as there is work and room for."""
+        starting = sum(worker.held is None for worker in self._workers)
+        free = set(range(self._size)) - {worker.place for worker in self._workers}
+        if self._failed < STARTS:
+            for place in sorted(free)[: max(0, len(self._waiting) - starting)]:
+                with _interrupts_held():
+                    self._workers.append(_Worker(self._work, place))
 
 
 @contextmanager
@@ -88,18 +198,3 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _initialise(start: Callable[[int], None], started: Synchronized[int]) -> None:
-    """Take the next place; end when the parent is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.join,), daemon=True).start()
-    with started.get_lock():
-        place, started.value = started.value, started.value + 1
-    start(place)
-
-
-def _follow(join: Callable[[], None]) -> None:
-    join()
-    os._exit(1)

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,17 +24,13 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from bench.errors import BenchError
-from bench.executors import Fleet, Work
+from bench.errors import BenchError, plain, told
+from bench.executors import STARTS, TRIES, Fleet, Watch, Work, too_long
 from bench.executors.place import Place
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-TRIES = 3
-"""Workers that one task may lose."""
-STARTS = 3
-"""Workers in a row that may be lost before any is ready."""
 JOIN = 60
 """Seconds to join a cluster."""
 PATIENCE = 600
@@ -44,7 +41,7 @@ STORE = 128 * 2**20
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
-def execute(tasks: Sequence[T], work: Work[T, R], fleet: Fleet) -> Iterator[R]:
+def execute(tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T]) -> Iterator[R]:
     """Results in the order in which they finish; `work.lost` for tasks that lost TRIES workers.
 
     Raises:
@@ -58,7 +55,8 @@ def execute(tasks: Sequence[T], work: Work[T, R], fleet: Fleet) -> Iterator[R]:
                 f"no machine of the cluster has room for a worker of 1 CPU and {fleet.gpus:g} GPUs "
                 f"(it has {_resources(ray)})"
             )
-        pool = _Pool(ray, tasks, work, replace(fleet, workers=min(fleet.workers or room, room)))
+        fleet = replace(fleet, workers=min(fleet.workers or room, room))
+        pool = _Pool(ray, tasks, work, fleet, watch)
         try:
             yield from pool.results()
         finally:
@@ -86,17 +84,26 @@ class _Worker(Generic[T, R]):
 
 @dataclass(eq=False)
 class _Try(Generic[T]):
-    """A task and how many workers it has lost."""
+    """A task, how many workers it has lost, and since when the present one has it."""
 
     task: T
     lost: int = 0
+    since: float = 0.0
 
 
 class _Pool(Generic[T, R]):
     """Hands tasks to workers. busy: what each answer that is awaited is about (None: a start)."""
 
-    def __init__(self, ray: ModuleType, tasks: Sequence[T], work: Work[T, R], fleet: Fleet) -> None:
+    def __init__(
+        self,
+        ray: ModuleType,
+        tasks: Sequence[T],
+        work: Work[T, R],
+        fleet: Fleet,
+        watch: Watch[T] = lambda tasks: None,
+    ) -> None:
         self._ray, self._work, self._size = ray, work, fleet.workers
+        self._limit, self._watch = fleet.limit, watch
         self._hired = ray.remote(_Worker).options(
             num_cpus=1, num_gpus=fleet.gpus, max_restarts=0, scheduling_strategy="SPREAD"
         )
@@ -112,15 +119,34 @@ class _Pool(Generic[T, R]):
         while self._waiting or any(held for _, held in self._busy.values()):
             if not self._busy:
                 raise BenchError(f"no worker could start: {self._last}")
-            starting = not any(held for _, held in self._busy.values())
-            done, _ = self._ray.wait(list(self._busy), timeout=PATIENCE if starting else None)
-            if not done:
+            tries = [held for _, held in self._busy.values() if held]
+            self._watch([held.task for held in tries])
+            done, _ = self._ray.wait(list(self._busy), timeout=self._patience(tries))
+            if not done and not tries:
                 raise BenchError(
                     f"no worker could start within {PATIENCE} s: the cluster is busy "
                     f"(it has {_resources(self._ray)})"
                 )
             for answer in done:
                 yield from self._take(answer)
+            yield from self._overdue()
+
+    def _patience(self, tries: Sequence[_Try[T]]) -> float | None:
+        """Seconds to wait for any answer."""
+        if not tries:
+            return PATIENCE
+        if not self._limit:
+            return None
+        return max(0.0, min(held.since for held in tries) + self._limit - time.monotonic()) + 0.01
+
+    def _overdue(self) -> Iterator[R]:
+        """Give up what takes longer than it may, with its worker."""
+        for answer, (worker, held) in list(self._busy.items()):
+            if held and self._limit and time.monotonic() - held.since > self._limit:
+                del self._busy[answer]
+                self._ray.kill(worker)
+                yield self._work.lost(held.task, too_long(self._limit))
+                self._hire()
 
     def close(self) -> None:
         """End the workers."""
@@ -161,6 +187,7 @@ class _Pool(Generic[T, R]):
             self._ray.kill(worker)
             return
         held = self._waiting.popleft()
+        held.since = time.monotonic()
         self._busy[worker.measure.remote(held.task)] = worker, held
 
     def _hire(self) -> None:
@@ -295,7 +322,7 @@ def _reason(error: Exception) -> str:
     """In one line: what a task raised, or that its worker is gone."""
     cause = getattr(error, "cause", None)
     if cause is not None:
-        return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+        return told(cause)
     if getattr(error, "actor_init_failed", False):
-        return str(error).strip().splitlines()[-1]
+        return plain(str(error).strip().splitlines()[-1], 500)
     return "killed, out of memory, or their machines are gone"

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, told, unknown
 from bench.registry.declare import PLUGINS
 from bench.registry.neighbours import import_file
 from bench.registry.plugin import AttackPlugin, DatasetPlugin, DefensePlugin, Plugin
@@ -60,8 +60,10 @@ def _load_house() -> None:
 def _import(name: str) -> None:
     try:
         importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        BROKEN.append(Broken(name, _one_line(error)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        BROKEN.append(Broken(name, told(error)))
 
 
 def _import_file(path: Path) -> None:
@@ -71,12 +73,10 @@ def _import_file(path: Path) -> None:
         raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
     try:
         import_file(path)
-    except (Exception, SystemExit) as error:
-        raise BenchError(f"plug-in '{path}' fails to import: {_one_line(error)}") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise BenchError(f"plug-in '{path}' fails to import: {told(error)}") from None
 
 
 def broken() -> tuple[Broken, ...]:

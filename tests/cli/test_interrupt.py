@@ -68,7 +68,12 @@ def test_a_worker_killed_by_the_system(tmp_path: Path) -> None:
     plugin = tmp_path / "fatal.py"
     plugin.write_text(PURIFIER)
     run = [*RUN, "--defense", "fatal", "--attacks", "clean", "--plugin", str(plugin)]
-    assert "a worker died" in one_line(bench(*run, "--workers", "2", cwd=tmp_path))
+    result = bench(*run, "--workers", "2", cwd=tmp_path)
+    assert result.returncode == 2
+    said = "failed: fatal@natural clean: lost 3 workers: killed, perhaps out of memory"
+    assert said in result.stderr
+    assert "1 shard measured" in result.stderr
+    assert "Traceback" not in result.stderr
     assert not list(tmp_path.rglob("*.part"))
     assert bench(*run, cwd=tmp_path).returncode == 0
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.executors import Fleet, Work
+from bench.executors import STARTS, TRIES, Fleet, Work
 from bench.executors import ray as executor
 
 
@@ -118,7 +118,7 @@ def test_a_task_that_loses_every_worker_is_a_failure_and_the_rest_is_measured() 
 
     ray = Ray(measure=measure)
     assert sorted(results(ray)) == [-2, 1, 3, 4, 5, 6]
-    assert ray.hired == 2 + executor.TRIES
+    assert ray.hired == 2 + TRIES
 
 
 def test_a_worker_that_lacks_something_ends_the_run_with_its_words() -> None:
@@ -133,7 +133,7 @@ def test_workers_that_never_get_ready_are_not_hired_for_ever() -> None:
     ray = Ray(start=start)
     with pytest.raises(BenchError, match="no worker could start: killed"):
         results(ray)
-    assert ray.hired <= executor.STARTS + 2
+    assert ray.hired <= STARTS + 2
 
 
 def test_a_machine_on_which_nothing_starts_does_not_stop_the_others() -> None:
