@@ -17,10 +17,10 @@ from bench import beside
 from bench.boards import (
     Board,
     Entry,
+    Item,
     Row,
     Worst,
     deviation,
-    figure,
     mean_over,
     mixed_weights,
     paired,
@@ -28,9 +28,9 @@ from bench.boards import (
 )
 from bench.claims import ACCURACY, Literature, fewer, literature
 from bench.errors import BenchError
-from bench.metrics import Measured, by_variant, certified, cost, k_of, rounded, vote, worst_of
+from bench.metrics import by_variant, certified, k_of, rounded, vote, worst_of
 from bench.ranking import Rank, differing_weights, ranked, ranks
-from bench.stats import Comparison, Figure, holm, mean_interval
+from bench.stats import Comparison, Figure, Floats, holm, mean_interval
 
 WORST = "worst case"
 ON = "accuracy on "
@@ -72,7 +72,7 @@ class Analysis:
     best: Mapping[tuple[str, str], str]
     against: Mapping[tuple[str, str], tuple[Comparison, float]]
 
-    def item(self, row: Row, column: str) -> Entry | Worst | None:
+    def item(self, row: Row, column: str) -> Item | None:
         """What stands at (row, column), when it has a number."""
         if column == WORST:
             return self.worst.get(row.label)
@@ -92,8 +92,8 @@ class Analysis:
 
 def spec_names() -> list[str]:
     """The data sets that have a committed board."""
-    found = (files("leaderboards") / "boards").iterdir()
-    return sorted(path.name[: -len(".toml")] for path in found if path.name.endswith(".toml"))
+    names = (path.name for path in (files("leaderboards") / "boards").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load_spec(dataset: str) -> BoardSpec:
@@ -117,33 +117,32 @@ def how_to_run(dataset: str) -> str:
 def analyse(board: Board, *, compared: bool = True) -> Analysis:
     """Worst cases, the best control of each column, and every row's difference to it.
 
-    Purifiers are compared on one classifier: a control on another says nothing of them. Without
-    `compared` rows are not tested against each other, which takes the time: only worst cases.
+    Purifiers are compared on one classifier only. Without `compared` there are only worst cases:
+    testing rows against each other takes the time.
     """
     worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
     if not compared:
         return Analysis(board, worst_cases, {}, {}, {})
     plain = Analysis(board, worst_cases, ranks(board, worst_cases), {}, {})
     best: dict[tuple[str, str], str] = {}
-    pending: dict[tuple[str, str], Comparison] = {}
+    tests: dict[tuple[str, str], Comparison] = {}
     classifiers = dict.fromkeys(row.classifier for row in board.rows)
     for column, classifier in product((*board.columns, WORST), classifiers):
-        rows = [row for row in board.rows if row.classifier == classifier]
-        items = [(row, _whole(plain.item(row, column))) for row in rows]
-        controls = [(row, item) for row, item in items if row.control and item]
+        items = {row: plain.item(row, column) for row in board.rows if row.classifier == classifier}
+        whole = {row: item for row, item in items.items() if item and not item.missing}
+        controls = [row for row in whole if row.control]
         if not controls:
             continue
         # Ties go to the row that stands first on the board.
-        champion, base = max(controls, key=lambda pair: float(pair[1].values.mean()))
+        champion = max(controls, key=lambda row: float(whole[row].values.mean()))
         best[column, classifier] = champion.label
-        for row, item in items:
-            if row.control or item is None or differing_weights(row, champion):
+        for row, item in whole.items():
+            if row.control or differing_weights(row, champion):
                 continue
-            comparison = paired(item, base)
-            if comparison is not None:
-                pending[row.label, column] = comparison
-    adjusted = holm([comparison.p for comparison in pending.values()])
-    against = {key: (pending[key], p) for key, p in zip(pending, adjusted, strict=True)}
+            if test := paired(item, whole[champion]):
+                tests[row.label, column] = test
+    adjusted = holm([test.p for test in tests.values()])
+    against = {key: (tests[key], p) for key, p in zip(tests, adjusted, strict=True)}
     return replace(plain, best=best, against=against)
 
 
@@ -194,7 +193,7 @@ def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]
                 "preset": board.preset,
                 "defense": row.label,
                 "attack": column,
-                "threat": _threat(board, column),
+                "threat": board.threat if column == WORST else board.threat_of(column),
                 "group": board.group,
             }
             if item is None:
@@ -204,106 +203,120 @@ def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]
                 continue
             base |= _size(board, item)
             yield base | _headline(analysis, spec, row, column, item)
-            if isinstance(item, Entry):
-                for metric, found in extra_metrics(item):
-                    there = spec.published.of((row.asked, column, item.threat), metric)
-                    cells = beside.cells(there) | beside.verdicts(there, found, board)
-                    yield base | {"metric": metric} | _numbers(found) | cells
+            more = extra(item).named() if isinstance(item, Entry) else {}
+            for metric, figure in more.items():
+                there = spec.published.of((row.asked, column, item.threat), metric)
+                cells = beside.cells(there) | beside.verdicts(there, figure, board)
+                yield base | {"metric": metric} | numbers(figure) | cells
             if (row.label, column) in analysis.against:
-                comparison, p = analysis.against[row.label, column]
+                test, p = analysis.against[row.label, column]
                 control = analysis.best[column, row.classifier]
-                note = f"minus {control}; {comparison.test}, p after Holm {p_text(p)}"
-                yield (
-                    base
-                    | {"metric": "difference to best control", "note": note}
-                    | _numbers(comparison.difference)
-                )
+                note = f"minus {control}; {test.test}, p after Holm {p_text(p)}"
+                cells = {"metric": "difference to best control", "note": note}
+                yield base | cells | numbers(test.difference)
 
 
 def _headline(
-    analysis: Analysis, spec: BoardSpec, row: Row, column: str, item: Entry | Worst
+    analysis: Analysis, spec: BoardSpec, row: Row, column: str, item: Item
 ) -> dict[str, str]:
-    found = figure(item)
-    cells = {"metric": ACCURACY} | _numbers(found)
-    if isinstance(item, Worst) and row.label in analysis.rank:
+    cells = {"metric": ACCURACY} | numbers(item.figure)
+    if column == WORST and row.label in analysis.rank:
         cells["rank"] = str(analysis.rank[row.label])
     notes = []
-    if isinstance(item, Worst) and item.missing:
+    if item.missing:
         notes.append(f"upper bound: not over {', '.join(item.missing)}")
     spread = deviation(item)
     if spread is not None:
         notes.append(f"deviation over seeds {percent(spread)}")
-    threat = item.threat if isinstance(item, Entry) else analysis.board.threat
-    there = spec.published.of((row.asked, column, threat))
+    there = spec.published.of((row.asked, column, item.threat))
     if there.reported:
         notes.append(fewer(analysis.board.images, there.reported))
-    cells |= {"note": "; ".join(notes)} | beside.verdicts(there, found, analysis.board)
+    cells |= {"note": "; ".join(notes)} | beside.verdicts(there, item.figure, analysis.board)
     return cells | beside.cells(there, *notes)
 
 
-def extra_metrics(entry: Entry) -> Iterator[tuple[str, Figure]]:
-    """Vote, worst of K, the attack's own protocol, corruption groups, radii, where they exist."""
-    found = list(entry.seeds.values())
-    block = entry.any.block
-    k = k_of(min(measured.draws for measured in found))
-    if k:
-        yield "vote", mean_interval(mean_over(vote(m) for m in found), block)
-        yield f"worst of {k}", mean_interval(mean_over(worst_of(m, k) for m in found), block)
-    protocols = [m.protocol.astype(float) for m in found if m.protocol is not None]
-    if len(protocols) == len(found):
-        yield "protocol", mean_interval(mean_over(protocols), block)
-    coarse = [each for m in found if (each := rounded(m)) is not None]
-    if len(coarse) == len(found):
-        yield "rounded to 8 bits", mean_interval(mean_over(coarse), block)
-    groups = [by_variant(measured) for measured in found]
-    for name in groups[0]:
-        yield f"{ON}{name}", mean_interval(mean_over(g[name] for g in groups), block)
-    proven = [certified(measured) for measured in found]
-    for radius in max(proven, key=len):
-        values = (p.get(radius, np.zeros(len(block))) for p in proven)
-        yield f"{WITHIN}{radius:g}", mean_interval(mean_over(values), block)
+@dataclass(frozen=True)
+class Extra:
+    """The figures of one measurement besides its accuracy, those that it has.
+
+    k: of `worst_of`. groups: by corruption, by severity, and by both. within: by certified radius.
+    """
+
+    k: int
+    vote: Figure | None
+    worst_of: Figure | None
+    protocol: Figure | None
+    rounded: Figure | None
+    groups: Mapping[str, Figure]
+    within: Mapping[float, Figure]
+
+    def named(self) -> dict[str, Figure]:
+        """All of them, by the metrics of the tidy rows."""
+        single = {
+            "vote": self.vote,
+            f"worst of {self.k}": self.worst_of,
+            "protocol": self.protocol,
+            "rounded to 8 bits": self.rounded,
+        }
+        return {
+            **{name: figure for name, figure in single.items() if figure},
+            **{f"{ON}{name}": figure for name, figure in self.groups.items()},
+            **{f"{WITHIN}{radius:g}": figure for radius, figure in self.within.items()},
+        }
 
 
-def _size(board: Board, item: Entry | Worst) -> dict[str, str]:
-    cells = {"n": str(board.images), "seeds": str(len(item.seeds))}
+def extra(entry: Entry) -> Extra:
+    """What a measurement has besides its accuracy."""
+    seeds = list(entry.seeds.values())
+    k = k_of(min(measured.draws for measured in seeds))
+
+    def over_seeds(values: Iterable[Floats | None]) -> Figure | None:
+        there = [each for each in values if each is not None]
+        return mean_interval(mean_over(there), entry.block) if len(there) == len(seeds) else None
+
+    groups = [by_variant(measured) for measured in seeds]
+    proven = [certified(measured) for measured in seeds]
+    none = np.zeros(len(entry.block))
+    by_group = {name: over_seeds(group[name] for group in groups) for name in groups[0]}
+    by_radius = {r: over_seeds(p.get(r, none) for p in proven) for r in max(proven, key=len)}
+    return Extra(
+        k,
+        vote=over_seeds(map(vote, seeds)) if k else None,
+        worst_of=over_seeds(worst_of(measured, k) for measured in seeds) if k else None,
+        protocol=over_seeds(
+            None if m.protocol is None else m.protocol.astype(float) for m in seeds
+        ),
+        rounded=over_seeds(map(rounded, seeds)),
+        groups={name: figure for name, figure in by_group.items() if figure},
+        within={radius: figure for radius, figure in by_radius.items() if figure},
+    )
+
+
+def _size(board: Board, item: Item) -> dict[str, str]:
+    cells = {"n": str(board.images), "seeds": str(len(item.by_seed))}
     if isinstance(item, Worst):
         return cells
-    spent = cost(list(item.seeds.values()))
-    seconds = "" if spent.seconds is None else f"{spent.seconds:.3g}"
+    seconds = item.cost.seconds
     return cells | {
         "draws": draws_text(item),
-        "forwards": f"{spent.forwards:.1f}",
-        "backwards": f"{spent.backwards:.1f}",
-        "seconds_per_image": seconds,
+        "forwards": f"{item.cost.forwards:.1f}",
+        "backwards": f"{item.cost.backwards:.1f}",
+        "seconds_per_image": "" if seconds is None else f"{seconds:.3g}",
     }
 
 
 def draws_text(*entries: Entry) -> str:
-    """The judge's draws per image, a range where cells differ."""
-    found = {m.draws for entry in entries for m in _all(entry)}
-    if not found:
-        return ""
-    return str(min(found)) if len(found) == 1 else f"{min(found)}-{max(found)}"
+    """The judge's draws per image, a range where they differ."""
+    return range_text({m.draws for entry in entries for m in entry.seeds.values()})
 
 
-def _all(entry: Entry) -> list[Measured]:
-    return list(entry.seeds.values())
+def range_text(values: Iterable[int]) -> str:
+    """`3`, or `1-3` where there are several."""
+    ends = sorted(values)
+    return "-".join(map(str, dict.fromkeys((ends[0], ends[-1])))) if ends else ""
 
 
-def _numbers(found: Figure) -> dict[str, str]:
-    return {
-        "measured": percent(found.value),
-        "low": percent(found.low),
-        "high": percent(found.high),
-    }
-
-
-def _threat(board: Board, column: str) -> str:
-    if column == WORST:
-        return board.threat
-    entries = (row.entries[column] for row in board.rows if column in row.entries)
-    return next((entry.threat for entry in entries), "")
-
-
-def _whole(item: Entry | Worst | None) -> Entry | Worst | None:
-    return None if isinstance(item, Worst) and item.missing else item
+def numbers(figure: Figure, sign: bool = False) -> dict[str, str]:
+    """A figure and its interval as cells of a tidy row."""
+    values = {"measured": figure.value, "low": figure.low, "high": figure.high}
+    return {name: percent(value, sign) for name, value in values.items()}

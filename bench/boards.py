@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from bench.archive import Source
 from bench.facts import Facts
-from bench.metrics import Gap, Measured, accuracy, assemble, worst_case
+from bench.metrics import Cost, Gap, Measured, accuracy, assemble, cost, worst_case
 from bench.results import Cell, Plan, Planned, Record
 from bench.spec import NO_ATTACK, NO_PURIFIER
 from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
@@ -36,7 +37,8 @@ AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 class Entry:
     """One (row, column): a measurement per seed, or the reason why there is no number.
 
-    facts: what the attack says of itself; None where no plan holds it.
+    Everything after `complete` is only of a complete entry. facts: what the attack says of itself;
+    None where no plan holds it.
     """
 
     defense: str
@@ -46,6 +48,7 @@ class Entry:
     seeds: Mapping[int, Measured]
     gap: str = ""
     facts: Facts | None = None
+    missing: ClassVar[tuple[str, ...]] = ()
 
     @property
     def complete(self) -> bool:
@@ -53,45 +56,75 @@ class Entry:
         return not self.gap
 
     @cached_property
+    def by_seed(self) -> dict[int, Floats]:
+        """Per-image mean correctness [N] of each seed."""
+        return {seed: accuracy(measured) for seed, measured in self.seeds.items()}
+
+    @cached_property
     def values(self) -> Floats:
-        """Per-image mean correctness [N], averaged over seeds; only of a complete entry."""
-        return mean_over(accuracy(measured) for measured in self.seeds.values())
+        """Per-image mean correctness [N], averaged over seeds."""
+        return mean_over(self.by_seed.values())
 
     @cached_property
     def figure(self) -> Figure:
-        """The mean with its interval over images; only of a complete entry."""
-        return mean_interval(self.values, self.any.block)
+        """The mean with its interval over images."""
+        return mean_interval(self.values, self.block)
 
     @property
     def any(self) -> Measured:
         """The measurement of the first seed."""
         return next(iter(self.seeds.values()))
 
+    @property
+    def index(self) -> Ints:
+        """The images [N]."""
+        return self.any.index
+
+    @property
+    def block(self) -> Ints:
+        """The block of every image [N]."""
+        return self.any.block
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of all seeds."""
+        return [record for measured in self.seeds.values() for record in measured.records]
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What it cost per image, averaged over seeds."""
+        return cost(list(self.seeds.values()))
+
 
 @dataclass(frozen=True, eq=False)
 class Worst:
-    """The worst case of one row: per-image correctness by seed, over which attacks.
+    """The worst case of one row: its correctness under the worst attack on each image.
 
-    share: attack -> part of the images for which it was the worst. missing: what it should cover
-    and does not, being incomplete or never asked of this row: the figure is then an upper bound
-    and is not compared.
+    by_seed: as of an Entry. share: attack -> part of the images for which it was the worst.
+    missing: attacks that it should cover and does not; it is then an upper bound, compared with
+    nothing.
     """
 
-    seeds: Mapping[int, Floats]
+    by_seed: Mapping[int, Floats]
     block: Ints
     index: Ints
+    threat: str
     share: Mapping[str, float]
     missing: tuple[str, ...]
 
     @cached_property
     def values(self) -> Floats:
         """Per-image correctness [N], averaged over seeds."""
-        return mean_over(self.seeds.values())
+        return mean_over(self.by_seed.values())
 
     @cached_property
     def figure(self) -> Figure:
         """The mean with its interval over images."""
         return mean_interval(self.values, self.block)
+
+
+Item = Entry | Worst
+"""What stands at one place of a board and has a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +152,15 @@ class Row:
             return CONTROL
         return BARE if self.asked.partition("@")[0] == NO_PURIFIER else DEFENSE
 
-    def complete(self) -> dict[str, Entry]:
-        """The columns that have a number."""
-        return {name: entry for name, entry in self.entries.items() if entry.complete}
+    def complete(self, threat: str = "") -> dict[str, Entry]:
+        """The columns that have a number, of one threat or of all."""
+        there = {name: entry for name, entry in self.entries.items() if entry.complete}
+        return {name: e for name, e in there.items() if threat in ("", e.threat)}
+
+    @property
+    def records(self) -> list[Record]:
+        """The records behind all of its numbers."""
+        return [record for entry in self.complete().values() for record in entry.records]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +188,19 @@ class Board:
         return f"preset {self.preset}" + (f", attacks {self.group}" if self.group else "")
 
     @property
+    def place(self) -> str:
+        """What all its numbers have in common, besides the data set."""
+        return f"subset {self.subset}, {self.threat}, {self.budget}, {self.images} images"
+
+    @property
     def measured(self) -> int:
         """How many (row, column) have a number."""
         return sum(len(row.complete()) for row in self.rows)
+
+    def threat_of(self, column: str) -> str:
+        """The threat of a column; empty where no row has it."""
+        found = (row.entries[column].threat for row in self.rows if column in row.entries)
+        return next(found, "")
 
     def blank(self, row: Row, column: str) -> str:
         """Why (row, column) shows no number; empty when it shows one."""
@@ -188,7 +237,7 @@ def _worth(board: Board) -> tuple[bool, int, int]:
 
 
 def aside(threat: str) -> bool:
-    """Whether a cell's threat is none that the rows of a board are compared under."""
+    """Whether a threat is no part of a worst case: its columns stand aside."""
     return threat.startswith(ASIDE)
 
 
@@ -211,34 +260,24 @@ def worst(board: Board, row: Row) -> Worst | None:
         return None
     every = np.concatenate(picks)
     share = {name: float((every == place).mean()) for place, name in enumerate(ready)}
-    return Worst(values, first.block, first.index, share, _missing(board, row, ready))
+    missing = _missing(board, row, ready)
+    return Worst(values, first.block, first.index, board.threat, share, missing)
 
 
-def figure(item: Entry | Worst) -> Figure:
-    """The mean of an entry or a worst case, with its interval over images."""
-    return item.figure
-
-
-def deviation(item: Entry | Worst) -> float | None:
+def deviation(item: Item) -> float | None:
     """Standard deviation of the mean over seeds, apart from the image interval; None for one."""
-    if len(item.seeds) < 2:
+    if len(item.by_seed) < 2:
         return None
-    per_seed = [v if not isinstance(v, Measured) else accuracy(v) for v in item.seeds.values()]
-    return float(np.std([values.mean() for values in per_seed], ddof=1))
+    return float(np.std([values.mean() for values in item.by_seed.values()], ddof=1))
 
 
-def paired(a: Entry | Worst, b: Entry | Worst) -> Comparison | None:
+def paired(a: Item, b: Item) -> Comparison | None:
     """a minus b over the seeds that both have, or None where the two may not be compared."""
-    index_a, index_b = (x.index if isinstance(x, Worst) else x.any.index for x in (a, b))
-    common = sorted(set(a.seeds) & set(b.seeds))
-    if not common or not np.array_equal(index_a, index_b):
+    common = sorted(set(a.by_seed) & set(b.by_seed))
+    if not common or not np.array_equal(a.index, b.index):
         return None
-    block = a.block if isinstance(a, Worst) else a.any.block
-    values = [
-        mean_over(v if not isinstance(v, Measured) else accuracy(v) for v in chosen)
-        for chosen in ([item.seeds[seed] for seed in common] for item in (a, b))
-    ]
-    return compare(values[0], values[1], block)
+    first, second = (mean_over(item.by_seed[seed] for seed in common) for item in (a, b))
+    return compare(first, second, a.block)
 
 
 def mixed_weights(entries: Iterable[Entry]) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ Only inside one section of a board: the same images, threat, preset and attack s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis import WORST, Analysis, analyse, draws_text, p_text
-from bench.boards import Board, Entry, Row, Worst, figure, paired
+from bench.boards import Board, Entry, Item, Row, paired
 from bench.errors import BenchError, unknown
 from bench.ranking import differing_weights
 from bench.spec import parse_defense
@@ -28,15 +28,15 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Line:
-    """One column in which both rows have a number. adjusted: p after Holm. draws: of either row."""
+    """One column in which both rows have a number. adjusted: p after Holm. draws: of both rows."""
 
     column: str
     first: Figure
     second: Figure
-    comparison: Comparison
+    test: Comparison
     adjusted: float
     seeds: int
-    draws: tuple[str, str]
+    draws: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,10 @@ def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
     first, second = found
     shared = [board for board in boards if board in first and board in second]
     if not shared:
-        places = (f"{n} is in {_places(rows)}" for n, rows in zip(names, found, strict=True))
+        places = (
+            f"{name} is in {' and '.join(f'({board.place})' for board in rows)}"
+            for name, rows in zip(names, found, strict=True)
+        )
         raise BenchError(
             "rows of different images, threat or preset are never compared: " + "; ".join(places)
         )
@@ -78,7 +81,7 @@ def between(analysis: Analysis, first: Row, second: Row) -> Versus:
     if weights := differing_weights(first, second):
         reason = f"measured with different weights of {', '.join(weights)}; run one again"
         return Versus(analysis.board, first, second, (), {"every column": reason})
-    pending: dict[str, tuple[Entry | Worst, Entry | Worst, Comparison]] = {}
+    pending: dict[str, tuple[Item, Item, Comparison]] = {}
     barred: dict[str, str] = {}
     for column in (*analysis.board.columns, WORST):
         a, b = (analysis.item(row, column) for row in (first, second))
@@ -89,15 +92,7 @@ def between(analysis: Analysis, first: Row, second: Row) -> Versus:
             pending[column] = (a, b, test)
     adjusted = holm([test.p for _, _, test in pending.values()])
     lines = tuple(
-        Line(
-            column,
-            figure(a),
-            figure(b),
-            test,
-            p,
-            len(set(a.seeds) & set(b.seeds)),
-            (_draws(a), _draws(b)),
-        )
+        Line(column, a.figure, b.figure, test, p, len({*a.by_seed} & {*b.by_seed}), _draws(a, b))
         for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
     )
     return Versus(analysis.board, first, second, lines, barred)
@@ -139,14 +134,6 @@ def _row(board: Board, name: str) -> Row | None:
     return rows[0] if rows else None
 
 
-def _places(boards: Iterable[Board]) -> str:
-    return " and ".join(f"({_place(board)})" for board in boards)
-
-
-def _place(board: Board) -> str:
-    return f"subset {board.subset}, {board.threat}, {board.budget}, {board.images} images"
-
-
 def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:
     """Why two rows are not compared in a column; empty where they are."""
     blank = [f"{row.label}: {why}" for row in rows if (why := analysis.why_blank(row, column))]
@@ -154,7 +141,7 @@ def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Compariso
         return "; ".join(blank)
     items = [analysis.item(row, column) for row in rows]
     for row, item in zip(rows, items, strict=True):
-        if isinstance(item, Worst) and item.missing:
+        if item and item.missing:
             return f"{row.label}: an upper bound, not over {', '.join(item.missing)}"
     settings = [item.settings for item in items if isinstance(item, Entry)]
     if len(set(settings)) > 1:
@@ -162,8 +149,9 @@ def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Compariso
     return "" if test else "no seed, or not all images, in common"
 
 
-def _draws(item: Entry | Worst) -> str:
-    return draws_text(item) if isinstance(item, Entry) else ""
+def _draws(*items: Item) -> tuple[str, ...]:
+    """The judge's draws of each; nothing for a worst case."""
+    return tuple(draws_text(item) if isinstance(item, Entry) else "" for item in items)
 
 
 def _blocks(found: Versus) -> Iterator[Table | Listing]:
@@ -171,16 +159,15 @@ def _blocks(found: Versus) -> Iterator[Table | Listing]:
     if found.lines:
         header = ("attack", first, second, *HEADER, "draws", "test")
         body = tuple(_cells(line) for line in found.lines)
-        yield Table(_place(found.board), header, body, (NOTE,), major=True)
+        yield Table(found.board.place, header, body, (NOTE,), major=True)
     if found.barred:
-        heading = "Not compared" if found.lines else f"Not compared: {_place(found.board)}"
+        heading = "Not compared" if found.lines else f"Not compared: {found.board.place}"
         lines = tuple(f"{column}: {reason}" for column, reason in found.barred.items())
         yield Listing(heading, lines)
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    test = line.comparison
-    draws = line.draws[0] if len(set(line.draws)) == 1 else " and ".join(line.draws)
+    test = line.test
     return (
         line.column,
         figure_text(line.first),
@@ -189,13 +176,13 @@ def _cells(line: Line) -> tuple[str, ...]:
         p_text(test.p),
         p_text(line.adjusted),
         *map(str, (test.gains, test.losses, test.images, line.seeds)),
-        draws,
+        " and ".join(dict.fromkeys(line.draws)),
         test.test,
     )
 
 
 def _datum(line: Line) -> dict[str, Any]:
-    test = line.comparison
+    test = line.test
     return {
         "attack": line.column,
         "first": _percent(line.first),
@@ -212,6 +199,6 @@ def _datum(line: Line) -> dict[str, Any]:
     }
 
 
-def _percent(found: Figure) -> dict[str, float]:
-    values = {"value": found.value, "low": found.low, "high": found.high}
+def _percent(figure: Figure) -> dict[str, float]:
+    values = {"value": figure.value, "low": figure.low, "high": figure.high}
     return {name: round(100 * value, 1) for name, value in values.items()}

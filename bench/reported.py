@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis import ON, percent
+from bench.analysis import ON, numbers
 from bench.archive import Source
 from bench.boards import Board, Entry, boards, mean_over
 from bench.claims import (
@@ -117,9 +117,7 @@ def _line(filled: Filled, cell: Cell) -> dict[str, str]:
     if measured is not None:
         line["note"] = "; ".join(filter(None, (line["note"], measured.note)))
         line |= {
-            "measured": percent(measured.figure.value),
-            "low": percent(measured.figure.low),
-            "high": percent(measured.figure.high),
+            **numbers(measured.figure),
             "n": str(measured.n),
             "seeds": str(measured.seeds),
             "verdict": measured.verdict,
@@ -200,8 +198,8 @@ def _figure(metric: str, entries: Sequence[Entry], metrics: Sequence[str]) -> Fi
     """A cell's figure from the entries that it stands for, of which `metrics` are taken."""
     values = [_values(entry, own) for entry, own in zip(entries, metrics, strict=True)]
     there = [value for value in values if value is not None]
-    block, index = entries[0].any.block, entries[0].any.index
-    same = all(np.array_equal(entry.any.index, index) for entry in entries)
+    block, index = entries[0].block, entries[0].index
+    same = all(np.array_equal(entry.index, index) for entry in entries)
     if not same or len(there) < len(values):
         return None
     if metric in LOWEST:

@@ -6,37 +6,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bench.analysis import (
-    ON,
-    WITHIN,
     WORST,
     Analysis,
     BoardSpec,
     analyse,
     draws_text,
-    extra_metrics,
+    extra,
     how_to_run,
     p_text,
     percent,
+    range_text,
 )
 from bench.archive import CONDITIONS
-from bench.boards import (
-    CERTIFIED,
-    CLEAN,
-    CORRUPTION,
-    Board,
-    Entry,
-    Row,
-    Worst,
-    aside,
-    deviation,
-    figure,
-)
-from bench.flags import Flag, flags
-from bench.metrics import cost
+from bench.boards import CERTIFIED, CLEAN, CORRUPTION, Board, Entry, Item, Row, aside, deviation
+from bench.flags import flags
 from bench.ranking import ranked
 from bench.results import Record
 from bench.spec import NO_ATTACK
-from bench.stats import Comparison, Figure
+from bench.stats import Figure
 
 PRESET_NOTES = {
     "quick": "quick: few steps, draws of noise and queries. It shows that everything works; "
@@ -104,7 +91,7 @@ def _board_blocks(analysis: Analysis, boards: list[Board]) -> Iterator[Table | L
     yield from _random(analysis, rows)
     found = flags(board, boards)
     for kind, heading in (("alarm", "Alarms: this figure is doubtful"), ("note", "Notes")):
-        lines = tuple(_flag_text(flag) for flag in found if flag.kind == kind)
+        lines = tuple(f"{flag}." for flag in found if flag.kind == kind)
         if lines:
             yield Listing(heading, lines)
     blank = tuple(
@@ -115,7 +102,8 @@ def _board_blocks(analysis: Analysis, boards: list[Board]) -> Iterator[Table | L
     )
     if blank:
         yield Listing("Blank cells", blank)
-    yield Table("Settings of every row", ("defense", "resolved"), _row_settings(rows))
+    settings = tuple((_label(row), row.settings) for row in rows)
+    yield Table("Settings of every row", ("defense", "resolved"), settings)
     yield Table("Settings of every column", ("attack", "resolved", "for"), _settings(board))
     commands = (*board.commands, f"bench table --dataset {board.dataset}")
     yield Listing("How to reproduce", commands, commands=True)
@@ -134,10 +122,7 @@ def _main(analysis: Analysis, rows: list[Row]) -> Table:
         figures = [analysis.item(row, column) for column in (*board.columns, WORST)]
         rank = str(analysis.rank.get(row.label, ""))
         body.append((_label(row), *(_cell(item) for item in figures), rank, *effort(board, row)))
-    heading = (
-        f"{board.dataset}, subset {board.subset}, {board.threat}, {board.budget}, "
-        f"{board.images} images"
-    )
+    heading = f"{board.dataset}, {board.place}"
     return Table(heading, _header(board.columns), tuple(body), reading(analysis), major=True)
 
 
@@ -187,12 +172,12 @@ def _untold(board: Board) -> list[str]:
     ]
 
 
-def _cell(item: Entry | Worst | None) -> str:
+def _cell(item: Item | None) -> str:
     if item is None:
         return ""
     spread = deviation(item)
-    bound = "<= " if isinstance(item, Worst) and item.missing else ""
-    return bound + figure_text(figure(item)) + (f" sd {percent(spread)}" if spread else "")
+    bound = "<= " if item.missing else ""
+    return bound + figure_text(item.figure) + (f" sd {percent(spread)}" if spread else "")
 
 
 def effort(board: Board, row: Row) -> tuple[str, ...]:
@@ -200,55 +185,50 @@ def effort(board: Board, row: Row) -> tuple[str, ...]:
     entries = list(row.complete().values())
     if not entries:
         return (str(board.images), "", "", "", "", "")
-    costs = [cost(list(entry.seeds.values())) for entry in entries]
-    seeds = {len(entry.seeds) for entry in entries}
     return (
         str(board.images),
-        str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)}-{max(seeds)}",
+        range_text(len(entry.seeds) for entry in entries),
         draws_text(*(entry for entry in entries if not aside(entry.threat))),
-        f"{max(spent.prediction for spent in costs):.1f}",
-        f"{sum(spent.forwards for spent in costs):.0f}",
-        f"{sum(spent.backwards for spent in costs):.0f}",
+        f"{max(entry.cost.prediction for entry in entries):.1f}",
+        f"{sum(entry.cost.forwards for entry in entries):.0f}",
+        f"{sum(entry.cost.backwards for entry in entries):.0f}",
     )
 
 
 def _corruption(board: Board, rows: list[Row]) -> Iterator[Table]:
     body: dict[str, dict[str, str]] = {}
     for row in rows:
-        for entry in row.complete().values():
-            if entry.threat == CORRUPTION:
-                found = dict(extra_metrics(entry))
-                groups = {
-                    name.removeprefix(ON): figure_text(value)
-                    for name, value in found.items()
-                    if name.startswith(ON) and "/" not in name
-                }
-                body.setdefault(_label(row), {}).update(groups)
-    names = sorted({name for cells in body.values() for name in cells})
+        for entry in row.complete(CORRUPTION).values():
+            groups = {name: figure_text(f) for name, f in extra(entry).groups.items()}
+            body.setdefault(_label(row), {}).update(groups)
+    names = sorted({name for cells in body.values() for name in cells if "/" not in name})
     severities = [name for name in names if name.startswith("severity ")]
-    kinds = [name for name in names if name not in severities]
+    columns = [*severities, *(name for name in names if name not in severities)]
     if severities:
-        columns = [*severities, *kinds]
         cells = ((row, *(found.get(c, "") for c in columns)) for row, found in body.items())
         note = "Means over kinds at one severity, then over severities of one kind."
         yield Table("Common corruptions", ("defense", *columns), tuple(cells), (note,))
 
 
 def _certified(board: Board, rows: list[Row]) -> Iterator[Table]:
-    body: list[tuple[str, str, str, dict[str, str]]] = []
-    for row in rows:
-        for name, entry in row.complete().items():
-            if entry.threat == CERTIFIED:
-                found = {k: figure_text(v) for k, v in extra_metrics(entry) if k.startswith(WITHIN)}
-                body.append((_label(row), name, figure_text(figure(entry)), found))
-    if not body:
+    proofs = [(row, *item) for row in rows for item in row.complete(CERTIFIED).items()]
+    if not proofs:
         return
-    columns = max((found for *_, found in body), key=len)
-    cells = ((*head, *(found.get(c, "0.0") for c in columns)) for *head, found in body)
+    within = [extra(entry).within for *_, entry in proofs]
+    radii = max(within, key=len)
+    body = tuple(
+        (
+            _label(row),
+            name,
+            figure_text(entry.figure),
+            *(figure_text(own[radius]) if radius in own else "0.0" for radius in radii),
+        )
+        for (row, name, entry), own in zip(proofs, within, strict=True)
+    )
     yield Table(
         "Certified accuracy",
-        ("defense", "by", "at 0", *(name.removeprefix(WITHIN) for name in columns)),
-        tuple(cells),
+        ("defense", "by", "at 0", *(f"{radius:g}" for radius in radii)),
+        body,
         (
             "The share of images whose class is right and proven not to change within that l2 "
             "radius; at 0, those that are right without abstaining. A lower bound for the vote of "
@@ -263,12 +243,14 @@ def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
         return
     body = []
     for (column, classifier), control in analysis.best.items():
-        found = [
-            analysis.against.get((row.label, column)) if row.classifier == classifier else None
-            for row in shown
-        ]
-        if any(found):
-            cells = (_difference(*pair) if pair else "" for pair in found)
+        found = {row: analysis.against.get((row.label, column)) for row in shown}
+        own = {row: test for row, test in found.items() if row.classifier == classifier}
+        if any(own.values()):
+            tests = (own.get(row) for row in shown)
+            cells = (
+                f"{figure_text(test[0].difference, sign=True)}, p {p_text(test[1])}" if test else ""
+                for test in tests
+            )
             body.append((column, control, *cells))
     yield Table(
         "Difference to the best control",
@@ -284,26 +266,19 @@ def _differences(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
     )
 
 
-def _difference(comparison: Comparison, p: float) -> str:
-    return f"{figure_text(comparison.difference, sign=True)}, p {p_text(p)}"
-
-
 def _random(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
     """Mean, vote and worst of K under the row's strongest attack, each beside clean."""
     body = []
     for row in rows:
-        entries = row.complete()
-        attacks = [e for e in entries.values() if e.threat == analysis.board.threat]
+        attacks = row.complete(analysis.board.threat).values()
         if not attacks:
             continue
-        clean = [e for e in entries.values() if e.threat == CLEAN]
-        for entry in (*clean, min(attacks, key=lambda e: float(e.values.mean()))):
-            found = dict(extra_metrics(entry))
-            extra = [figure_text(v) for k, v in found.items() if k.startswith(("vote", "worst of"))]
-            if extra:
-                k = next(name for name in found if name.startswith("worst of"))
-                mean = figure_text(figure(entry))
-                body.append((_label(row), entry.attack, mean, extra[0], extra[1], k[9:]))
+        strongest = min(attacks, key=lambda entry: float(entry.values.mean()))
+        for entry in (*row.complete(CLEAN).values(), strongest):
+            more = extra(entry)
+            if more.vote and more.worst_of:
+                figures = map(figure_text, (entry.figure, more.vote, more.worst_of))
+                body.append((_label(row), entry.attack, *figures, str(more.k)))
     if body:
         yield Table(
             "Several draws of one image: mean, vote, worst of K",
@@ -311,10 +286,6 @@ def _random(analysis: Analysis, rows: list[Row]) -> Iterator[Table]:
             tuple(body),
             ("Clean, and the attack with the lowest mean. Vote: more than half of the draws.",),
         )
-
-
-def _row_settings(rows: list[Row]) -> tuple[tuple[str, ...], ...]:
-    return tuple((_label(row), row.settings) for row in rows)
 
 
 def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
@@ -332,19 +303,12 @@ def _settings(board: Board) -> tuple[tuple[str, ...], ...]:
 
 def resolved(entry: Entry) -> str:
     """The settings of a column, and through what it went where the records say so."""
-    records = (record for found in entry.seeds.values() for record in found.records)
-    through = sorted({record.gradient for record in records if record.gradient})
+    through = sorted({record.gradient for record in entry.records if record.gradient})
     return f"{entry.settings}; gradient {', '.join(through)}" if through else entry.settings
 
 
 def _made_with(board: Board) -> Iterator[Listing]:
-    records = [
-        record
-        for row in board.rows
-        for entry in row.complete().values()
-        for measured in entry.seeds.values()
-        for record in measured.records
-    ]
+    records = [record for row in board.rows for record in row.records]
     if records:
         yield Listing("Software", tuple(sorted({software(record) for record in records})))
         weights = {(n, sha[:12]) for record in records for n, sha in record.weights.items()}
@@ -366,8 +330,3 @@ def software(record: Record) -> str:
 
 def _label(row: Row) -> str:
     return f"{row.label} (control)" if row.control else row.label
-
-
-def _flag_text(flag: Flag) -> str:
-    under = f" under {flag.attack}" if flag.attack else ""
-    return f"{flag.defense}{under}: {flag.text}."

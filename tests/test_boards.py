@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis import WORST, BoardSpec, analyse, tidy
-from bench.boards import Worst, boards, figure
+from bench.boards import Worst, boards
 from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import document
@@ -110,7 +110,7 @@ def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None
     (board,) = boards(store, "patches")
     rows = {row.label: row for row in board.rows}
     assert {label.partition("@")[0] for label in rows} == {"adp", "none", "wiener", "jpeg", "gdmp"}
-    assert figure(rows["adp@natural"].entries["bpda"]).value == 0
+    assert rows["adp@natural"].entries["bpda"].figure.value == 0
     assert board.blank(rows["gdmp@natural"], "bpda") == "incomplete: 0 of 2 shards"
     assert board.blank(rows["gdmp@natural"], "square") == "no run asked for it"
 

@@ -46,7 +46,7 @@ def two_rows(root: Path) -> list[Board]:
 def test_single_verdicts_are_mcnemar_with_holm_over_the_columns(tmp_path: Path) -> None:
     lines = {line.column: line for line in compared(two_rows(tmp_path)).lines}
     assert set(lines) == {"clean", "bpda", WORST}
-    test = lines["bpda"].comparison
+    test = lines["bpda"].test
     assert (test.images, test.gains, test.losses, test.test) == (N, 12, 2, "McNemar")
     assert test.difference.value == pytest.approx(10 / N)
     assert test.p == mcnemar(12, 2)
@@ -58,18 +58,18 @@ def test_the_other_way_round_is_the_same_with_its_sign_turned(tmp_path: Path) ->
     found = two_rows(tmp_path)
     there, back = compared(found), compared(found, "jpeg", "adp")
     for a, b in zip(there.lines, back.lines, strict=True):
-        assert a.comparison.difference.value == -b.comparison.difference.value
-        assert (a.comparison.p, a.adjusted) == (b.comparison.p, b.adjusted)
-        assert (a.comparison.gains, a.comparison.losses) == (
-            b.comparison.losses,
-            b.comparison.gains,
+        assert a.test.difference.value == -b.test.difference.value
+        assert (a.test.p, a.adjusted) == (b.test.p, b.adjusted)
+        assert (a.test.gains, a.test.losses) == (
+            b.test.losses,
+            b.test.gains,
         )
 
 
 def test_several_draws_and_blocks_are_a_permutation(tmp_path: Path) -> None:
     section = compared(boards(fill(tmp_path), "patches"))
     line = next(line for line in section.lines if line.column == "bpda")
-    assert (line.comparison.test, line.draws) == ("permutation", ("4", "1"))
+    assert (line.test.test, line.draws) == ("permutation", ("4", "1"))
     assert [line.column for line in section.lines][-1] == WORST
 
 
@@ -169,5 +169,5 @@ def test_verdicts_in_any_order_of_draws_count_the_same(tmp_path: Path) -> None:
         write(store, planned(cell("jpeg@natural", "bpda")), bits[::-1].copy()),
     ]
     store.write_plan(plan(asked, images=N))
-    test = compared(boards(store, "patches")).lines[0].comparison
+    test = compared(boards(store, "patches")).lines[0].test
     assert (test.gains, test.losses, test.p) == (0, 0, 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, tidy
-from bench.boards import boards, figure
+from bench.boards import boards
 from bench.claims import EXTERNAL, Literature
 from bench.errors import BenchError
 from bench.metrics import accuracy
@@ -166,7 +166,7 @@ def test_seeds_are_averaged_and_their_deviation_is_apart(tmp_path: Path) -> None
     row = next(row for row in board.rows if row.label == "adp@natural")
     means = [accuracy(m).mean() for m in row.entries["bpda"].seeds.values()]
     assert len(means) == 3
-    assert figure(row.entries["bpda"]).value == pytest.approx(np.mean(means))
+    assert row.entries["bpda"].figure.value == pytest.approx(np.mean(means))
     cells = one(tidy([board], SPEC, "patches"), defense=row.label, attack="bpda", metric="accuracy")
     assert cells["note"] == f"deviation over seeds {percent(float(np.std(means, ddof=1)))}"
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench import build, cli, inventory, runner, worker
-from bench.boards import Board, boards, figure, worst
+from bench.boards import Board, boards, worst
 from bench.errors import BenchError
 from bench.executors import Fleet
 from bench.flags import flags
@@ -235,7 +235,7 @@ def headline(board: Board) -> float:
     found = worst(board, row)
     assert found is not None
     assert found.missing == ()
-    return figure(found).value
+    return found.figure.value
 
 
 def test_a_submission_that_is_stronger_lowers_the_worst_case(store: Store, tmp_path: Path) -> None:

@@ -120,10 +120,8 @@ def matches(typed: DefenseSpec, resolved: DefenseSpec) -> bool:
 
 def place(board: Board) -> str:
     """The conditions of every number on a board, for a caption."""
-    return (
-        f"{board.dataset}, subset {board.subset}, {board.threat}, {board.budget}, "
-        f"n = {board.images} images"
-    )
+    shared = f"subset {board.subset}, {board.threat}, {board.budget}"
+    return f"{board.dataset}, {shared}, n = {board.images} images"
 
 
 def _part_matches(wanted: Part, found: Part | None) -> bool:

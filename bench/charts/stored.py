@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from bench.analysis import ON, WITHIN, Analysis, analyse, extra_metrics, percent
-from bench.boards import CERTIFIED, CLEAN, CORRUPTION, Board, Entry, Row, figure
+from bench.analysis import Analysis, analyse, extra, numbers
+from bench.boards import CERTIFIED, CLEAN, CORRUPTION, Board, Entry, Row
 from bench.charts.picked import (
     MOST,
     Choice,
@@ -20,7 +20,7 @@ from bench.charts.picked import (
 )
 from bench.charts.picked import sections as of_choice
 from bench.errors import BenchError, unknown
-from bench.metrics import certified, cost
+from bench.metrics import certified
 from bench.pictures import Axis, Chart, Panel, Point, Scatter, Series, Spot
 from bench.ranking import ranked
 from bench.stats import Figure
@@ -52,11 +52,9 @@ def certified_curve(boards: Sequence[Board], choice: Choice, dataset: str) -> Ch
     furthest = max(float(_radii(entry)[-1]) for _, _, entry in found)
     for row, column, entry in found:
         label = row.label if len(names) == 1 else f"{row.label}, {column}"
-        points = [Point(0.0, figure(entry))]
-        for name, share in extra_metrics(entry):
-            if name.startswith(WITHIN):
-                points.append(Point(float(name.removeprefix(WITHIN)), share))
-        series.append(Series(label, tuple(points), _stairs(entry, furthest)))
+        shares = {0.0: entry.figure} | dict(extra(entry).within)
+        points = tuple(Point(radius, share) for radius, share in shares.items())
+        series.append(Series(label, points, _stairs(entry, furthest)))
     said = f"{place(analysis.board)}, {', '.join(sorted(names))}. {_left_out(series)}{BARS}"
     said = said.replace(f", {analysis.board.threat}", "")
     axis = Axis("radius, l2 (pixels in [0,1])")
@@ -84,9 +82,8 @@ def severity_curves(
             raise unknown("kind of corruption", name, [*known, EACH])
     panels: dict[str, list[Series]] = {}
     for row, column, entry in found[:MOST]:
-        shares = {name.removeprefix(ON): share for name, share in extra_metrics(entry)}
-        clean = [e for e in row.complete().values() if e.threat == CLEAN]
-        start = [Point(0.0, figure(clean[0]))] if clean else []
+        shares = extra(entry).groups
+        start = [Point(0.0, clean.figure) for clean in row.complete(CLEAN).values()][:1]
         for title in (known if EACH in kinds else kinds) or ("",):
             points = start + _by_severity(shares, title)
             label = row.label if column == CORRUPTION else f"{row.label}, {column}"
@@ -134,8 +131,7 @@ def as_data(chart: Chart | Scatter) -> list[dict[str, Any]]:
 
 
 def _numbers(share: Figure, bound: bool) -> dict[str, Any]:
-    values = {"measured": share.value, "low": share.low, "high": share.high}
-    return {name: percent(value) for name, value in values.items()} | {"upper_bound": bound}
+    return {**numbers(share), "upper_bound": bound}
 
 
 def _first(boards: Sequence[Board], choice: Choice, threat: str) -> Analysis | None:
@@ -153,32 +149,30 @@ def _entries(analysis: Analysis, choice: Choice, threat: str) -> Iterator[tuple[
     board = analysis.board
     columns = columns_of(board, choice.attacks, lambda _: True)
     for row in rows_of(ranked(board, analysis.worst), choice.defenses):
-        for column, entry in row.complete().items():
-            there = threat != CERTIFIED or _radii(entry).size
-            if column in columns and entry.threat == threat and there:
+        for column, entry in row.complete(threat).items():
+            if column in columns and (threat != CERTIFIED or _radii(entry).size):
                 yield row, column, entry
 
 
 def _radii(entry: Entry) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Every radius up to which some image is certified, in order; none without certificates."""
-    records = [record for m in entry.seeds.values() for record in m.records]
-    if not all(record.certificate for record in records):
+    if not all(record.certificate for record in entry.records):
         return np.array([])
-    return np.unique(np.concatenate([record.certificate["radius"] for record in records]))
+    return np.unique(np.concatenate([record.certificate["radius"] for record in entry.records]))
 
 
 def _stairs(entry: Entry, furthest: float) -> tuple[tuple[float, float], ...]:
     """(radius, share) at every step: the share holds up to that radius, and is 0 after the last."""
     radii = [float(radius) for radius in _radii(entry)]
     shares = [certified(measured, radii) for measured in entry.seeds.values()]
-    steps = [(0.0, figure(entry).value)]
+    steps = [(0.0, entry.figure.value)]
     for radius in radii:
         values = [found[radius].mean() if radius in found else 0.0 for found in shares]
         steps.append((radius, float(np.mean(values))))
     return (*steps, (radii[-1], 0.0), (max(furthest, radii[-1]), 0.0))
 
 
-def _by_severity(shares: dict[str, Figure], kind: str) -> list[Point]:
+def _by_severity(shares: Mapping[str, Figure], kind: str) -> list[Point]:
     """Points of one kind, or of the mean over all of them (no kind)."""
     points = []
     for name, share in shares.items():
@@ -192,18 +186,18 @@ def _by_severity(shares: dict[str, Figure], kind: str) -> list[Point]:
 
 def _severities(found: Sequence[tuple[Row, str, Entry]]) -> list[int]:
     levels = {int(name.partition("/")[2] or 0) for *_, e in found for name in e.any.variants}
-    clean = any(e.threat == CLEAN for row, *_ in found for e in row.complete().values())
+    clean = any(row.complete(CLEAN) for row, *_ in found)
     return sorted(levels | ({0} if clean else set()))
 
 
 def _spot(analysis: Analysis, row: Row, calls: Calls) -> Spot:
     worst = analysis.worst[row.label]
-    costs = [cost(list(entry.seeds.values())) for entry in row.complete().values()]
+    costs = [entry.cost for entry in row.complete().values()]
     if calls == "all":
         spent = sum(each.forwards + each.backwards for each in costs)
     else:
         spent = max(each.prediction + each.followed_back for each in costs)
-    return Spot(row.label, spent, figure(worst), row.kind, bool(worst.missing))
+    return Spot(row.label, spent, worst.figure, row.kind, bool(worst.missing))
 
 
 def _scatter(board: Board, spots: tuple[Spot, ...], calls: Calls) -> Scatter:

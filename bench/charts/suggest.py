@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bench.analysis import WORST
-from bench.boards import Board, aside, figure
+from bench.boards import Board, aside
 from bench.charts.picked import Choice
-from bench.flags.between import informed, within
+from bench.flags.between import informed
 from bench.spec import NO_ATTACK, Part, Value, number, parse_defense, parse_part, show
 
 Owner = Literal["defense", "attack", "threat"]
@@ -89,9 +89,14 @@ def run_line(setting: Setting, choice: Choice, dataset: str, boards: Sequence[Bo
 
 def _attack(defense: str, boards: Sequence[Board]) -> str:
     """The strongest attack that is stored of a defense and knows it; else ATTACKS."""
-    rows = ((board, row) for board in boards for row in board.rows if row.asked == defense)
-    found = [entry for where in rows for entry in informed(within(*where)).values()]
-    return min(found, key=lambda entry: figure(entry).value).attack if found else ATTACKS
+    found = [
+        entry
+        for board in boards
+        for row in board.rows
+        if row.asked == defense
+        for entry in informed(row.complete(board.threat)).values()
+    ]
+    return min(found, key=lambda entry: entry.figure.value).attack if found else ATTACKS
 
 
 def around(value: Value) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.analysis import WORST, Analysis, analyse
-from bench.boards import CLEAN, Board, Entry, Row, Worst, aside, figure
+from bench.boards import CLEAN, Board, Item, Row, Worst, aside
 from bench.charts.picked import (
     MOST,
     Choice,
@@ -51,7 +51,7 @@ class Found:
     """A number of a board at one value of the setting. where: the conditions in its caption."""
 
     value: float
-    item: Entry | Worst
+    item: Item
     label: str
     where: str
     board: Board
@@ -117,12 +117,12 @@ def _numbers(
     def usual(column: str) -> bool:
         if owner == "attack":
             return column != WORST
-        return column == WORST or (owner == "defense" and _threat(board, column) == CLEAN)
+        return column == WORST or (owner == "defense" and board.threat_of(column) == CLEAN)
 
     for row in rows_of(board.rows, choice.defenses):
         for column in columns_of(board, choice.attacks, usual):
             item = analysis.item(row, column)
-            if item is None or (isinstance(item, Entry) and aside(item.threat)):
+            if item is None or aside(item.threat):
                 continue
             split = _SPLIT[owner](key, board, row, column, item)
             if split is None:
@@ -132,7 +132,7 @@ def _numbers(
 
 
 def _by_defense(
-    key: str, board: Board, row: Row, column: str, item: Entry | Worst
+    key: str, board: Board, row: Row, column: str, item: Item
 ) -> tuple[float, Key, str] | None:
     spec = parse_defense(row.settings)
     for n, part in enumerate(spec.parts):
@@ -146,7 +146,7 @@ def _by_defense(
 
 
 def _by_attack(
-    key: str, board: Board, row: Row, column: str, item: Entry | Worst
+    key: str, board: Board, row: Row, column: str, item: Item
 ) -> tuple[float, Key, str] | None:
     if isinstance(item, Worst):
         return None
@@ -160,9 +160,9 @@ def _by_attack(
 
 
 def _by_threat(
-    key: str, board: Board, row: Row, column: str, item: Entry | Worst
+    key: str, board: Board, row: Row, column: str, item: Item
 ) -> tuple[float, Key, str] | None:
-    if isinstance(item, Entry) and item.threat != board.threat:
+    if item.threat != board.threat:
         return None
     norm, _, eps = board.threat.partition(":")
     label = f"{row.label}, {column}"
@@ -176,7 +176,7 @@ def _conditions(board: Board) -> Key:
     return (board.subset, board.budget, str(board.images))
 
 
-def _under(column: str, item: Entry | Worst) -> Key:
+def _under(column: str, item: Item) -> Key:
     """Which attacks a number is under: a worst case over other ones is on another line."""
     if isinstance(item, Worst):
         return (column, *sorted(item.share))
@@ -211,7 +211,7 @@ def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
     left_out = f" {MOST} of {len(lines)} lines." if len(lines) > MOST else ""
     lines = lines[:MOST]
     labels = [min((each.label for each in found), key=len) for found in lines]
-    clean = [_threat(found[0].board, found[0].column) == CLEAN for found in lines]
+    clean = [found[0].item.threat == CLEAN for found in lines]
     # Clean accuracy has the colour of its row's one other line.
     rows = [found[0].row.settings for found, apart in zip(lines, clean, strict=True) if not apart]
     paired = owner == "defense" and len(set(rows)) == len(rows)
@@ -234,8 +234,7 @@ def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
 
 
 def _point(found: Found) -> Point:
-    bound = isinstance(found.item, Worst) and bool(found.item.missing)
-    return Point(found.value, figure(found.item), bound)
+    return Point(found.value, found.item.figure, bound=bool(found.item.missing))
 
 
 def _axis(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Axis:
@@ -268,11 +267,6 @@ def _owning(row: Row, key: str) -> str:
 def _typed_without(asked: str, key: str) -> str:
     spec = parse_defense(asked)
     return str(DefenseSpec(tuple(without(part, key) for part in spec.parts), spec.classifier))
-
-
-def _threat(board: Board, column: str) -> str:
-    found = (row.entries[column].threat for row in board.rows if column in row.entries)
-    return next(found, "")
 
 
 def _nothing(boards: Sequence[Board], owner: str, key: str, choice: Choice, dataset: str) -> str:

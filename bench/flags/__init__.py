@@ -9,7 +9,6 @@ from typing import Literal
 from bench.boards import Board, Entry, Row
 from bench.flags import between, single
 from bench.flags.knowledge import facts
-from bench.metrics import cost
 
 VARYING_SHARE = 0.01
 
@@ -22,6 +21,10 @@ class Flag:
     defense: str
     attack: str
     text: str
+
+    def __str__(self) -> str:
+        under = f" under {self.attack}" if self.attack else ""
+        return f"{self.defense}{under}: {self.text}"
 
 
 def flags(board: Board, boards: Sequence[Board] = ()) -> list[Flag]:
@@ -38,7 +41,7 @@ def flags(board: Board, boards: Sequence[Board] = ()) -> list[Flag]:
 
 
 def _alarms(board: Board, row: Row, boards: Sequence[Board]) -> Iterator[between.Said]:
-    every, ours = row.complete(), between.within(board, row)
+    every, ours = row.complete(), row.complete(board.threat)
     yield from (("", text) for text in single.no_logits(every))
     for name, entry in every.items():
         yield from ((name, text) for text in single.doubts(entry))
@@ -54,10 +57,10 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
     entries = row.complete()
     if any(_varies(entry) for entry in entries.values()):
         yield "", "random inference: the same image gets different predictions"
-    calls = max((cost(list(e.seeds.values())).prediction for e in entries.values()), default=0.0)
+    calls = max((e.cost.prediction for e in entries.values()), default=0.0)
     if calls > 1.5:
         yield "", f"iterative inference: one prediction asks {calls:.0f} network calls per image"
-    yield from between.exact_against_bpda(between.within(board, row))
+    yield from between.exact_against_bpda(row.complete(board.threat))
     for name, entry in entries.items():
         coarse = single.rounding(entry)
         if coarse is not None and (said := single.eight_bits_change(coarse)):
@@ -72,8 +75,5 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
 
 
 def _varies(entry: Entry) -> bool:
-    for measured in entry.seeds.values():
-        verdicts = measured.verdicts
-        if float((verdicts.any(axis=1) & ~verdicts.all(axis=1)).mean()) > VARYING_SHARE:
-            return True
-    return False
+    each = (measured.verdicts for measured in entry.seeds.values())
+    return any(float((v.any(axis=1) & ~v.all(axis=1)).mean()) > VARYING_SHARE for v in each)

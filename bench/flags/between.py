@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from bench.boards import CLEAN, Board, Entry, Row, figure, paired
+from bench.boards import CLEAN, Board, Entry, Row, paired
 from bench.facts import Knows
 from bench.flags.knowledge import UNBOUNDED, empty, facts, follows, part_of, radius
 from bench.flags.single import SHARE
@@ -62,7 +62,7 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
     noise = _strongest(noises)
     for name, entry in (informed(entries) | knowing(entries, "")).items():
         gap = paired(noises[noise], entry)
-        if gap and gap.difference.high <= TOLERANCE and figure(entry).low > SHARE:
+        if gap and gap.difference.high <= TOLERANCE and entry.figure.low > SHARE:
             yield (
                 name,
                 f"random noise in the ball ({noise}) is as good: {name} leaves only "
@@ -125,10 +125,10 @@ def misses_what_exists(board: Board, row: Row, boards: Iterable[Board]) -> Itera
         if other.subset != board.subset or radius(other.threat) < UNBOUNDED:
             continue
         found = next((r for r in other.rows if r.settings == row.settings), None)
-        there = within(other, found) if found else {}
+        there = found.complete(other.threat) if found else {}
         groups = (informed(there), knowing(there, ""))
         for best in dict.fromkeys(_strongest(group) for group in groups if group):
-            mine, left = row.complete().get(best), figure(there[best])
+            mine, left = row.complete().get(best), there[best].figure
             same = mine is not None and part_of(mine) == part_of(there[best])
             if same and left.low > SHARE:
                 yield (
@@ -136,11 +136,6 @@ def misses_what_exists(board: Board, row: Row, boards: Iterable[Board]) -> Itera
                     f"within {other.threat}, where every image can be made the same grey, "
                     f"{100 * left.value:.1f} % stay right: it does not find points that exist",
                 )
-
-
-def within(board: Board, row: Row) -> dict[str, Entry]:
-    """The complete columns within a board's own threat."""
-    return {n: e for n, e in row.complete().items() if e.threat == board.threat}
 
 
 def informed(entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -94,7 +94,7 @@ def protocol_differs(entry: Entry) -> Iterator[str]:
     if not verdicts or len(verdicts) < len(measured):
         return
     during: Floats = np.mean(verdicts, axis=0, dtype=np.float64)
-    gap = compare(during, entry.values, entry.any.block).difference
+    gap = compare(during, entry.values, entry.block).difference
     if gap.low > 0 or gap.high < 0:
         yield (
             f"accuracy during the attack is {100 * gap.value:+.1f} points beside that after it, "
@@ -108,7 +108,7 @@ def rounding(entry: Entry) -> Comparison | None:
     known = [values for values in found if values is not None]
     if not known or len(known) < len(found):
         return None
-    return compare(mean_over(known), entry.values, entry.any.block)
+    return compare(mean_over(known), entry.values, entry.block)
 
 
 def eight_bits_change(coarse: Comparison) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 
 from bench.analysis import Analysis, percent
 from bench.archive import CONDITIONS
-from bench.boards import Board, Entry, Row
+from bench.boards import Board, Row
 from bench.errors import BenchError
 from bench.flags import Flag
-from bench.results import Record
 from bench.spec import DefenseSpec, Part, parse_defense, show
 from bench.tables import resolved, software
 
@@ -29,7 +28,7 @@ def card(analysis: Analysis, row: Row, flags: Iterable[Flag]) -> dict[str, Any]:
     the worst). attacks: resolved settings by column.
     """
     worst = analysis.worst.get(row.label)
-    records = _records(row)
+    records = row.records
     shares = sorted(worst.share.items(), key=lambda pair: -pair[1]) if worst else []
     return {
         "asked": row.asked,
@@ -57,7 +56,7 @@ def command(board: Board, row: Row) -> str:
     """
     if not row.entries:
         return ""
-    seeds = {cell for entry in row.entries.values() for cell in _seeds(entry)}
+    seeds = {seed for entry in row.entries.values() for seed in entry.seeds}
     words = ["bench", "run", "--defense", row.asked, "--attacks", ",".join(row.entries)]
     words += ["--dataset", board.dataset, "--subset", board.subset, "--threat", board.threat]
     words += ["--preset", board.preset, "--images", str(board.images)]
@@ -76,15 +75,6 @@ def shared(cards: Mapping[str, dict[str, Any]], fields: Sequence[str]) -> list[A
             else:
                 found[name] = [known.setdefault(text, len(known)) for text in value]
     return list(known)
-
-
-def _seeds(entry: Entry) -> Iterable[int]:
-    return entry.seeds.keys()
-
-
-def _records(row: Row) -> list[Record]:
-    entries = row.complete().values()
-    return [r for entry in entries for seed in entry.seeds.values() for r in seed.records]
 
 
 def _settings(text: str) -> list[list[Any]]:

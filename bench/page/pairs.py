@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
-from bench.analysis import Analysis, p_text, percent
+from bench.analysis import Analysis, numbers, p_text
 from bench.compare import Line, between
 from bench.page.columns import Packed, pack
 
@@ -27,7 +26,7 @@ def pairs(analysis: Analysis, order: list[str]) -> dict[str, Packed]:
     for (a, first), (b, second) in combinations(enumerate(order), 2):
         found = between(analysis, rows[first], rows[second])
         pair = {"first": str(a), "second": str(b)}
-        tests += [pair | test for test in _tests(found.lines)]
+        tests += [pair | _test(line) for line in found.lines]
         bars += [
             pair | {"attack": name, "reason": why}
             for name, why in found.barred.items()
@@ -36,20 +35,18 @@ def pairs(analysis: Analysis, order: list[str]) -> dict[str, Packed]:
     return {"tests": pack(tests, TESTS), "bars": pack(bars, BARS)}
 
 
-def _tests(lines: tuple[Line, ...]) -> Iterator[dict[str, str]]:
-    for line in lines:
-        test = line.comparison
-        yield {
-            "attack": line.column,
-            "difference": percent(test.difference.value, sign=True),
-            "low": percent(test.difference.low, sign=True),
-            "high": percent(test.difference.high, sign=True),
-            "p": p_text(test.p),
-            "holm": p_text(line.adjusted),
-            "gains": str(test.gains),
-            "losses": str(test.losses),
-            "n": str(test.images),
-            "seeds": str(line.seeds),
-            "draws": " and ".join(dict.fromkeys(line.draws)),
-            "test": test.test,
-        }
+def _test(line: Line) -> dict[str, str]:
+    test = line.test
+    difference = numbers(test.difference, sign=True)
+    return difference | {
+        "attack": line.column,
+        "difference": difference["measured"],
+        "p": p_text(test.p),
+        "holm": p_text(line.adjusted),
+        "gains": str(test.gains),
+        "losses": str(test.losses),
+        "n": str(test.images),
+        "seeds": str(line.seeds),
+        "draws": " and ".join(dict.fromkeys(line.draws)),
+        "test": test.test,
+    }

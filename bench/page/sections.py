@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis import FIELDS, WORST, Analysis, BoardSpec, analyse, percent, tidy_board
-from bench.boards import (
-    BARE,
-    CLEAN,
-    CONTROL,
-    DEFENSE,
-    Board,
-    Entry,
-    Row,
-    Worst,
-    deviation,
-    figure,
-)
+from bench.boards import BARE, CLEAN, CONTROL, DEFENSE, Board, Item, Row, deviation
 from bench.flags import Flag, flags
-from bench.metrics import cost
 from bench.page.cards import card, classifier, shared
 from bench.page.columns import pack
 from bench.page.pairs import pairs
@@ -138,9 +126,9 @@ def _place(board: Board) -> tuple[str, ...]:
 def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
     board = analysis.board
     alarms = [flag for flag in found if flag.kind == "alarm"]
-    within = [e for e in row.complete().values() if e.threat == board.threat]
-    strongest = min(within, key=lambda entry: figure(entry).value, default=None)
-    clean = next((e for e in row.complete().values() if e.threat == CLEAN), None)
+    attacks = row.complete(board.threat).values()
+    strongest = min(attacks, key=lambda entry: entry.figure.value, default=None)
+    clean = next(iter(row.complete(CLEAN).values()), None)
     rank = analysis.rank.get(row.label)
     return Line(
         label=row.label,
@@ -159,16 +147,16 @@ def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
     )
 
 
-def _shown(item: Entry | Worst | None) -> Shown | None:
+def _shown(item: Item | None) -> Shown | None:
     if item is None:
         return None
-    found, spread = figure(item), deviation(item)
+    found, spread = item.figure, deviation(item)
     return Shown(
         percent(found.value),
         percent(found.low),
         percent(found.high),
         round(LEVELS * found.value),
-        bound=isinstance(item, Worst) and bool(item.missing),
+        bound=bool(item.missing),
         spread=percent(spread) if spread else "",
     )
 
@@ -180,8 +168,8 @@ def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
         worst = analysis.worst.get(row.label)
         if worst is None or worst.missing:
             continue
-        found = figure(worst)
-        calls = max(cost(list(e.seeds.values())).prediction for e in row.complete().values())
+        found = worst.figure
+        calls = max(entry.cost.prediction for entry in row.complete().values())
         title = f"{row.label}: {figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
         points.append(Point(row.label, row.kind, calls, found.value, found.low, found.high, title))
     return points

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.analysis import analyse, load_spec
-from bench.boards import boards, figure
+from bench.boards import boards
 from bench.compare import as_data, versus
 from bench.ranking import ranked
 from bench.render import to_csv
@@ -69,7 +69,7 @@ def test_axe_finds_nothing(chromium: Any, results: Path, name: str) -> None:
 def test_columns_sort_both_ways_and_blanks_come_last(page: Tab, results: Path) -> None:
     board, *_ = boards(store_of(results), "patches")
     assert page.names() == [row.label for row in ranked(board, analyse(board).worst)]
-    clean = {row.label: figure(row.entries["clean"]).value for row in board.rows}
+    clean = {row.label: row.entries["clean"].figure.value for row in board.rows}
     header = page.shown(".main th").filter(has_text="clean")
     header.get_by_role("button").click()
     assert header.get_attribute("aria-sort") == "descending"

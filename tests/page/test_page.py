@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.analysis import analyse, load_spec, percent, spec_names, tidy_board
 from bench.archive import open_results, pack
-from bench.boards import boards, figure
+from bench.boards import boards
 from bench.cli.group import cli
 from bench.page import render
 from bench.page.cards import command
@@ -143,11 +143,11 @@ def test_the_main_figures_are_those_of_the_board(tmp_path: Path) -> None:
     rows = {row.label: row for row in board.rows}
     for line in made.lines:
         within = {n: e for n, e in rows[line.label].complete().items() if e.threat == board.threat}
-        lowest = min(figure(entry).value for entry in within.values())
-        assert figure(within[line.strongest]).value == lowest
+        lowest = min(entry.figure.value for entry in within.values())
+        assert within[line.strongest].figure.value == lowest
         worst = analysis.worst[line.label]
         assert line.worst
-        assert line.worst.value == percent(figure(worst).value)
+        assert line.worst.value == percent(worst.figure.value)
         assert line.worst.bound == bool(worst.missing)
         assert line.rank == str(analysis.rank.get(line.label, ""))
     assert made.plot

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis import analyse, extra_metrics
-from bench.boards import figure
+from bench.analysis import analyse, extra
 from bench.charts.picked import Choice, require_columns
 from bench.charts.stored import as_data, certified_curve, cost_scatter, severity_curves
 from bench.errors import BenchError
@@ -34,8 +33,8 @@ def test_the_certified_curve_is_the_boards_at_its_radii_and_a_staircase_between(
     (series,) = certified_curve(boards, Choice(), "patches").panels[0].series
     entry = boards[0].rows[0].entries["certify:sigma=0.1"]
     shown = {point.x: point.share for point in series.points}
-    assert shown[0.0] == figure(entry)
-    expected = {float(k.split()[-1]): v for k, v in extra_metrics(entry) if "within" in k}
+    assert shown[0.0] == entry.figure
+    expected = dict(extra(entry).within)
     assert {x: share for x, share in shown.items() if x} == expected
     assert shown[0.1].value == 0.5
     assert shown[0.25].value == 0.25
@@ -51,10 +50,10 @@ def test_severities_are_the_boards_means_over_kinds(tmp_path: Path) -> None:
     chart = severity_curves(boards, Choice(defenses=("jpeg",)), "patches")
     (series,) = chart.panels[0].series
     row = next(row for row in board.rows if row.label == "jpeg@natural")
-    metrics = dict(extra_metrics(row.entries["corruption"]))
+    metrics = extra(row.entries["corruption"]).named()
     shown = {point.x: point.share for point in series.points}
     assert shown == {
-        0.0: figure(row.entries["clean"]),
+        0.0: row.entries["clean"].figure,
         **{float(s): metrics[f"accuracy on severity {s}"] for s in (1, 3)},
     }
     assert [text for _, text in chart.axis.ticks] == ["0", "1", "3"]
@@ -75,9 +74,9 @@ def test_a_spot_is_a_worst_case_and_what_the_records_counted(tmp_path: Path, cal
     assert {spot.label for spot in chart.spots} == set(analysis.worst)
     for spot in chart.spots:
         (row,) = (row for row in boards[0].rows if row.label == spot.label)
-        assert spot.share == figure(analysis.worst[spot.label])
+        assert spot.share == analysis.worst[spot.label].figure
         assert spot.kind == row.kind
-        costs = [cost(list(e.seeds.values())) for e in row.complete().values()]
+        costs = [entry.cost for entry in row.complete().values()]
         total = sum(c.forwards + c.backwards for c in costs)
         assert spot.x == (total if calls == "all" else max(c.prediction for c in costs))
 

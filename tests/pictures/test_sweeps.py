@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bench.analysis import WORST, analyse
-from bench.boards import figure
 from bench.charts.picked import Choice
 from bench.charts.suggest import around
 from bench.charts.sweeps import sweep
@@ -56,7 +55,7 @@ def test_every_number_is_the_boards_with_its_interval(tmp_path: Path) -> None:
             (row,) = (r for r in board.rows if f"sigma=0.1,steps={point.x:g}@" in r.settings)
             item = analysis.item(row, column)
             assert item is not None
-            assert point.share == figure(item)
+            assert point.share == item.figure
     assert f"n = {IMAGES} images" in chart.caption
     assert "linf:8/255" in chart.caption
     assert chart.axis.label == "steps of adp"
