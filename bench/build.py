@@ -25,9 +25,9 @@ from bench.nets.normalised import Normalised, has_features
 from bench.registry import (
     OWNER,
     Base,
+    ClassifierPlugin,
     Context,
     DefensePlugin,
-    Plugin,
     find_attack,
     find_classifier,
     find_dataset,
@@ -275,7 +275,9 @@ def _defense_settings(part: Part | str, context: Context) -> tuple[DefensePlugin
     return plugin, dict(plugin.resolve(part, context.dataset).settings)
 
 
-def _classifier_settings(part: Part | str, context: Context) -> tuple[Plugin, dict[str, Any]]:
+def _classifier_settings(
+    part: Part | str, context: Context
+) -> tuple[ClassifierPlugin, dict[str, Any]]:
     part = parse_part(part) if isinstance(part, str) else part
     plugin = find_classifier(part.name)
     return plugin, dict(plugin.resolve(part, context.dataset).settings)

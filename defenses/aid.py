@@ -28,7 +28,7 @@ from bench.chain import passed
 from bench.data.base import DatasetInfo
 from bench.defense import Network, Purifier, Traits, by_chunks
 from bench.nets.aid import OnClassifier
-from bench.registry import Context, Plugin, defense
+from bench.registry import ClassifierPlugin, Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.discriminators import discriminator
 from bench.zoo.weights import FILE
@@ -103,7 +103,7 @@ class AID(Purifier):
         return torch.cat(by_chunks(len(z), slope))
 
 
-def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
+def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
     if classifier.taps(info.name) or classifier.pattern.startswith(FILE):
         return None  # of a file only the file knows
     return f"aid reads maps of the classifier, and '{classifier.name}' offers none on {info.name}"

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from bench.data.base import DatasetInfo
 from bench.defense import Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import Context, Plugin, defense
+from bench.registry import ClassifierPlugin, Context, defense
 from bench.spec import Range, Settings
 
 # The settings of `patches` and `digits` were chosen on validation images by
@@ -63,7 +63,7 @@ class Wiener(Purifier):
         return (self.mean + flat @ self.filter).view_as(x).clamp(0, 1)
 
 
-def _too_large(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
+def _too_large(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
     del settings, classifier
     if math.prod(info.shape) <= LARGEST:
         return None

@@ -27,7 +27,7 @@ from bench.data.base import DatasetInfo
 from bench.defense import Network, Purifier, Traits, by_chunks
 from bench.diffusion import run
 from bench.nets.ebm import EBM, slope
-from bench.registry import Context, Plugin, defense
+from bench.registry import ClassifierPlugin, Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
 
@@ -94,7 +94,7 @@ def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
     return {"energy": (steps, steps)}
 
 
-def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
+def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
     del settings, classifier
     _, height, width = info.shape
     if height != width or height < 8 or height & (height - 1):

@@ -42,7 +42,7 @@ from bench.nets import logistic
 from bench.nets.logistic import Mixture, to_level, to_value
 from bench.nets.pixelcnnpp import PixelCNNpp
 from bench.nets.pixelcnnpp_decode import decode
-from bench.registry import Context, Plugin, defense
+from bench.registry import ClassifierPlugin, Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
 
@@ -173,7 +173,7 @@ def _fits(settings: Settings, dataset: str) -> None:
         )
 
 
-def _misfit(settings: Settings, classifier: Plugin, info: DatasetInfo) -> str | None:
+def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
     del settings, classifier
     channels, height, width = info.shape
     if channels not in (1, 3) or height % 4 or width % 4:

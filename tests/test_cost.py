@@ -69,9 +69,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
         return smooth(CLASSES, SHAPE, seed=9).module
 
     monkeypatch.setattr("defenses.adp.rebuild_as", score)
-    monkeypatch.setattr(
-        "attacks.transfer.find_classifier", lambda name: Plugin("classifier", name, source)
-    )
+    monkeypatch.setattr("attacks.transfer.find_classifier", lambda name: Plugin(name, source))
 
 
 def context() -> Context:

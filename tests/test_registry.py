@@ -21,10 +21,9 @@ def purifier(
 
 
 PLUGIN = Plugin(
-    "defense",
     "toy",
     purifier,
-    tables={"digits": {"sigma": 0.5}, "quick": {"steps": 2}, "quick@digits": {"steps": 3}},
+    settings={"digits": {"sigma": 0.5}, "quick": {"steps": 2}, "quick@digits": {"steps": 3}},
 )
 
 
@@ -67,7 +66,7 @@ def attack(*, steps: int = 10, source: Annotated[str, Later()] = "made") -> None
 def test_a_setting_that_came_later_leaves_older_names_as_they_were(
     typed: str, dataset: str, resolved: str, preset: str
 ) -> None:
-    plugin = Plugin("attack", "toy", attack, tables={"cifar10": {"source": "files"}})
+    plugin = Plugin("toy", attack, settings={"cifar10": {"source": "files"}})
     found = plugin.resolve(parse_part(typed), dataset, preset)
     assert str(found) == resolved
     again = plugin.resolve(parse_part(resolved), dataset)

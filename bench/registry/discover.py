@@ -19,7 +19,13 @@ from typing import TypeVar
 from bench.errors import BenchError, told, unknown
 from bench.registry.declare import PLUGINS
 from bench.registry.neighbours import import_file
-from bench.registry.plugin import AttackPlugin, DatasetPlugin, DefensePlugin, Plugin
+from bench.registry.plugin import (
+    AttackPlugin,
+    ClassifierPlugin,
+    DatasetPlugin,
+    DefensePlugin,
+    Plugin,
+)
 
 HOUSE = ("bench.data", "defenses", "attacks", "bench.classifiers")
 """Every module of these is imported: a new file registers what it declares."""
@@ -113,9 +119,9 @@ def find_attack(name: str) -> AttackPlugin:
     return _find("attack", name, AttackPlugin)
 
 
-def find_classifier(name: str) -> Plugin:
+def find_classifier(name: str) -> ClassifierPlugin:
     """The classifier `name`, or a BenchError with the nearest name."""
-    return _find("classifier", name, Plugin)
+    return _find("classifier", name, ClassifierPlugin)
 
 
 def find_dataset(name: str) -> DatasetPlugin:

@@ -6,9 +6,9 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from bench.errors import BenchError
 from bench.facts import BUDGET, Facts, Follows, Knows
@@ -112,22 +112,22 @@ class Context:
 class Plugin:
     """A registered factory. Its keyword defaults are its configuration.
 
-    `tables` maps a data set (or a preset, or `preset@data set`) to the settings it changes.
+    settings: per data set (or preset, or `preset@data set`), what differs from those defaults.
+    weights(settings): the files it needs, `{classifier}` in a name for those that belong to one.
+    pattern: how it is written, where a name alone says too little; it is then no name of its own.
+    fits(settings, data set): raises BenchError where they do not fit together.
     """
 
-    kind: str
+    kind: ClassVar[str]
     name: str
     factory: Callable[..., Any]
+    _: KW_ONLY
     version: int = 1
     source: str = ""
-    tables: Mapping[str, Settings] = field(default_factory=dict)
+    settings: Mapping[str, Settings] = field(default_factory=dict)
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
-    pattern: str = field(default="", kw_only=True)
-    """How it is written, where a name alone says too little; it is then no name of its own."""
-    fits: Callable[[Settings, str], None] = field(default=lambda s, dataset: None, kw_only=True)
-    """Called with resolved settings and the data set: raises BenchError where they do not fit."""
-    taps: Callable[[str], tuple[str, ...]] = field(default=lambda dataset: (), kw_only=True)
-    """Of a classifier on a data set: the maps that add-ons may read, from input to output."""
+    pattern: str = ""
+    fits: Callable[[Settings, str], None] = lambda settings, dataset: None
 
     @property
     def summary(self) -> str:
@@ -167,13 +167,13 @@ class Plugin:
         return ""
 
     def _settings(self, part: Part, dataset: str, preset: str) -> dict[str, Value]:
-        tables = [self.tables.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
+        tables = [self.settings.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
         return resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
 
     def _unwritten(self, settings: Settings, dataset: str) -> tuple[str, ...]:
         """Settings that came later, at a default that no preset changes on this data set."""
         applying = (dataset, *PRESETS, *(f"{preset}@{dataset}" for preset in PRESETS))
-        changed = {key for name in applying for key in self.tables.get(name, {})}
+        changed = {key for name in applying for key in self.settings.get(name, {})}
         return tuple(
             key
             for key, hint in self.hints.items()
@@ -183,10 +183,22 @@ class Plugin:
         )
 
 
-@dataclass(frozen=True)
-class DefensePlugin(Plugin):
-    """A purifier: its traits and its network calls are functions of its settings.
+@dataclass(frozen=True, kw_only=True)
+class ClassifierPlugin(Plugin):
+    """A classifier: `factory(context, *, key=default, ...) -> nn.Module`, [0,1] images to logits.
 
+    taps(data set): the maps that add-ons may read, from input to output.
+    """
+
+    kind = "classifier"
+    taps: Callable[[str], tuple[str, ...]] = lambda dataset: ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefensePlugin(Plugin):
+    """A purifier: `factory(context, *, key=default, ...) -> Purifier`.
+
+    What planning knows of it are functions of the resolved settings. traits: what the purifier is.
     calls: network -> forwards of one run. gradient_calls: network -> (forwards computed again,
     backwards) of one exact gradient; without it, plain autograd. direction_calls: network ->
     forwards of one `direction`. surrogate_calls: of one `surrogate` with its gradient, as for a
@@ -196,15 +208,16 @@ class DefensePlugin(Plugin):
     on every data set that it fits, unless others are asked for.
     """
 
+    kind = "defense"
     traits: Callable[[Settings], Traits] = lambda settings: plain_traits()
     calls: Callable[[Settings], Calls] = lambda settings: {}
     gradient_calls: Callable[[Settings], GradientCalls] | None = None
     direction_calls: Callable[[Settings], Calls] = lambda settings: {}
-    surrogate_calls: Callable[[Settings], Calls] = field(default=lambda settings: {}, kw_only=True)
-    misfit: Callable[[Settings, Plugin, DatasetInfo], str | None] = field(
-        default=lambda settings, classifier, info: None, kw_only=True
+    surrogate_calls: Callable[[Settings], Calls] = lambda settings: {}
+    misfit: Callable[[Settings, ClassifierPlugin, DatasetInfo], str | None] = (
+        lambda settings, classifier, info: None
     )
-    control: bool = field(default=False, kw_only=True)
+    control: bool = False
 
     def gradient(self, settings: Settings) -> GradientCalls:
         """Network calls of one exact gradient, on top of those of the run."""
@@ -238,10 +251,11 @@ class Runs:
     one_step: float = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttackPlugin(Plugin):
-    """An attack: which balls it can attack, where it makes no sense, what it costs.
+    """An attack: `factory(*, key=default, ...) -> Attack`.
 
+    uses_dataset: the factory takes the Context first. norms: the balls that it can attack.
     skip(settings, traits): why it makes no sense against such a defense, or nothing.
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
@@ -252,20 +266,21 @@ class AttackPlugin(Plugin):
     knows, follows (also as functions of the settings), budget, noise, given, aside: as in `Facts`.
     """
 
+    kind = "attack"
     norms: tuple[str, ...] = ("linf", "l2")
     skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
     cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
     variants: Callable[[Settings], int] = lambda settings: 1
     uses_dataset: bool = False
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
-    threat: Callable[[Settings, str], str] = field(default=lambda s, ball: ball, kw_only=True)
-    software: tuple[str, ...] = field(default=(), kw_only=True)
-    knows: Knows | Callable[[Settings], Knows] = field(default="", kw_only=True)
-    follows: Follows | Callable[[Settings], Follows] = field(default="", kw_only=True)
-    budget: tuple[str, ...] = field(default=BUDGET, kw_only=True)
-    noise: bool = field(default=False, kw_only=True)
-    given: bool = field(default=False, kw_only=True)
-    aside: str = field(default="", kw_only=True)
+    threat: Callable[[Settings, str], str] = lambda settings, ball: ball
+    software: tuple[str, ...] = ()
+    knows: Knows | Callable[[Settings], Knows] = ""
+    follows: Follows | Callable[[Settings], Follows] = ""
+    budget: tuple[str, ...] = BUDGET
+    noise: bool = False
+    given: bool = False
+    aside: str = ""
 
     def facts(self, settings: Settings) -> Facts:
         """What it says of itself at these settings.
@@ -288,10 +303,11 @@ class AttackPlugin(Plugin):
         return marker or self.threat(settings, ball)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetPlugin(Plugin):
-    """A data set with its torch-free facts."""
+    """A data set, `factory() -> Dataset`, with its torch-free facts."""
 
+    kind = "dataset"
     info: DatasetInfo | None = None
 
 

@@ -48,9 +48,7 @@ def build(text: str, monkeypatch: pytest.MonkeyPatch) -> Attack:
     if not plugin.uses_dataset:
         made: Attack = plugin.factory(**settings)
         return made
-    monkeypatch.setattr(
-        "attacks.transfer.find_classifier", lambda name: Plugin("classifier", name, factory)
-    )
+    monkeypatch.setattr("attacks.transfer.find_classifier", lambda name: Plugin(name, factory))
 
     def nothing(name: str = "") -> Any:
         raise AssertionError("the toy source needs no files")
