@@ -23,7 +23,12 @@ KEPT = ("seconds", *MACHINE, "precision", *CONDITIONS)
 
 
 class Source(Protocol):
-    """Where tables read from: a folder of result files, or an archive of one."""
+    """Where tables read from: a folder of result files, or an archive of one.
+
+    left_out: file and reason of each record that could not be read, once `records` met it.
+    """
+
+    left_out: dict[str, str]
 
     def datasets(self) -> list[str]:
         """The data sets that anything was planned on."""
@@ -47,6 +52,7 @@ class Archive:
         Raises:
             BenchError: unreadable, damaged or foreign; the file is named.
         """
+        self.left_out: dict[str, str] = {}
         self._plans: list[Plan] = []
         self._records: list[Record] = []
         try:
@@ -83,6 +89,7 @@ class Archives:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Read and check all of them; errors as of `Archive`."""
+        self.left_out: dict[str, str] = {}
         self._archives = [Archive(path) for path in sorted(paths)]
 
     def datasets(self) -> list[str]:
@@ -123,7 +130,7 @@ def pack(source: Source, dataset: str, path: Path) -> int:
     Of `timing` only KEPT is kept, seconds rounded. Packing an archive again changes no byte.
 
     Raises:
-        BenchError: nothing to pack, damaged results, or `path` cannot be written.
+        BenchError: nothing to pack, a record that cannot be read, or `path` cannot be written.
     """
     plans = sorted(source.plans(dataset), key=Plan.to_json)
     wanted: dict[str, int] = {}
@@ -137,6 +144,8 @@ def pack(source: Source, dataset: str, path: Path) -> int:
         if record.shard < wanted.get(digest, 0):
             key = (digest, record.shard, json.dumps(dict(record.weights), sort_keys=True))
             records.setdefault(key, _lean(record))
+    if source.left_out:
+        raise BenchError(f"{next(iter(source.left_out.values()))}; nothing was packed")
     if not records:
         raise BenchError(f"there are no records of '{dataset}' to pack")
     lines = [f'{{"plan":{_flat(plan.to_json())}}}' for plan in plans]
@@ -168,6 +177,8 @@ def unpack(source: Source, dataset: str, store: Store) -> int:
         if cell is not None and not store.path(cell, record.shard).exists():
             store.write(cell, record)
             count += 1
+    if source.left_out:
+        raise BenchError(f"{next(iter(source.left_out.values()))}; it was not unpacked")
     return count
 
 

@@ -26,8 +26,10 @@ class Merged:
     lost: int = 0
 
 
-def merge(sources: Sequence[Path], into: Path) -> Merged:
+def merge(sources: Sequence[Path], into: Path, *, unsealed: bool = False) -> Merged:
     """Copy what `sources` hold to `into`; everything is read and compared before anything is.
+
+    unsealed: also what has no checksum; its copy gets one.
 
     Raises:
         BenchError: a folder without results; a damaged or foreign file; two records of one shard
@@ -38,7 +40,7 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
     for path, record in _records(target):
         seen.add(path, record)
     before = set(seen.units)
-    stores = [_source(path) for path in sources]
+    stores = [_source(path, unsealed) for path in sources]
     plans: dict[str, Plan] = {}
     for store in stores:
         plans.update(_plans(store))
@@ -117,13 +119,13 @@ def _planned(record: Record) -> Planned:
     return Planned(record.cell, record.asked["defense"], record.asked["attack"])
 
 
-def _source(path: Path) -> Store:
+def _source(path: Path, unsealed: bool) -> Store:
     if path.is_file():
         raise BenchError(
             f"'{path}' is a file, not a folder of results; "
             f"unpack it first: bench table --results {path} --unpack DIR"
         )
-    store = Store(path)
+    store = Store(path, unsealed=unsealed)
     if not store.datasets():
         raise BenchError(f"there are no results in '{path}'")
     return store
@@ -136,9 +138,6 @@ def _plans(store: Store) -> dict[str, Plan]:
 def _records(store: Store) -> Iterator[tuple[Path, Record]]:
     for dataset in store.datasets():
         for path, record in store.files(dataset):
-            place = (dataset, record.cell.digest, f"{record.shard:03d}.json")
-            if place != (record.cell.dataset, path.parent.name, path.name):
-                raise BenchError(f"{path}: belongs to another cell; move it away and merge again")
             if not {"defense", "attack"} <= set(record.asked):
                 raise BenchError(f"{path}: does not say what was asked; move it away")
             yield path, record

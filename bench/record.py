@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from bench.errors import BenchError
+from bench.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
 FORMAT = 1
 SHARD = 32
@@ -96,30 +98,48 @@ class Record:
     rounded: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """One line of JSON, keys in the order of the fields."""
+        """One line of JSON, keys in the order of the fields, then the checksum.
+
+        Raises:
+            BenchError: a number that is not finite, which JSON does not know.
+        """
         data = asdict(self)
         for name in ("certificate", "gradient", *EXTRAS):
             if not data[name]:
                 del data[name]
-        return json.dumps(data, separators=(",", ":")) + "\n"
+        try:
+            return json.dumps(sealed(data), separators=(",", ":"), allow_nan=False) + "\n"
+        except ValueError:
+            raise BenchError("a record with a number that is not finite") from None
 
-    @classmethod
-    def from_json(cls, text: str, where: str) -> Record:
-        """The record in `text`.
+    def checked(self) -> Record:
+        """This record, as it would be read back.
 
         Raises:
-            BenchError: damaged, foreign, of another format, or inconsistent in its lengths.
+            BenchError: it would not be: something in it is missing, negative or not finite.
+        """
+        return Record.from_json(self.to_json(), "what was measured")
+
+    @classmethod
+    def from_json(cls, text: str, where: str, *, unsealed: bool = False) -> Record:
+        """The record in `text`; unsealed: even one without a checksum.
+
+        Raises:
+            BrokenError: damaged, inconsistent, or edited since it was written.
+            BenchError: of another format.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_refuse)
             if data["format"] != FORMAT:
                 raise BenchError(f"{where}: format {data['format']}, this version reads {FORMAT}")
             known = {f.name for f in fields(cls)}
-            data = {key: _freeze(value) for key, value in data.items() if key in known}
-            record = cls(**{**data, "cell": Cell(**data["cell"])})
+            read = {key: _freeze(value) for key, value in data.items() if key in known}
+            record = cls(**{**read, "cell": Cell(**read["cell"])})
             _check(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BenchError(f"{where}: not a whole record ({type(error).__name__})") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+            raise BrokenError(f"{where}: not a whole record ({reason})") from None
+        require_sealed(data, where, unsealed=unsealed)
         return record
 
 
@@ -129,7 +149,7 @@ def fingerprints(record: Record) -> dict[str, bytes]:
     That is all but how it was asked for and how long it took, and EXTRAS and SEEN only where there
     are any.
     """
-    fields = {**json.loads(record.to_json()), "timing": None, "asked": None}
+    fields = {**json.loads(record.to_json()), "timing": None, "asked": None, CHECKSUM: None}
     trace = fields["trace"]
     if "first_loss" not in trace and (
         seen := {key: trace.pop(key) for key in SEEN_OF_TRACE if key in trace}
@@ -152,35 +172,77 @@ def _freeze(value: Any) -> Any:
     return tuple(map(_freeze, value)) if isinstance(value, list) else value
 
 
-def _check_certificate(record: Record) -> None:
-    if not record.certificate:
-        return
-    if set(record.certificate) != set(CERTIFICATE):
-        raise ValueError("certificate")
-    if any(len(values) != len(record.index) for values in record.certificate.values()):
-        raise ValueError("lengths")
+def _refuse(constant: str) -> None:
+    raise ValueError(f"the number {constant}")
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _whole(values: Any, least: int | None = 0) -> bool:
+    """Whether these are whole numbers, none below the least."""
+    return all(type(v) is int and (least is None or v >= least) for v in values)
+
+
+def _real(values: Any, least: float = -math.inf) -> bool:
+    """Whether these are finite numbers, none below the least."""
+    return all(type(v) in (int, float) and math.isfinite(v) and v >= least for v in values)
+
+
+def _texts(found: Any) -> bool:
+    """Whether this names texts by texts."""
+    return isinstance(found, Mapping) and all(isinstance(v, str) for v in found.values())
 
 
 def _check(record: Record) -> None:
+    """ValueError, TypeError or AttributeError for what no measurement gives."""
     images = len(record.index)
-    rows = (*record.correct, *([record.protocol] if record.protocol else []))
-    if not 0 < images <= SHARD or any(len(row) != images or set(row) - {"0", "1"} for row in rows):
-        raise ValueError("verdicts")
-    if len(record.correct) != max(1, len(record.variants)) * record.draws:
-        raise ValueError("draws")
-    if not len(record.label) == len(record.block) == len(record.distance) == images:
-        raise ValueError("lengths")
-    if any(len(values) not in (0, images) for values in (record.queries, *record.trace.values())):
-        raise ValueError("lengths")
-    _check_certificate(record)
-    if record.rounded and tuple(map(len, record.rounded)) != tuple(map(len, record.correct)):
-        raise ValueError("lengths")
-    if not isinstance(record.points, str) or any(set(row) - {"0", "1"} for row in record.rounded):
-        raise ValueError("points")
+    cell = asdict(record.cell)
+    _require(_whole([cell.pop("seed")], None) and _texts(cell) and bool(cell), "cell")
+    record.cell.plugins()
+    _require(_whole([record.shard]) and _whole([record.draws], 1), "shard or draws")
+    for name in ("asked", "software", "weights"):
+        _require(_texts(getattr(record, name)), name)
+    _require(isinstance(record.resolved, Mapping), "resolved")
+    _require(0 < images <= SHARD and len(set(record.index)) == images, "images")
+    for name in ("index", "label", "queries"):
+        _require(_whole(getattr(record, name)), name)
+    _require(_whole(record.block, None) and _real(record.distance, 0), "block or distance")
+    _require(len(record.label) == len(record.block) == len(record.distance) == images, "lengths")
+    _require(len(record.queries) in (0, images), "length of queries")
+    _check_verdicts(record, images)
+    _check_certificate(record, images)
+    _require(isinstance(record.gradient, str) and isinstance(record.points, str), "points")
     for phases in record.calls.values():
-        if any(min(forward, backward) < 0 for forward, backward in phases.values()):
-            raise ValueError("calls")
-    if not isinstance(record.timing, Mapping):
-        raise TypeError("timing")
-    if not all(isinstance(text, str) for text in (*record.weights, *record.weights.values())):
-        raise TypeError("weights")
+        _require(all(len(pair) == 2 and _whole(pair) for pair in phases.values()), "calls")
+    for name, values in record.trace.items():
+        _require(len(values) in (0, images) and _real(values), f"trace {name}")
+    kinds = {name: type(value) for name, value in record.timing.items()}
+    _require(set(kinds.values()) <= {str, int, float}, "timing")
+    _require(_real(v for v in record.timing.values() if not isinstance(v, str)), "timing")
+    _require("seconds" not in kinds or kinds["seconds"] is not str, "timing")
+
+
+def _check_verdicts(record: Record, images: int) -> None:
+    for name in ("correct", "rounded", "variants"):
+        row = getattr(record, name)
+        _require(isinstance(row, tuple) and all(isinstance(text, str) for text in row), name)
+    _require(isinstance(record.protocol, str), "protocol")
+    rows = (*record.correct, *record.rounded, *([record.protocol] if record.protocol else []))
+    _require(all(len(row) == images and set(row) <= {"0", "1"} for row in rows), "verdicts")
+    names = len(record.variants)
+    _require(len(set(record.variants)) == names, "variants")
+    _require(len(record.correct) == max(1, names) * record.draws, "number of draws")
+    _require(len(record.rounded) in (0, len(record.correct)), "lengths of rounded")
+
+
+def _check_certificate(record: Record, images: int) -> None:
+    if not record.certificate:
+        return
+    _require(set(record.certificate) == set(CERTIFICATE), "certificate")
+    _require(all(len(v) == images for v in record.certificate.values()), "certificate lengths")
+    _require(_whole(record.certificate["label"], -1), "certificate label")
+    _require(_whole(record.certificate["copies"]), "certificate copies")
+    _require(_real(record.certificate["radius"], 0), "certificate radius")

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from bench.errors import BenchError
 from bench.facts import Facts
 from bench.record import FORMAT, SHARD, Cell
+from bench.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
 
 @dataclass(frozen=True)
@@ -63,23 +65,27 @@ class Plan:
     @property
     def name(self) -> str:
         """16 hex digits of the request alone: what attacks say of themselves may change."""
-        text = replace(self, attacks={}, group="").to_json()
+        text = json.dumps(replace(self, attacks={}, group="")._data(), indent=1) + "\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """Readable JSON."""
+        """Readable JSON, with its checksum at the end."""
+        return json.dumps(sealed(self._data()), indent=1) + "\n"
+
+    def _data(self) -> dict[str, Any]:
         data = asdict(self)
         data["attacks"] = {name: facts.told() for name, facts in self.attacks.items()}
         for name in ("attacks", "group"):
             if not data[name]:
                 del data[name]
-        return json.dumps(data, indent=1) + "\n"
+        return data
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Plan:
-        """The plan in `text`; a BenchError when it is damaged."""
+    def from_json(cls, text: str, where: str, *, unsealed: bool = False) -> Plan:
+        """The plan in `text`; BrokenError when it is damaged or edited, as of a record."""
         try:
-            data = json.loads(text)
+            stored = json.loads(text)
+            data = {name: value for name, value in stored.items() if name != CHECKSUM}
             cells = tuple(Planned(**{**c, "cell": Cell(**c["cell"])}) for c in data["cells"])
             skips = tuple(Skip(**s) for s in data["skips"])
             if data["format"] != FORMAT or not int(data["images"]) > 0:
@@ -90,11 +96,13 @@ class Plan:
             attacks = {name: Facts.read(facts) for name, facts in told.items()}
             if not isinstance(data.get("group", ""), str):
                 raise TypeError("group")
-            return cls(**{**data, "cells": cells, "skips": skips, "attacks": attacks})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BenchError(f"{where}: not a plan ({type(error).__name__})") from None
+            plan = cls(**{**data, "cells": cells, "skips": skips, "attacks": attacks})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BrokenError(f"{where}: not a plan ({type(error).__name__})") from None
         except BenchError as error:
-            raise BenchError(f"{where}: not a plan ({error})") from None
+            raise BrokenError(f"{where}: not a plan ({error})") from None
+        require_sealed(stored, where, unsealed=unsealed)
+        return plan
 
 
 def shards_of(images: int) -> int:

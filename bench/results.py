@@ -28,6 +28,7 @@ from bench.record import (
     fingerprints,
 )
 from bench.request import Plan, Planned, Skip, shards_of
+from bench.seal import BrokenError
 
 __all__ = [
     "EXTRAS",
@@ -51,10 +52,15 @@ POINTS = ".safetensors"
 
 
 class Store:
-    """A folder of result files. One writer at a time for each shard."""
+    """A folder of result files. One writer at a time for each shard.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    unsealed: read also what has no checksum, as everything before there were any. left_out: file
+    and reason of each record that `records` could not read.
+    """
+
+    def __init__(self, root: Path, *, unsealed: bool = False) -> None:
+        self.root, self.unsealed = root, unsealed
+        self.left_out: dict[str, str] = {}
         self._folders: dict[str, dict[str, Path]] = {}
 
     def path(self, planned: Planned, shard: int) -> Path:
@@ -97,7 +103,7 @@ class Store:
         """
         text = plan.to_json()
         path = self.root / plan.dataset / "plans" / f"{plan.name}.json"
-        if not path.exists() or (plan.attacks and _read(path) != text):
+        if not path.exists() or (plan.attacks and _read(path) != text) or _broken_plan(path):
             write_whole(path, text)
 
     def datasets(self) -> list[str]:
@@ -108,38 +114,52 @@ class Store:
     def plans(self, dataset: str) -> list[Plan]:
         """Every plan of a data set, in a fixed order."""
         found = sorted((self.root / dataset / "plans").glob("*.json"))
-        plans = [Plan.from_json(_read(path), str(path)) for path in found]
+        plans = [Plan.from_json(_read(path), str(path), unsealed=self.unsealed) for path in found]
         for path, plan in zip(found, plans, strict=True):
             if plan.dataset != dataset:
                 raise BenchError(f"{path}: a plan of data set '{plan.dataset}'; move it there")
         return plans
 
     def records(self, dataset: str) -> Iterator[Record]:
-        """Every record of a data set, in a fixed order.
-
-        Raises:
-            BenchError: a damaged or foreign file, named.
-        """
-        yield from (record for _, record in self.files(dataset))
+        """Every record of a data set that can be read, in a fixed order; others are `left_out`."""
+        for path in self.paths(dataset):
+            try:
+                yield self.record(path)
+            except BenchError as error:
+                self.left_out[str(path)] = str(error)
 
     def files(self, dataset: str) -> Iterator[tuple[Path, Record]]:
-        """Every record of a data set with its file, in a fixed order; errors as in `records`."""
-        for path in sorted((self.root / dataset / "records").rglob("*.json")):
-            yield path, Record.from_json(_read(path), str(path))
+        """Every record of a data set with its file, in a fixed order; errors as of `record`."""
+        for path in self.paths(dataset):
+            yield path, self.record(path)
+
+    def paths(self, dataset: str) -> list[Path]:
+        """Every file of a record of a data set, in a fixed order."""
+        return sorted((self.root / dataset / "records").rglob("*.json"))
+
+    def record(self, path: Path) -> Record:
+        """The record in one of the files.
+
+        Raises:
+            BrokenError: damaged, or edited since it was written.
+            BenchError: it cannot be read, is of another format, or of another cell than its place.
+        """
+        record = Record.from_json(_read(path), str(path), unsealed=self.unsealed)
+        place = (record.cell.dataset, record.cell.digest, f"{record.shard:03d}.json")
+        if place != (path.relative_to(self.root).parts[0], path.parent.name, path.name):
+            raise BenchError(f"{path}: belongs to another cell; move it away and run again")
+        return record
 
     def read(self, planned: Planned, shard: int) -> Record | None:
         """The finished record of a shard of this very cell, or None.
 
         Raises:
-            BenchError: the file is damaged or belongs to another cell.
+            BenchError: as of `record`.
         """
         path = self.path(planned, shard)
         if not path.exists():
             return None
-        record = Record.from_json(_read(path), str(path))
-        if record.cell != planned.cell or record.shard != shard:
-            raise BenchError(f"{path}: belongs to another cell; move it away and run again")
-        return record
+        return self.record(path)
 
 
 def slug(label: str) -> str:
@@ -173,6 +193,15 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise BenchError(f"{path}: not a text file; move it away and run again") from None
+        raise BrokenError(f"{path}: not a text file") from None
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _broken_plan(path: Path) -> bool:
+    """Whether what lies there is no plan any more, so that the same request may replace it."""
+    try:
+        Plan.from_json(_read(path), str(path))
+    except BrokenError:
+        return True
+    return False

@@ -10,7 +10,8 @@ from bench import gate
 from bench.cost import Cost
 from bench.executors import EXECUTORS, Fleet, Watch, Work
 from bench.plan import draws_of
-from bench.results import EXTRAS, Plan, Record, Store, contradictions, fingerprints
+from bench.results import EXTRAS, Plan, Planned, Record, Store, contradictions, fingerprints
+from bench.seal import BrokenError
 from bench.slices import Unit
 from bench.threat import CERTIFIED
 from bench.worker import Failure, Saved, Setup, Task, measure
@@ -23,13 +24,15 @@ class Summary:
     """What a run did. Failures are shards that have no number.
 
     gate: what a reduced precision was found to change, by the defense's label. again: records
-    that are measured again because their points are wanted and not stored.
+    that are measured again because their points are wanted and not stored. broken: why records
+    that are there cannot be read; they are moved aside and measured again.
     """
 
     measured: int = 0
     kept: int = 0
     stale: int = 0
     again: int = 0
+    broken: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     gate: dict[str, str] = field(default_factory=dict)
 
@@ -52,7 +55,7 @@ def pending(
     fewer continues it instead of mixing. save: also those without stored points.
 
     Raises:
-        BenchError: a damaged or foreign record; it is named and nothing is overwritten.
+        BenchError: a record of another cell or format; it is named and nothing is overwritten.
     """
     tasks = []
     for planned in plan.cells:
@@ -63,7 +66,7 @@ def pending(
         here = [
             shard for shard in range(plan.shards) if mine is None or (cell.digest, shard) in mine
         ]
-        records = {shard: store.read(planned, shard) for shard in here}
+        records = {shard: _sound(store, planned, shard, summary.broken) for shard in here}
         fresh = {n: r for n, r in records.items() if r and dict(r.weights) == today}
         judged = max(
             [
@@ -81,6 +84,18 @@ def pending(
             summary.stale += record is not None and not valid
             tasks.append(Task(planned, shard, plan.preset, setup, today, judged, wanted))
     return tasks
+
+
+def _sound(
+    store: Store, planned: Planned, shard: int, broken: list[str] | None = None
+) -> Record | None:
+    """The record of a shard, if it is there and is what was written; why it is not, to `broken`."""
+    try:
+        return store.read(planned, shard)
+    except BrokenError as error:
+        if broken is not None:
+            broken.append(str(error))
+        return None
 
 
 def _lacks_points(store: Store, record: Record) -> bool:
@@ -136,7 +151,7 @@ def run(
     if not tasks:
         return summary
     for task in tasks:
-        before = store.read(task.planned, task.shard) if task.save else None
+        before = _sound(store, task.planned, task.shard) if task.save else None
         same = before is not None and (before.weights, before.draws) == (task.weights, task.draws)
         if not same:
             store.retire(task.planned, task.shard)

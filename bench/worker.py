@@ -199,6 +199,7 @@ def _record(task: Task) -> Record | Saved:
             **_conditions(setup),
         },
     )
+    record = record.checked()
     if not task.save:
         return record
     stored = points.pack(cell, task.shard, shard.split, record, outcome.attacked.x_adv)

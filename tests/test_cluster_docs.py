@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.group import cli
+from tests.factories import repeatable
 
 TEXT = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
 BLOCKS = re.findall(r"```\n(.*?)```", TEXT, re.S)
@@ -26,7 +26,7 @@ RAY_RUN = next(block for block in BLOCKS if "--executor ray" in block)
 def contents(folder: Path) -> dict[str, dict[str, object]]:
     """Every file of results, as far as it is reproducible."""
     return {
-        str(path.relative_to(folder)): {**json.loads(path.read_text()), "timing": {}}
+        str(path.relative_to(folder)): repeatable(path.read_text())
         for path in folder.rglob("*.json")
     }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.facts import Facts, Knows
 from bench.flags import Flag, flags
 from bench.results import SHARD, Plan, Store
 from bench.tables import reading
-from tests.factories import BORDER, THREAT, cell, plan, planned, records, verdicts
+from tests.factories import BORDER, THREAT, cell, plan, planned, records, rewrite, verdicts
 
 N = 128
 RISES = {"first_loss": [0.5] * N, "last_loss": [3.0] * N, "zero_gradients": [0.0] * N}
@@ -212,8 +212,7 @@ def test_verdicts_that_rounding_to_8_bits_changes_are_a_note(
         bits = "".join("1" if i < share * N else "0" for i in range(N))
         for path in tmp_path.rglob("bpda/*/*.json"):
             start = SHARD * int(path.stem)
-            rounded = {"rounded": [bits[start : start + SHARD]]}
-            path.write_text(json.dumps({**json.loads(path.read_text()), **rounded}))
+            rewrite(path, partial(dict.update, rounded=[bits[start : start + SHARD]]))
         (board,) = boards(Store(tmp_path), "patches")
         found = flags(board)
         assert len(found) == expected
@@ -250,9 +249,7 @@ def test_nan_is_read_where_only_some_shards_have_it(tmp_path: Path) -> None:
     flags_of(tmp_path, "none@natural", {"clean": 0.95, "classifier-pgd": (0.9, 1, trace)})
     for path in tmp_path.rglob("classifier-pgd/*/*.json"):
         if path.name != "000.json":
-            data = json.loads(path.read_text())
-            del data["trace"]["nan_gradients"]
-            path.write_text(json.dumps(data))
+            rewrite(path, lambda data: data["trace"].pop("nan_gradients"))
     (board,) = boards(Store(tmp_path), "patches")
     assert ["not a number on 25.0 %" in flag.text for flag in flags(board)] == [True]
 
@@ -373,9 +370,9 @@ def test_a_plan_that_is_older_than_what_attacks_say_has_a_note_and_no_comparison
     (board,) = board_of(tmp_path, "jpeg@natural", columns)
     assert alarms(flags(board))
     (path,) = tmp_path.rglob("plans/*.json")
-    new, data = path.read_text(), json.loads(path.read_text())
-    del data["attacks"]
-    path.write_text(json.dumps(data))
+    new = path.read_text()
+    rewrite(path, lambda data: data.pop("attacks"))
+    before = path.read_text()
     store = Store(tmp_path)
     (older,) = boards(store, "patches")
     assert not alarms(flags(older))
@@ -387,7 +384,7 @@ def test_a_plan_that_is_older_than_what_attacks_say_has_a_note_and_no_comparison
     (board,) = boards(store, "patches")
     assert alarms(flags(board))
     assert not any(text.startswith("Planned before") for text in reading(analyse(board)))
-    store.write_plan(Plan.from_json(json.dumps(data), "older"))
+    store.write_plan(Plan.from_json(before, "older"))
     assert [file.read_text() for file in tmp_path.rglob("plans/*.json")] == [new]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from bench.boards import boards
 from bench.errors import BenchError
 from bench.merge import Merged, merge
 from bench.results import Store
-from tests.factories import fill
+from tests.factories import fill, rewrite
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -34,9 +33,7 @@ def halves(tmp_path: Path) -> list[Path]:
 def edit(root: Path, change: Callable[[dict[str, object]], object]) -> Path:
     """Change the first record of `root`; its file."""
     path = min(root.rglob("000.json"))
-    data = json.loads(path.read_text())
-    change(data)
-    path.write_text(json.dumps(data))
+    rewrite(path, change)
     return path
 
 
@@ -138,9 +135,7 @@ def test_a_plan_that_says_more_takes_the_place_of_an_older_one(tmp_path: Path, w
     older = tmp_path / "older"
     shutil.copytree(whole, older)
     (path,) = older.rglob("plans/*.json")
-    plan = json.loads(path.read_text())
-    del plan["attacks"]
-    path.write_text(json.dumps(plan))
+    rewrite(path, lambda plan: plan.pop("attacks"))
     for n, sources in enumerate(([whole, older], [older, whole])):
         merge(sources, tmp_path / str(n))
         assert files(tmp_path / str(n)) == files(whole)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import build, inventory, runner
+from bench import build, inventory, runner, worker
 from bench.errors import BenchError
 from bench.executors import Fleet
 from bench.plan import Request, make
 from bench.results import Plan, Record, Store
 from bench.runner import Summary, longest_first
 from bench.worker import Failure, Setup, Task, measure, resolved
+from tests.factories import repeatable
 
 REQUEST = Request(
     defenses=["gaussian:runs=2"],
@@ -39,7 +41,7 @@ def run(store: Store, plan: Plan = PLAN, setup: Setup | None = None, workers: in
 
 
 def untimed(record: Record) -> str:
-    return json.dumps({**json.loads(record.to_json()), "timing": {}})
+    return json.dumps(repeatable(record.to_json()))
 
 
 def contents(store: Store) -> list[str]:
@@ -201,14 +203,46 @@ def test_other_plug_ins_or_weights_than_the_plans_are_refused() -> None:
     assert "planned with plug-ins judge=0" in older.reason
 
 
-def test_a_damaged_record_is_named_and_left_alone(whole: Store, tmp_path: Path) -> None:
-    other = Store(tmp_path)
-    path = other.path(PLAN.cells[0], 0)
-    path.parent.mkdir(parents=True)
-    path.write_text("half a rec")
-    with pytest.raises(BenchError, match=r"000\.json"):
-        run(other)
-    assert path.read_text() == "half a rec"
+def test_a_damaged_or_edited_record_is_named_kept_aside_and_measured_again(
+    whole: Store, tmp_path: Path
+) -> None:
+    other = Store(tmp_path / "results")
+    shutil.copytree(whole.root, other.root)
+    paths = [other.path(PLAN.cells[n], 1) for n in (0, 1, 1)]
+    paths[2] = other.path(PLAN.cells[1], 0)
+    found = [json.loads(path.read_text()) for path in paths[1:]]
+    found[0]["correct"] = ["1" * 32 for _ in found[0]["correct"]]
+    del found[1]["checksum"]
+    texts = ("half a rec", *map(json.dumps, found))
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    damaged = [path.read_text() for path in paths]
+    summary = run(other)
+    assert (summary.measured, summary.stale) == (3, 0)
+    for path, said, why in zip(
+        paths, summary.broken, ("not a whole", "edited", "without a"), strict=True
+    ):
+        assert said.startswith(f"{path}: {why}")
+    assert [path.with_name(f"{path.name}.stale").read_text() for path in paths] == damaged
+    assert contents(other) == contents(whole)
+
+
+def test_what_could_not_be_read_back_is_a_failure_and_never_a_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = Task(PLAN.cells[0], 0, "quick", Setup())
+    good = worker._verdicts
+    for name, value, says in (
+        ("queries", (1, 2), "length of queries"),
+        ("protocol", "10", "verdicts"),
+        ("distance", (float("nan"),) * 32, "not finite"),
+        ("calls", {"classifier": {"attack": (-1, 0)}}, "calls"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "_verdicts", lambda out, n=name, v=value: good(out) | {n: v})
+            failure = measure(task)
+        assert isinstance(failure, Failure)
+        assert says in failure.reason
 
 
 def test_a_failure_is_a_reason_and_never_a_record(tmp_path: Path) -> None:

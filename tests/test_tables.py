@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, tidy
-from bench.boards import boards
+from bench.boards import boards, worst
 from bench.claims import EXTERNAL, Literature
-from bench.errors import BenchError
 from bench.metrics import accuracy
 from bench.ranking import ranked
 from bench.results import Store
@@ -339,9 +338,16 @@ def test_committed_specs_say_what_a_class_is(name: str) -> None:
     assert load_spec("unheard-of").prose == ()
 
 
-def test_damaged_records_name_their_file(tmp_path: Path) -> None:
+def test_damaged_records_are_left_out_and_named(tmp_path: Path) -> None:
     store = fill(tmp_path)
     path = next(tmp_path.glob("patches/records/adp@natural/bpda/*/001.json"))
     path.write_text(path.read_text()[:100])
-    with pytest.raises(BenchError, match=r"001\.json: not a whole record"):
-        boards(store, "patches")
+    (board,) = boards(store, "patches")
+    (said,) = store.left_out.items()
+    assert said[0] == str(path)
+    assert said[1].startswith(f"{path}: not a whole record")
+    row = next(row for row in board.rows if row.asked == "adp@natural")
+    assert board.blank(row, "bpda") == "incomplete: 1 of 2 shards"
+    found = worst(board, row)
+    assert found is not None
+    assert found.missing == ("bpda",)

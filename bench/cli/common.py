@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from bench.archive import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +31,20 @@ def results(help_: str) -> Callable[[F], F]:
         show_default=True,
         help=help_,
     )
+
+
+def opened(path: Path) -> Source:
+    """The results at `path`; what of them cannot be read is said when the command ends."""
+    from bench.archive import open_results
+
+    source = open_results(path)
+    click.get_current_context().call_on_close(lambda: _say_left_out(source))
+    return source
+
+
+def _say_left_out(source: Source) -> None:
+    for reason in source.left_out.values():
+        click.echo(f"left out: {reason}; the same bench run measures it again", err=True)
 
 
 def add(function: F, options: Sequence[Callable[[F], F]]) -> F:

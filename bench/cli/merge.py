@@ -22,16 +22,21 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder that gets everything; it may hold results already.",
 )
-def merge_command(*, sources: tuple[Path, ...], into: Path) -> None:
+@click.option(
+    "--unsealed",
+    is_flag=True,
+    help="Take also what has no checksum (of an older version); its copy gets one.",
+)
+def merge_command(*, sources: tuple[Path, ...], into: Path, unsealed: bool) -> None:
     """Copy plans, records and stored points of several result folders into one.
 
-    Equal records are kept; a damaged or foreign file, or two records of one shard that differ,
-    stop it before anything is written.
+    Equal records are kept; a damaged, edited or foreign file, or two records of one shard that
+    differ, stop it before anything is written.
     """
     from bench.merge import merge
     from bench.results import Store
 
-    done = merge(sources, into)
+    done = merge(sources, into, unsealed=unsealed)
     click.echo(
         f"{into}: {done.copied:,} records copied, {done.kept:,} there already, "
         f"{done.plans:,} new plans" + _points(done),

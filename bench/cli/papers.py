@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.common import opened
 from bench.errors import BenchError, nearest
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def paper_tables(
     Raises:
         BenchError: an unknown paper, table or suffix; results that cannot be read.
     """
-    from bench import archive, reported
+    from bench import reported
     from bench.printed import document
     from bench.render import markdown
 
-    shelf = reported.Shelf(archive.open_results(results))
+    shelf = reported.Shelf(opened(results))
     found = {
         name: [reported.fill(sheet, shelf, dataset) for sheet in sheets]
         for name, sheets in chosen(paper, number).items()
@@ -90,10 +91,10 @@ def list_tables(results: Path, *, as_json: bool) -> None:
     """Every printed table: its numbers, those that a run measures, those that are measured."""
     from tabulate import tabulate
 
-    from bench import archive, papers, reported
+    from bench import papers, reported
     from bench.printed import summary
 
-    shelf = reported.Shelf(archive.open_results(results))
+    shelf = reported.Shelf(opened(results))
     keys = ("paper", "table", "title", "numbers", "measurable", "measured")
     rows = [
         (sheet.paper, sheet.table, sheet.title, *summary(reported.fill(sheet, shelf)))

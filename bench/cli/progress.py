@@ -45,6 +45,8 @@ class Reporter:
         stale += " (other weights or fewer draws)" if stale else ""
         if self.summary.again:
             stale += f", {self.summary.again} again for their points"
+        for reason in self.summary.broken:
+            self._say(f"measured again: {reason}")
         self._say(
             f"{self.plan.dataset} {self.plan.threat}, {self.plan.images} images, preset "
             f"{self.plan.preset}: {count(len(self.plan.cells), 'cell')}, "
@@ -97,6 +99,7 @@ class Reporter:
         failures = [_failure(f.task, f.reason) for f in summary.failures]
         counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
         counts |= {"again": summary.again} if summary.again else {}
+        counts |= {"broken": len(summary.broken)} if summary.broken else {}
         gate = {"precision": summary.gate} if summary.gate else {}
         return {**counts, "failures": failures, **gate}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import PICTURE, F, add, results
+from bench.cli.common import PICTURE, F, add, opened, results
 
 if TYPE_CHECKING:
     from bench.boards import Board
@@ -101,7 +101,7 @@ def cost_command(calls: Any, **asked: Any) -> None:
 
 def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart | Scatter]) -> None:
     """Read the boards, make the chart, write it."""
-    from bench import archive, pictures
+    from bench import pictures
     from bench.boards import boards
     from bench.charts.picked import Choice
     from bench.charts.stored import as_data
@@ -113,7 +113,7 @@ def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart |
 
     out: Path = asked["out"]
     pictures.check_suffix(out)
-    source = archive.open_results(asked["results"])
+    source = opened(asked["results"])
     dataset = asked["dataset"] or dataset_of(asked["results"])
     require(source, dataset, asked["preset"])
     choice = Choice(

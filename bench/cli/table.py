@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.common import opened
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def table_command(
         _alone("--paper", compare=compare, preset=preset, pack=pack, unpack=unpack)
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
-    from bench import archive, render
+    from bench import render
     from bench.analysis import how_to_run, load_spec, tidy
     from bench.boards import boards
 
@@ -82,12 +83,12 @@ def table_command(
         _alone("--compare, which prints and writes no file", out=out)
     if out and out.suffix == render.PAGE:
         _alone("a page, which is written alone", json=as_json, pack=pack, unpack=unpack)
-        _page(archive.open_results(results), out, dataset, preset)
+        _page(opened(results), out, dataset, preset)
         return
     if out:
         render.check_suffix(out)
     dataset = dataset or dataset_of(out, pack, results)
-    source = archive.open_results(results)
+    source = opened(results)
     require(source, dataset, preset)
     source = _stored(source, dataset, pack, unpack)
     if (pack or unpack) and not out:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.boards import boards
 from bench.flags import flags
 from bench.results import Store
+from tests.factories import rewrite
 
 PLUGINS = '''
 from dataclasses import dataclass
@@ -105,9 +106,8 @@ def test_what_attacks_from_outside_say_of_themselves_decides_alarms(tmp_path: Pa
         assert said.count(line) == 1, line
     # A plan that was made before attacks said anything gets it by the same command.
     (path,) = tmp_path.glob("results/digits/plans/*.json")
-    new, plan = path.read_text(), json.loads(path.read_text())
-    del plan["attacks"]
-    path.write_text(json.dumps(plan, indent=1) + "\n")
+    new = path.read_text()
+    rewrite(path, lambda data: data.pop("attacks"))
     (board,) = boards(Store(tmp_path / "results"), "digits")
     assert not any("mislead" in flag.text for flag in flags(board))
     assert json.loads(bench(*RUN, cwd=tmp_path))["measured"] == 0

@@ -14,6 +14,7 @@ import pytest
 
 from bench import cli
 from bench.zoo.weights import packaged
+from tests.factories import repeatable
 
 RUN = ["run", "--dataset", "digits", "--images", "32", "--preset", "quick", "--control", "off"]
 RAY = [*RUN, "--defense", "none", "--executor", "ray"]
@@ -236,10 +237,7 @@ def test_killed_and_started_again_it_equals_an_undisturbed_run(
 
     def contents(folder: str) -> dict[str, dict[str, object]]:
         found = (tmp_path / folder / "digits" / "records").rglob("*.json")
-        return {
-            str(p.relative_to(tmp_path / folder)): {**json.loads(p.read_text()), "timing": {}}
-            for p in found
-        }
+        return {str(p.relative_to(tmp_path / folder)): repeatable(p.read_text()) for p in found}
 
     whole = bench(*task, "--results", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
