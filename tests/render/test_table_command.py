@@ -104,7 +104,10 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     path = next(tmp_path.glob("results/patches/records/*/bpda/*/000.json"))
     path.write_bytes(b"\xff\xfe\x00")
     done = bench("--results", tmp_path / "results")
-    assert (done.returncode, done.stderr.startswith(f"left out: {path}: not a text file")) == (0, True)
+    assert (done.returncode, done.stderr.startswith(f"left out: {path}: not a text file")) == (
+        0,
+        True,
+    )
     for arguments, words in (
         (("--results", tmp_path / "results"), "000.json: not a text file"),
         (("--dataset", "patchs"), "did you mean 'patches'?"),
