@@ -208,8 +208,7 @@ def test_a_damaged_or_edited_record_is_named_kept_aside_and_measured_again(
 ) -> None:
     other = Store(tmp_path / "results")
     shutil.copytree(whole.root, other.root)
-    paths = [other.path(PLAN.cells[n], 1) for n in (0, 1, 1)]
-    paths[2] = other.path(PLAN.cells[1], 0)
+    paths = [other.path(PLAN.cells[n], shard) for n, shard in ((0, 1), (1, 0), (1, 1))]
     found = [json.loads(path.read_text()) for path in paths[1:]]
     found[0]["correct"] = ["1" * 32 for _ in found[0]["correct"]]
     del found[1]["checksum"]

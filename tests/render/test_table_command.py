@@ -109,7 +109,6 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         True,
     )
     for arguments, words in (
-        (("--results", tmp_path / "results"), "000.json: not a text file"),
         (("--dataset", "patchs"), "did you mean 'patches'?"),
         (("--results", tmp_path / "results", "--preset", "quik"), "did you mean 'quick'?"),
         (("--out", tmp_path / "x.pdf"), "does not end in one of .md, .csv, .tex"),
