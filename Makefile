@@ -4,12 +4,13 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test mutants check lock clean
 help:
 	@echo "make demo   install what is missing, measure a defense for real, print the leaderboard"
 	@echo "make test   the tests"
 	@echo "make check  ruff, format, mypy --strict, import rules"
 	@echo "make setup  the environment in .venv, nothing else"
+	@echo "make mutants  small faults in the core, one at a time: do the tests notice? (an hour)"
 	@echo "make lock   resolve the dependencies again"
 
 $(UV):
@@ -29,6 +30,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n 2
+
+mutants: setup
+	@$(BIN)/python -m tests.mutants
 
 check: setup
 	@$(BIN)/ruff check .

@@ -99,3 +99,26 @@ def test_a_step_along_what_is_not_a_number_goes_nowhere(norm: str) -> None:
     step = ThreatModel(norm, 1.0).steepest(g)
     assert not step[0].any()
     assert step[1].any()
+
+
+@pytest.mark.parametrize(
+    ("threat", "slack"),
+    [("linf:0.1", 1e-6), ("none", 1e-6), ("l2:0.5", 1e-5), ("l2:3", 3e-5)],
+)
+def test_the_ball_ends_where_rounding_ends(threat: str, slack: float) -> None:
+    """Half of the slack beyond the ball is rounding, twice of it is another threat."""
+    ball = ThreatModel.parse(threat)
+    x = torch.full((2, 1, 30, 30), 0.3, dtype=torch.double)
+    x_adv = x.clone()
+    side = 30 if ball.norm == "l2" else 1
+    for image, share in enumerate((0.5, 2.0)):
+        x_adv[image, 0, :side, :side] += (ball.eps + share * slack) / side
+    assert ball.contains(x_adv, x).tolist() == [True, False]
+
+
+def test_a_flow_ends_where_rounding_ends() -> None:
+    flow = ThreatModel.parse("flow:0.05")
+    x = torch.full((2, 1, 4, 4), 0.3, dtype=torch.double)
+    x_adv = x + torch.tensor([5e-7, 2e-6], dtype=torch.double).view(-1, 1, 1, 1)
+    assert flow.contains(x_adv, x).tolist() == [True, False]
+    assert flow.contains(2 * x - x_adv, x).tolist() == [True, False]

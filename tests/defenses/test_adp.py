@@ -236,6 +236,26 @@ def test_adaptive_step_of_a_gaussian_is_lambda_sigma(width: float) -> None:
     torch.testing.assert_close(end - mu, (x - mu) * 0.9**4)
 
 
+@pytest.mark.parametrize(
+    ("width", "negative", "expected"),
+    [
+        *((5.0, negative, 0.1) for negative in ("max", "min", "paper")),
+        (1e-5, "max", 1e-5),
+        (-5.0, "paper", -0.1),
+    ],
+)
+def test_the_step_is_bounded(width: float, negative: str, expected: float) -> None:
+    """lambda * sigma would be far above alpha_max, or below alpha_min."""
+    x = torch.rand(3, 1, 4, 4, dtype=torch.double)
+    chosen = Rule(lam=0.1, delta=1e-6, negative=negative)
+
+    def score(z: Tensor) -> Tensor:
+        return -(z - 0.5) / width
+
+    size = chosen.step_size(score, x, score(x)).flatten()
+    torch.testing.assert_close(size, torch.full((3,), expected).double())
+
+
 def test_purification_converges_to_the_mode() -> None:
     mu = 0.3
     x = torch.rand(4, 1, 4, 4)

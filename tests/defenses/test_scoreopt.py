@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +22,18 @@ from bench.spec import parse_part
 from bench.threat import ThreatModel
 from defenses.denoise import Denoise, shot
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO
-from defenses.scoreopt_walk import ADAM_EPS, Draw, Loss, Rule, State, walk_n, walk_o
+from defenses.scoreopt_walk import (
+    ADAM_EPS,
+    Draw,
+    Loss,
+    Objective,
+    Rule,
+    State,
+    objective_n,
+    objective_o,
+    walk_n,
+    walk_o,
+)
 from tests.nets.test_edm import FIXED
 from tests.reference import Classifier, facts_of, tensors_of
 
@@ -190,6 +202,21 @@ def test_gradients_of_the_printed_losses(name: str, loss: Loss) -> None:
     # The MSE term is 0 at the start, where x is x_a.
     found = slopes(name, loss, lam, x, Draw(t, n1, n2))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("objective", [objective_o, objective_n])
+def test_the_mse_term_is_lam_times_the_squared_distance(
+    objective: Callable[[Network, Rule], Objective],
+) -> None:
+    torch.manual_seed(0)
+    x, start, noise = torch.randn(3, 2, 1, 4, 4, dtype=torch.double)
+    draw = Draw(torch.full((2, 1, 1, 1), 0.3).double(), noise)
+    state = State(x, x, x, start, x)
+    point = x if objective is objective_o else x + draw.t * noise
+    with_it, without = (
+        objective(PULL, Rule(loss, 0.7))(point, state, draw) for loss in ("mse", "diff")
+    )
+    torch.testing.assert_close(with_it - without, 0.7 * (x - start).square().sum())
 
 
 def test_the_mse_term_pulls_back() -> None:
