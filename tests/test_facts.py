@@ -8,17 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attacks.catalog import GROUPS
 from bench import registry
 from bench.attack import Attack
 from bench.errors import BenchError
 from bench.facts import Facts, Follows, Knows
 from bench.papers import no_ball
 from bench.registry import attack, declare
-from bench.spec import NO_ATTACK, NO_PURIFIER
+from bench.spec import NO_ATTACK, NO_PURIFIER, parse_part
 from bench.threat import CERTIFIED, MARKERS
 from tests.factories import facts_of
 
-HOUSE = registry.names("attack", patterns=True)
+GROUPED = {parse_part(text).name for members in GROUPS.values() for text in members}
+HOUSE = sorted({*GROUPED, "submitted"})
 SAID = st.builds(
     Facts,
     knows=st.sampled_from(get_args(Knows)),

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from attacks import catalog as attacks
 from bench import registry
+from bench.spec import NO_PURIFIER, parse_defense, parse_part
 from bench.threat import MARKERS
+from defenses import catalog as defenses
 
 ROOT = Path(__file__).parents[1]
 GRADIENT = "the gradient of that name"
@@ -36,7 +39,13 @@ ALLOWED = {
     "bench/zoo/robustbench.py": "the name of a package",
 }
 """File, or file and name -> why a literal there may be called like a plug-in."""
-NAMES = {name for kind in ("attack", "defense") for name in registry.names(kind, patterns=True)}
+NAMES = {
+    *(parse_part(label).name for members in attacks.GROUPS.values() for label in members),
+    *(part.name for label in defenses.ALL for part in parse_defense(label).parts),
+    *(plugin.name for plugin in registry.controls()),
+    *(NO_PURIFIER, "submitted"),
+}
+"""Of ours: a plug-in from outside may be called like any word."""
 
 
 def literals(path: Path) -> Iterator[ast.Constant]:

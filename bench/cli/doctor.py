@@ -123,7 +123,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     from bench.inventory import known_weights
     from bench.plan import find_info
     from bench.zoo.entries import entries, how_to_get
-    from bench.zoo.weights import find, here, packaged
+    from bench.zoo.weights import find, here, manifest, packaged
 
     info = find_info(name)
     found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}
@@ -139,7 +139,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     for weight in known_weights(name):
         if not here(name, weight):
             found["missing"][weight] = how_to_get(name, weight)
-            if packaged(name).is_dir():
+            if weight in manifest(name):
                 problems.append(f"{name}: the package lacks its weights '{weight}'")
             continue
         try:

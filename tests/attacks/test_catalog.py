@@ -116,7 +116,7 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
         assert sorted(members, key=ALL.index) == list(members)
     known = registry.names("attack")
     every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT)
-    assert {parse_part(text).name for text in every} == set(known)
+    assert {parse_part(text).name for text in every} <= set(known)
 
 
 def skip(text: str, traits: Traits) -> str | None:
