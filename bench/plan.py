@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from attacks.catalog import BOARDS, GROUPS, IMAGES
@@ -12,7 +12,7 @@ from bench.data.base import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.defense import Traits
 from bench.errors import BenchError, unknown
-from bench.registry import PRESETS, AttackPlugin
+from bench.registry import PRESETS, AttackPlugin, owned
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import (
     DEFAULT_CLASSIFIER,
@@ -24,6 +24,7 @@ from bench.spec import (
     split_list,
 )
 from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE, ThreatModel
+from bench.zoo import weights as zoo
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -83,15 +84,18 @@ class Draft:
     skips: list[Skip] = field(default_factory=list)
     costs: list[cost.Cost] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    absent: list[Skip] = field(default_factory=list)
+    """What cannot be measured on this machine, since a file that the attack reads is not here."""
 
 
 def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     """Expand groups, add the static bases and the controls, resolve, and check every pair.
 
-    here: also check that what an attack reads from the data root is there (`bench run` does).
+    here: what an attack of a group reads and is not here is skipped too (`bench run` does so).
 
     Raises:
-        BenchError: an unknown name, key or value; a pair that was named and cannot be.
+        BenchError: an unknown name, key or value; an attack that was named and that none of the
+            defenses can have, or, with `here`, whose files are missing.
     """
     info = find_info(request.dataset)
     if request.preset not in PRESETS:
@@ -112,13 +116,17 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     images = _images(request.images, available, draft.notes)
     if not request.images and info.embedded:
         images = _affordable(request, available, draft.notes)
-    columns = list(_columns(request, info))
-    absent = {c.label: c.plugin.absent(dict(c.part.settings), info.name) for c in columns if here}
-    for row in _rows(request, info):
+    columns, rows = list(_columns(request, info)), list(_rows(request, info))
+    given = {text.partition("=")[0] for text in request.weights}
+    _require_some(rows, columns, threat)
+    for row in rows:
         for column in columns:
-            reason = _skip(row, column, threat) or (absent[column.label] if here else None)
-            if reason and row.named and column.named:
-                raise BenchError(f"{column.label} against {row.label}: {reason}")
+            reason = _skip(row, column, threat)
+            if not reason and (lacking := _lacking(row, column, info.name, given)):
+                draft.absent.append(Skip(row.label, column.label, lacking))
+                if here and column.named:
+                    raise BenchError(f"{column.label}: {lacking}")
+                reason = lacking if here else None
             if reason:
                 draft.skips.append(Skip(row.label, column.label, reason))
                 continue
@@ -298,6 +306,29 @@ def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
     if not set(norms) & {threat.norm, *MARKERS}:
         return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
     return column.plugin.skip(dict(column.part.settings), row.traits)
+
+
+def _require_some(rows: Sequence[Row], columns: Sequence[Column], threat: ThreatModel) -> None:
+    """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
+    asked = [row for row in rows if row.named] or rows
+    for column in (column for column in columns if column.named):
+        reasons = {row.label: _skip(row, column, threat) for row in asked}
+        if all(reasons.values()):
+            told = "; ".join(f"against {label}: {reason}" for label, reason in reasons.items())
+            raise BenchError(f"{column.label} {told}")
+
+
+def _lacking(row: Row, column: Column, dataset: str, given: Collection[str]) -> str | None:
+    """Which data or weights an attack reads that are not here; nothing where all are.
+
+    given: names of weights that come from files of the user's.
+    """
+    settings = dict(column.part.settings)
+    names = (owned(name, row.spec.classifier) for name in column.plugin.weights(settings))
+    for name in names:
+        if name not in given and not zoo.here(dataset, name):
+            return str(zoo.MissingError(dataset, name))
+    return column.plugin.absent(settings, dataset)
 
 
 def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:

@@ -296,3 +296,17 @@ def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
     _, draft = make(replace(SMALL, defenses=["none"], attacks=["adaptive"]))
     assert isinstance(draft, Draft)
     assert draft.skips
+
+
+def test_a_list_is_skipped_where_one_defense_cannot_have_it_and_refused_where_none_can() -> None:
+    asked = Request(["adp", "none"], ["clean", "bpda", "joint-score"], "digits", controls=[])
+    plan, _ = make(asked)
+    reason = "no purifier: duplicate of classifier-pgd"
+    assert [(s.defense, s.attack, s.reason) for s in plan.skips] == [
+        ("none@natural", "bpda", reason), ("none@natural", "joint-score", reason),
+    ]  # fmt: skip
+    assert len(plan.cells) == 4
+    with pytest.raises(BenchError, match=f"^bpda against none@natural: {reason}$"):
+        make(replace(asked, defenses=["none"]))
+    with pytest.raises(BenchError, match=rf"none@natural: {reason}; against none@madry: {reason}$"):
+        make(replace(asked, defenses=["none", "none@madry"]))

@@ -108,7 +108,8 @@ def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, A
         {**_cell(planned, cost, made.images, found), "shards": mine[planned.cell.digest]}
         for planned, cost in zip(made.cells, draft.costs, strict=True)
     ]
-    return {**facts, "cells": cells, "skips": [asdict(skip) for skip in made.skips]}
+    skips, absent = ([asdict(skip) for skip in some] for some in (made.skips, draft.absent))
+    return {**facts, "cells": cells, "skips": skips, "absent": absent}
 
 
 def _shares(made: Plan, mine: Shards) -> dict[str, float]:
@@ -157,6 +158,8 @@ def _print(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> None:
     click.echo(tabulate(rows, head, tablefmt="simple", disable_numparse=True))
     for skip in made.skips:
         click.echo(f"skip: {skip.attack} against {skip.defense}: {skip.reason}")
+    for attack, reason in {skip.attack: skip.reason for skip in draft.absent}.items():
+        click.echo(f"not on this machine: {attack}: {reason}")
     shares = _shares(made, mine)
     total = sum(cost.total * made.images * shares[p.cell.digest] for p, cost in pairs)
     click.echo(

@@ -74,8 +74,8 @@ def own(dataset: str) -> Path:
 
 
 def here(dataset: str, name: str) -> bool:
-    """Whether there is a file of weights of that name, whole or not."""
-    return any(
+    """Whether there is a file of weights of that name, whole or not; of files by path, unasked."""
+    return name.startswith((FILE, ROBUSTBENCH)) or any(
         (folder / f"{name}{SUFFIX}").is_file() for folder in (own(dataset), packaged(dataset))
     )
 

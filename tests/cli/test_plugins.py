@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from bench import registry
 from bench.cli.list import KINDS, list_command
 from bench.errors import BenchError
 from bench.registry import declare, discover
+from tests.cli.test_cli import bench
 
 ATTACK = """
 from __future__ import annotations
@@ -138,3 +141,58 @@ def test_a_neighbour_that_fails_says_which(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from weak_of_the_test import thing")
     with pytest.raises(BenchError, match=r"mine\.py' fails to import:.*nothing_of_the_test"):
         registry.load([str(tmp_path / "mine.py")])
+
+
+BARE = """
+import torch
+from torch import nn
+from bench.data.base import Dataset, DatasetInfo, Images
+from bench.registry import classifier, dataset
+
+INFO = DatasetInfo("stripes", "stripes", (1, 8, 8), ("across", "down"), "linf:0.1",
+                   embedded=True, published=64, subset="test")
+
+def load(split):
+    y = torch.arange(64) % 2
+    across = (torch.arange(8) % 2).float().expand(8, 8)
+    x = torch.stack([across.T if label else across for label in y.tolist()])[:, None]
+    return Images(x, y, torch.arange(64))
+
+@dataset("stripes", info=INFO)
+def stripes():
+    '''Made, not fetched.'''
+    return Dataset(INFO, load)
+
+@classifier("bare")
+def bare(context):
+    '''Needs no weights.'''
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.stack([load("test").x[i].flatten() for i in (0, 1)]))
+        network[1].bias.zero_()
+    return network
+"""
+
+
+def test_a_missing_weight_file_of_a_group_is_a_skip_that_plan_foresees(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(BARE)
+    home = str(tmp_path / "home")
+    about = ["--defense", "none@bare", "--dataset", "stripes", "--plugin", "bare.py"]
+
+    def asked(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return bench(command, *about, *more, cwd=tmp_path, BENCH_HOME=home)
+
+    lacking = {
+        "transfer:source=same": "no weights 'twin'",
+        "transfer:source=other": "weights 'cnn'",
+    }
+    planned = asked("plan", "--attacks", "blind")
+    done = asked("run", "--attacks", "blind", "--preset", "quick")
+    assert (planned.returncode, done.returncode) == (0, 0), planned.stderr + done.stderr
+    board = bench("table", "--dataset", "stripes", cwd=tmp_path).stdout
+    for attack, says in lacking.items():
+        assert re.search(f"not on this machine: {attack}: .*{says}", planned.stdout)
+        assert re.search(f"{attack}.*{says}", board)
+        refused = asked("run", "--attacks", f"clean,{attack}")
+        assert refused.returncode == 2
+        assert re.search(f"^bench: {attack}: .*{says}.*train them: bench train", refused.stderr)
