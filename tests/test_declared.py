@@ -1,17 +1,24 @@
-"""What every packaged attack and defense declares stays as it is until somebody means to change it.
+"""What the core declares stays as it is until somebody means to change it.
 
-Boards name cells by resolved settings, and budgets and costs are counted from what is declared. The
-lines of tests/golden/declared.txt are made by `python -m tests.test_declared`; plug-ins that are
-not in it are not asked.
+Boards name cells by resolved settings, budgets and costs are counted from what is declared, and the
+constants of the methods are their papers'. The lines of tests/golden/declared.txt are made by
+`python -m tests.test_declared`; what is not in it (another plug-in) is not asked.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from types import ModuleType
 
 import pytest
 
-from bench import registry
+import attacks
+import bench.flags
+import defenses
+from bench import evaluate, metrics, registry, rng, stats, threat
 from bench.defense import Traits
 from bench.errors import BenchError
 from bench.registry import PRESETS
@@ -25,6 +32,34 @@ KINDS = {
     "plain": Traits(exact=False),
     "bare": Traits(identity=True),
 }
+
+
+def modules() -> Iterator[ModuleType]:
+    """Those whose numbers make a verdict."""
+    yield from (evaluate, metrics, rng, stats, threat)
+    for package in (attacks, defenses, bench.flags):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+
+
+def own_classes(module: ModuleType) -> Iterator[type]:
+    """The dataclasses that a module makes."""
+    for each in vars(module).values():
+        if isinstance(each, type) and is_dataclass(each) and each.__module__ == module.__name__:
+            yield each
+
+
+def values(module: ModuleType) -> Iterator[str]:
+    """Constants and defaults, one line each; without the folder, which may change."""
+    short = module.__name__.rpartition(".")[2]
+    for name, value in vars(module).items():
+        plain = isinstance(value, int | float | str | tuple | dict)
+        if name.strip("_").isupper() and plain and " at 0x" not in f"{value}":
+            yield f"value {short}.{name} {value}"
+    for each in own_classes(module):
+        for field in fields(each):
+            if field.default is not MISSING and " at 0x" not in f"{field.default}":
+                yield f"value {short}.{each.__name__}.{field.name} {field.default}"
 
 
 def lines(kind: str, name: str) -> list[str]:
@@ -65,16 +100,35 @@ def declared() -> Iterator[str]:
     for kind in ("attack", "defense"):
         for name in registry.names(kind):
             yield from lines(kind, name)
+    for module in modules():
+        yield from values(module)
 
 
 STORED = FILE.read_text("utf-8").splitlines() if FILE.is_file() else []
-NAMES = sorted({tuple(line.split(" ")[:2]) for line in STORED})
+NAMES = sorted({(kind, name) for kind, name, _ in (line.split(" ", 2) for line in STORED)})
+MEANT = "if you meant it: python -m tests.test_declared"
 
 
-@pytest.mark.parametrize(("kind", "name"), NAMES)
+@pytest.mark.parametrize(("kind", "name"), [pair for pair in NAMES if pair[0] != "value"])
 def test_what_is_declared_stays(kind: str, name: str) -> None:
     kept = [line for line in STORED if line.split(" ")[:2] == [kind, name]]
-    assert lines(kind, name) == kept, "if you meant it: python -m tests.test_declared"
+    assert lines(kind, name) == kept, MEANT
+
+
+def test_constants_and_defaults_stay() -> None:
+    kept = [line for line in STORED if line.startswith("value ")]
+    found = {line for module in modules() for line in values(module)}
+    assert [line for line in kept if line not in found] == [], MEANT
+
+
+def test_settings_cannot_be_changed_after_they_are_logged() -> None:
+    for module in modules():
+        loose = [
+            each.__name__
+            for each in own_classes(module)
+            if not vars(each)["__dataclass_params__"].frozen
+        ]
+        assert loose == [], module.__name__
 
 
 if __name__ == "__main__":
