@@ -49,16 +49,22 @@ def own_classes(module: ModuleType) -> Iterator[type]:
             yield each
 
 
+def numeric(value: object) -> bool:
+    """Whether there are numbers or yes and no in it."""
+    if isinstance(value, dict):
+        return any(numeric(part) for part in value.values())
+    return isinstance(value, int | float) or (isinstance(value, tuple) and any(map(numeric, value)))
+
+
 def values(module: ModuleType) -> Iterator[str]:
     """Constants and defaults, one line each; without the folder, which may change."""
     short = module.__name__.rpartition(".")[2]
     for name, value in vars(module).items():
-        plain = isinstance(value, int | float | str | tuple | dict)
-        if name.strip("_").isupper() and plain and " at 0x" not in f"{value}":
+        if name.strip("_").isupper() and numeric(value):
             yield f"value {short}.{name} {value}"
     for each in own_classes(module):
         for field in fields(each):
-            if field.default is not MISSING and " at 0x" not in f"{field.default}":
+            if field.default is not MISSING and numeric(field.default):
                 yield f"value {short}.{each.__name__}.{field.name} {field.default}"
 
 
@@ -106,6 +112,7 @@ def declared() -> Iterator[str]:
 
 STORED = FILE.read_text("utf-8").splitlines() if FILE.is_file() else []
 NAMES = sorted({(kind, name) for kind, name, _ in (line.split(" ", 2) for line in STORED)})
+PARAMETERS = "__dataclass_params__"
 MEANT = "if you meant it: python -m tests.test_declared"
 
 
@@ -123,12 +130,8 @@ def test_constants_and_defaults_stay() -> None:
 
 def test_settings_cannot_be_changed_after_they_are_logged() -> None:
     for module in modules():
-        loose = [
-            each.__name__
-            for each in own_classes(module)
-            if not vars(each)["__dataclass_params__"].frozen
-        ]
-        assert loose == [], module.__name__
+        loose = [each for each in own_classes(module) if not vars(each)[PARAMETERS].frozen]
+        assert loose == []
 
 
 if __name__ == "__main__":
