@@ -6,7 +6,7 @@ import json
 import tomllib
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from bench.errors import BenchError
 
@@ -17,6 +17,14 @@ DEEPEST = 100
 BLOCK = 1 << 20
 _OPENS, _CLOSES = b"[{", b"]}"
 _OTHERS = bytes(set(range(256)) - set(_OPENS + _CLOSES))
+
+
+class Readable(Protocol):
+    """A stream of bytes, packed or not."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many of the next bytes; none at the end."""
+        ...
 
 
 def content_of(path: Path, most: int = LARGEST) -> bytes:
@@ -36,6 +44,14 @@ def content_of(path: Path, most: int = LARGEST) -> bytes:
         raise BenchError(f"cannot read {path}: {error}") from None
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file system takes is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def text_of(path: Path, most: int = LARGEST) -> str:
     """All of a file of UTF-8; errors as `content_of`."""
     try:
@@ -44,7 +60,7 @@ def text_of(path: Path, most: int = LARGEST) -> str:
         raise BenchError(f"cannot read {path}: it is no text in UTF-8") from None
 
 
-def expanded(stream: IO[bytes], most: int = LARGEST) -> bytes:
+def expanded(stream: Readable, most: int = LARGEST) -> bytes:
     """What is left in a stream, unpacked block by block; ValueError beyond `most` bytes."""
     blocks: list[bytes] = []
     left = most
@@ -56,7 +72,7 @@ def expanded(stream: IO[bytes], most: int = LARGEST) -> bytes:
     return b"".join(blocks)
 
 
-def inflated_size(stream: IO[bytes], length: int, most: int = LARGEST) -> int:
+def inflated_size(stream: Readable, length: int, most: int = LARGEST) -> int:
     """The size of the next `length` bytes once zlib unpacks them; nothing of it is kept.
 
     Raises:

@@ -10,6 +10,10 @@ from collections.abc import Iterable
 class BenchError(Exception):
     """A mistake of the user or a broken input: printed as one line, exit code 2."""
 
+    def __init__(self, message: str) -> None:
+        """Names and texts of others may stand in it: what moves a terminal's cursor is left out."""
+        super().__init__("".join(c if c.isprintable() else " " for c in message))
+
 
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?", re.DOTALL)
 

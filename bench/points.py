@@ -28,8 +28,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.bounded import content_of, json_of
 from bench.data.subsets import Subset
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 from bench.results import POINTS, Cell, Record
 from bench.threat import ThreatModel
 from bench.zoo.weights import packed
@@ -37,6 +38,10 @@ from bench.zoo.weights import packed
 SUFFIXES = (POINTS, ".npz", ".npy")
 PIXELS = ("float32", "uint8")
 KEYS = ("x_adv", "index", "label")
+MOST_BYTES = 64 << 30
+"""Of a file of points: a million images of 64x64."""
+GROWTH, SPARE = 20, 1 << 30
+"""An .npz file that unpacks to more than so many times its size, and so much more, is a bomb."""
 MOST = 10**6
 """Images of one file, where nothing else bounds them."""
 WIDEST = 8
@@ -106,10 +111,7 @@ def read(path: Path, dataset: str, shape: tuple[int, int, int], most: int = MOST
     """
     if path.suffix not in SUFFIXES:
         raise BenchError(f"{path}: points lie in {', '.join(SUFFIXES)} files")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
+    content = content_of(path, MOST_BYTES)
     about: dict[str, str] = {}
     if path.suffix == POINTS:
         arrays, about = _safetensors(path, content)
@@ -122,7 +124,7 @@ def read(path: Path, dataset: str, shape: tuple[int, int, int], most: int = MOST
         twice = next(i for place, i in enumerate(index) if i in index[:place])
         raise BenchError(f"{path}: image {twice} is there twice")
     if about.get("dataset", dataset) != dataset:
-        raise BenchError(f"{path}: points of data set '{about['dataset']}', not '{dataset}'")
+        raise BenchError(f"{path}: points of data set '{plain(about['dataset'])}', not '{dataset}'")
     sha256 = hashlib.sha256(content).hexdigest()
     stored = origin(path, about) is not None
     variants = _variants(path, about, len(x_adv)) if stored else ()
@@ -151,7 +153,10 @@ def origin(path: Path, about: Mapping[str, str]) -> tuple[Cell, int] | None:
     if "cell" not in about:
         return None
     try:
-        cell = Cell(**json.loads(about["cell"]))
+        cell = Cell(**json_of(about["cell"]))
+        texts = (value for key, value in vars(cell).items() if key != "seed")
+        if not isinstance(cell.seed, int) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("cell")
         if cell.digest != about["digest"]:
             raise ValueError("digest")
         return cell, int(about["shard"])
@@ -224,7 +229,7 @@ def _safetensors(path: Path, content: bytes) -> tuple[dict[str, NDArray[Any]], d
         about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         arrays = {key: tensors[key].numpy() for key in KEYS if key in tensors}
     except Exception as error:  # as for the others
-        reason = " ".join(str(error).split())
+        reason = plain(" ".join(str(error).split()), 200)
         raise BenchError(f"{path}: not a whole safetensors file of points ({reason})") from None
     return arrays, dict(about)
 
@@ -239,13 +244,15 @@ def _numpy(
             return {"x_adv": _array(stream, shape, most)}
         with zipfile.ZipFile(stream) as archive:
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if sum(entry.file_size for entry in archive.infolist()) > GROWTH * len(content) + SPARE:
+                raise ValueError("it unpacks to far more than its size")
             found = {}
             for key in (key for key in KEYS if key in names):
                 with archive.open(names[key]) as member:
                     found[key] = _array(member, shape if key == "x_adv" else (), most)
             return found
     except Exception as error:  # a damaged or hostile file raises whatever its readers do
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = plain(" ".join(str(error).split()) or type(error).__name__, 200)
         raise BenchError(
             f"{path}: not a whole {path.suffix} file of plain arrays ({reason})"
         ) from None
@@ -308,7 +315,7 @@ def _integers(
 
 def _variants(path: Path, about: Mapping[str, str], count: int) -> tuple[str, ...]:
     try:
-        names = tuple(map(str, json.loads(about["variants"])))
+        names = tuple(map(str, json_of(about["variants"])))
     except (ValueError, KeyError, TypeError):
         names = ()
     if len(names) != count and (names or count > 1):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.cost import Cost
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 from bench.results import Plan
 
 Unit = tuple[str, int]
 """A cell's digest and a shard of it."""
+PART = re.compile(r"[0-9]{1,9}")
+"""The number of a part."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,10 @@ class Slice:
         if not text:
             return cls()
         index, slash, count = text.partition("/")
-        if not slash or not index.isdecimal() or not count.isdecimal():
-            raise BenchError(f"--shard '{text}' is not I/N (such as 2/8, the second of eight)")
+        if not slash or not all(map(PART.fullmatch, (index, count))):
+            raise BenchError(
+                f"--shard '{plain(text)}' is not I/N (such as 2/8, the second of eight)"
+            )
         if not 1 <= int(index) <= int(count):
             raise BenchError(f"--shard '{text}': parts count from 1 to {int(count)}")
         return cls(int(index), int(count))

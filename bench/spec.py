@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, nearest, plain
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
@@ -110,16 +110,16 @@ def parse_part(text: str) -> Part:
             raise BenchError("'file:' needs a path: @file:PATH")
         return Part("file", (("path", rest),))
     if not _NAME.fullmatch(name):
-        raise BenchError(f"'{text}' is not a name; write name or name:key=value,key=value")
+        raise BenchError(f"'{plain(text)}' is not a name; write name or name:key=value,key=value")
     pairs: dict[str, Value] = {}
     if name.startswith(f"{ROBUSTBENCH}/"):
         name, _, pairs["model"] = name.partition("/")
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals or not key.strip() or not value.strip():
-            raise BenchError(f"'{item}' in '{text}' is not key=value")
+            raise BenchError(f"'{plain(item)}' in '{plain(text)}' is not key=value")
         if key.strip() in pairs:
-            raise BenchError(f"'{key.strip()}' is set twice in '{text}'")
+            raise BenchError(f"'{plain(key.strip())}' is set twice in '{plain(text)}'")
         pairs[key.strip()] = value.strip()
     if PROTOCOL in pairs:
         name += f":{PROTOCOL}={pairs.pop(PROTOCOL)}"
@@ -130,7 +130,7 @@ def parse_defense(text: str) -> DefenseSpec:
     """`part[+part...][@classifier]`; without a classifier, the naturally trained one."""
     purifiers, at, classifier = text.strip().partition("@")
     if at and not classifier:
-        raise BenchError(f"'{text}' names no classifier after '@'")
+        raise BenchError(f"'{plain(text)}' names no classifier after '@'")
     # "+" also stands in numbers such as 1e+3: a part begins with a letter.
     parts = tuple(parse_part(part) for part in re.split(r"\+(?=[A-Za-z])", purifiers))
     return DefenseSpec(parts, parse_part(classifier or DEFAULT_CLASSIFIER))
@@ -172,17 +172,17 @@ def coerce(owner: str, key: str, value: Value, hint: Any) -> Value:
         choices = [str(choice) for choice in get_args(base)]
         if str(value) not in choices:
             raise BenchError(
-                f"{owner}: {key}={value} is not allowed{nearest(str(value), choices)} "
+                f"{owner}: {key}={plain(value)} is not allowed{nearest(str(value), choices)} "
                 f"(one of: {', '.join(choices)})"
             )
         return str(value)
     try:
         result: Value = _CASTS[base](value)
     except (ValueError, ZeroDivisionError):
-        raise BenchError(f"{owner}: {key}={value} is not {_NOUNS[base]}") from None
+        raise BenchError(f"{owner}: {key}={plain(value)} is not {_NOUNS[base]}") from None
     if bounds and isinstance(result, int | float) and not bounds.low <= result <= bounds.high:
         raise BenchError(
-            f"{owner}: {key}={value} is out of range ({bounds.low:g} to {bounds.high:g})"
+            f"{owner}: {key}={plain(value)} is out of range ({bounds.low:g} to {bounds.high:g})"
         )
     return result
 
@@ -196,7 +196,7 @@ def resolve(
         for key, value in layer.items():
             if key not in hints:
                 raise BenchError(
-                    f"{owner} has no setting '{key}'{nearest(key, hints)} "
+                    f"{owner} has no setting '{plain(key)}'{nearest(key, hints)} "
                     f"(settings: {', '.join(hints) or 'none'})"
                 )
             merged[key] = coerce(owner, key, value, hints[key])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, plain, unknown
 from bench.spec import ball, number
 
 NORMS = ("linf", "l2")
@@ -50,7 +50,7 @@ class ThreatModel:
             BenchError: unknown norm, or an eps that is no number from 0 on.
         """
         norm, _, radius = text.strip().partition(":")
-        if norm in (KNOWN, PROBE):
+        if norm in (KNOWN, PROBE) and not radius.startswith((KNOWN, PROBE)):
             return replace(cls.parse(radius), aside=norm)
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)
@@ -61,11 +61,11 @@ class ThreatModel:
         except (ValueError, ZeroDivisionError):
             eps = -1.0
         if not 0 <= eps < float("inf"):
-            raise BenchError(f"threat '{text}' needs an eps from 0 on, such as {norm}:8/255")
+            raise BenchError(f"threat '{plain(text)}' needs an eps from 0 on, such as {norm}:8/255")
         if norm == "linf" and eps > 1:
             raise BenchError(
-                f"threat '{text}': pixels lie in [0,1], so eps is at most 1; "
-                f"did you mean '{norm}:{radius}/255'?"
+                f"threat '{plain(text)}': pixels lie in [0,1], so eps is at most 1; "
+                f"did you mean '{norm}:{plain(radius)}/255'?"
             )
         return cls(norm, eps)
 

@@ -6,13 +6,16 @@ DiffPure's; 16/255 is what AID-Purifier purifies CIFAR-100 with (its Table 6), n
 
 from __future__ import annotations
 
-import pickle
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.bounded import content_of
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
+from bench.errors import plain
+from bench.pickles import Made, Name, PickleError, parse
 from bench.registry import dataset
 
 if TYPE_CHECKING:
@@ -96,8 +99,7 @@ def _load(info: DatasetInfo, split: str) -> Rows:
 def read_batch(path: Path, key: str, dataset: str = "cifar10") -> tuple[Bytes, list[int]]:
     """Images uint8 [N,3,32,32] and labels of one python batch.
 
-    The batches are pickles. Nothing that a pickle can call is called: arrays become records of
-    their bytes, and every other global is refused.
+    The batches are pickles, which are followed and not run.
 
     Raises:
         BenchError: not such a batch.
@@ -105,66 +107,36 @@ def read_batch(path: Path, key: str, dataset: str = "cifar10") -> tuple[Bytes, l
     import numpy as np
 
     try:
-        with path.open("rb") as file:
-            batch: Any = _Unpickler(file, encoding="latin1").load()
-        data, labels = batch["data"], [int(label) for label in batch[key]]
-        raw = data.raw.encode("latin1") if isinstance(data.raw, str) else data.raw
-        rows, columns = data.shape
-        if data.fortran or data.dtype.code.lstrip("|") != "u1" or columns != 3 * 32 * 32:
+        batch: Any = parse(io.BytesIO(content_of(path)), CALLS.__contains__)
+        shape, code, raw = _array(batch["data"])
+        labels = batch[key]
+        if code.lstrip("|") != "u1" or len(shape) != 2 or shape[1] != 3 * 32 * 32:
             raise ValueError("an array of other numbers")
-        pixels = np.frombuffer(raw, np.uint8).reshape(rows, 3, 32, 32)
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror or error})", dataset) from None
+        if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
+            raise ValueError("labels that are no numbers")
+        pixels = np.frombuffer(raw, np.uint8).reshape(shape[0], 3, 32, 32)
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = plain(" ".join(str(error).split()) or type(error).__name__, 120)
         raise damaged(path, f"is not a python batch of CIFAR ({reason})", dataset) from None
     return pixels, labels
 
 
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    *(EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError, OverflowError),
-)
+_UNREADABLE = (PickleError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+CODED = Name("_codecs", "encode")
+"""How Python 3 writes bytes for Python 2."""
+CALLS = {
+    *(Name(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *(Name("numpy", "dtype"), CODED),
+}
 
 
-class _Dtype:
-    """A dtype that is only its code: `u1`."""
-
-    def __init__(self, code: str, *flags: object) -> None:
-        self.code = code
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and alignment, which bytes have not."""
-
-
-class _Array:
-    """An array that is only its shape and its bytes."""
-
-    def __init__(self, *kind: object) -> None:
-        """Of whatever kind: empty until its state is set."""
-
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes | str]) -> None:
-        _, self.shape, self.dtype, self.fortran, self.raw = state
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding}")
-    return text.encode("latin1")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows NumPy's arrays of bytes and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A stand-in, never the object of that name."""
-        known: dict[tuple[str, str], Any] = {
-            ("numpy.core.multiarray", "_reconstruct"): _Array,
-            ("numpy._core.multiarray", "_reconstruct"): _Array,
-            ("numpy", "ndarray"): _Array,
-            ("numpy", "dtype"): _Dtype,
-            ("_codecs", "encode"): _bytes,
-        }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return known[module, name]
+def _array(node: Any) -> tuple[tuple[int, ...], str, bytes]:
+    """Shape, type and bytes of an array in the order of C; anything else ends in _UNREADABLE."""
+    _, shape, kind, fortran, raw = node.state
+    if isinstance(raw, Made) and raw.of == CODED and raw.arguments[1] == "latin1":
+        raw = raw.arguments[0]
+    if isinstance(raw, str):
+        raw = raw.encode("latin1")
+    if fortran or not isinstance(raw, bytes) or not isinstance(kind.arguments[0], str):
+        raise ValueError("an array of other numbers")
+    return shape, kind.arguments[0], raw

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, labels_of, part, require
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 from bench.home import data_root
 from bench.registry import dataset
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHORTER, SIDE = 256, 224
+MOST_PIXELS = 50_000_000
+"""Of one file; the largest of ImageNet has some 20 million."""
 WNID = re.compile(r"n\d{8}")
 VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
@@ -121,9 +123,13 @@ def decode(
     def one(path: str) -> Tensor:
         try:
             with Files.open(path) as file:
+                if file.width * file.height > MOST_PIXELS:
+                    raise ValueError(f"{file.width} x {file.height} pixels")
                 image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise damaged(Path(path), f"is not an image ({error})", dataset) from None
+        # Whatever a damaged file makes of its reader, it is a damaged file.
+        except Exception as error:
+            reason = plain(" ".join(str(error).split()) or type(error).__name__, 200)
+            raise damaged(Path(path), f"is not an image ({reason})", dataset) from None
         pixels: Tensor = pil_to_tensor(change(image) if change else image)
         if tuple(pixels.shape) != shape:
             raise damaged(Path(path), f"is {tuple(pixels.shape)}, not {shape}", dataset)

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.bounded import expanded
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.home import data_root
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from bench.data.files import Bytes
 
 FOLDERS = {"mnist": "MNIST/raw", "fashionmnist": "FashionMNIST/raw"}
+LARGEST = 200_000_000
+"""Bytes of the images of one file; the published ones have 47 million."""
 NAMES = {"train": "train", "validation": "train", "test": "t10k"}
 
 MNIST = DatasetInfo(
@@ -88,14 +91,22 @@ def read_idx(path: Path, dimensions: int, dataset: str = "mnist") -> Bytes:
     """
     import numpy as np
 
+    head = 4 * (dimensions + 1)
     try:
-        content = gzip.decompress(raw) if (raw := path.read_bytes())[:2] == b"\x1f\x8b" else raw
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            stream = gzip.GzipFile(fileobj=file) if packed else file
+            start = stream.read(head)
+            if start[:4] != bytes((0, 0, 8, dimensions)):
+                what = f"is not an idx file of bytes in {dimensions} dimensions"
+                raise damaged(path, what, dataset)
+            shape = tuple(int.from_bytes(start[i : i + 4], "big") for i in range(4, head, 4))
+            content = expanded(stream, min(math.prod(shape), LARGEST))
+    except ValueError:  # more than it says
+        raise damaged(path, f"says that it holds {shape} and does not", dataset) from None
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"cannot be read ({error})", dataset) from None
-    head = 4 * (dimensions + 1)
-    if content[:4] != bytes((0, 0, 8, dimensions)):
-        raise damaged(path, f"is not an idx file of bytes in {dimensions} dimensions", dataset)
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, head, 4))
-    if math.prod(shape) != len(content) - head:
+    if math.prod(shape) != len(content):
         raise damaged(path, f"says that it holds {shape} and does not", dataset)
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)

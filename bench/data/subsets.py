@@ -10,7 +10,6 @@ rule, and the order follows from the labels when the data is read (`in_order`). 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from bench import registry
+from bench.bounded import json_of
 from bench.errors import BenchError, unknown
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 ORDER_SEED = 20263
 TEST = "test"
-COMPUTED = re.compile(r"(first|every)-([1-9]\d*)")
+COMPUTED = re.compile(r"(first|every)-([1-9][0-9]{0,8})")
+MOST = 10**8
+"""Images that a data set may have."""
 FORMS = (TEST, "first-N", "every-N")
 
 
@@ -72,7 +74,7 @@ def load_subset(dataset: str, name: str) -> Subset:
         raise unknown(f"subset of data set '{dataset}'", name, [*known, *(FORMS if drawn else ())])
     file = f"{dataset}-{name}.json" if drawn is None else f"{dataset}.json"
     try:
-        raw = json.loads(_text(file)) if drawn is None else drawn["subsets"][name]
+        raw = json_of(_text(file)) if drawn is None else drawn["subsets"][name]
         index = tuple(map(int, raw["index"]))
         label, block = (tuple(map(int, raw.get(key, ()))) for key in ("label", "block"))
         rule, split, sha256 = (str(raw[key]) for key in ("rule", "split", "sha256"))
@@ -190,8 +192,8 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
     if not (files(__package__) / "subsets" / f"{dataset}.json").is_file():
         return None if _committed(dataset) else _declared(dataset)
     try:
-        found = json.loads(_text(f"{dataset}.json"))
-        if not int(found["test"]) > 0 or not isinstance(found["subsets"], dict):
+        found = json_of(_text(f"{dataset}.json"))
+        if not 0 < int(found["test"]) <= MOST or not isinstance(found["subsets"], dict):
             raise ValueError("test")
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(f"subset file {dataset}.json is damaged; reinstall it") from error

@@ -5,11 +5,17 @@ Threats: linf 12/255 with steps of 2/255 is what AID-Purifier attacks SVHN with 
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from bench.bounded import inflated_size
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.registry import dataset
 
 FILES = {"train": "train_32x32.mat", "validation": "train_32x32.mat", "test": "test_32x32.mat"}
+
+HEAD, COMPRESSED = 128, 15
+"""Bytes before the first part of a .mat file, and the type of a packed part."""
 
 SVHN = DatasetInfo(
     name="svhn",
@@ -34,7 +40,8 @@ def _load(split: str) -> Rows:
 
     (path,) = require("svhn", FILES[split])
     try:
-        file = loadmat(path)
+        _require_small(path)
+        file = loadmat(path, variable_names=("X", "y"))
         pixels, label = file["X"], file["y"].reshape(-1).astype(np.int64)
         pixels = np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)).astype(np.uint8, copy=False)
     except OSError as error:
@@ -43,3 +50,20 @@ def _load(split: str) -> Rows:
     except Exception as error:
         raise damaged(path, f"is no .mat file of SVHN ({type(error).__name__})", "svhn") from None
     return rows_of_bytes(SVHN, split, pixels, label % 10, path)  # the files call zero 10
+
+
+def _require_small(path: Path) -> None:
+    """ValueError where a packed part unpacks to too much, or X and y are no plain numbers."""
+    from scipy.io import whosmat
+
+    with path.open("rb") as file:
+        file.seek(HEAD)
+        while len(tag := file.read(8)) == 8:
+            kind, length = (int.from_bytes(tag[i : i + 4], "little") for i in (0, 4))
+            after = file.tell() + length
+            if kind == COMPRESSED:
+                inflated_size(file, length)
+            file.seek(after)
+    for name, _, kept in whosmat(path):
+        if name in ("X", "y") and kept not in ("uint8", "double"):
+            raise ValueError(f"{name} is {kept}")

@@ -11,15 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.bounded import text_of
 from bench.data.base import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, labels_of, part, require
 from bench.data.imagenet import class_folders, decode
+from bench.errors import plain
 from bench.registry import dataset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "tiny-imagenet-200"
+LONGEST = 10_000_000
+"""Bytes of a list of files; the published ones have half a million."""
 
 TINY = DatasetInfo(
     name="tinyimagenet",
@@ -55,16 +59,16 @@ def _annotated() -> tuple[list[str], list[int], Path]:
     table, listed = require(
         "tinyimagenet", f"{FOLDER}/val/val_annotations.txt", f"{FOLDER}/wnids.txt"
     )
-    wnids = sorted(set(listed.read_text(encoding="utf-8").split()))
+    wnids = sorted(set(text_of(listed, LONGEST).split()))
     if len(wnids) != len(TINY.classes):
         raise damaged(listed, f"lists {len(wnids)} classes, not {len(TINY.classes)}", TINY.name)
     place = {wnid: label for label, wnid in enumerate(wnids)}
     files, label = [], []
-    for line in table.read_text(encoding="utf-8").splitlines():
+    for line in text_of(table, LONGEST).splitlines():
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in place or not name or Path(name).name != name:
-            raise damaged(table, f"has the line '{line[:40]}'", TINY.name)
+            raise damaged(table, f"has the line '{plain(line, 40)}'", TINY.name)
         files.append(str(table.parent / "images" / name))
         label.append(place[wnid])
     return files, label, table

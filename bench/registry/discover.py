@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from bench.bounded import is_file
 from bench.errors import BenchError, told, unknown
 from bench.registry.declare import PLUGINS
 from bench.registry.neighbours import import_file
@@ -73,7 +74,7 @@ def _import(name: str) -> None:
 
 
 def _import_file(path: Path) -> None:
-    if not path.is_file():
+    if not is_file(path):
         raise BenchError(f"plug-in file '{path}' does not exist")
     if path.suffix != ".py":
         raise BenchError(f"plug-in '{path}' is not a Python file (.py)")

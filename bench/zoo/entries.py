@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, plain, unknown
 
 Part = Literal["", "raw", "ema"]
 WEIGHTS = "weights/"
@@ -89,7 +89,7 @@ def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
     ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
     if _trainable(spec or weights, dataset):
         ways.append(f"train them: bench train {spec or weights} --dataset {dataset}")
-    return "; or ".join(ways) or f"give the file: --weights {weights}=FILE"
+    return "; or ".join(ways) or f"give the file: --weights {plain(weights)}=FILE"
 
 
 def _trainable(spec: str, dataset: str) -> bool:

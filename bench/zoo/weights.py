@@ -21,8 +21,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from bench.bounded import json_of
-from bench.errors import BenchError
+from bench.bounded import is_file, json_of
+from bench.errors import BenchError, plain
 from bench.home import home
 from bench.zoo.entries import how_to_get
 
@@ -58,8 +58,8 @@ class MissingError(BenchError):
 
     def __init__(self, dataset: str, name: str, spec: str = "") -> None:
         super().__init__(
-            f"no weights '{name}' for data set '{dataset}' in {own(dataset)} or the package; "
-            f"{how_to_get(dataset, name, spec)}"
+            f"no weights '{plain(name)}' for data set '{dataset}' in {own(dataset)} or the "
+            f"package; {how_to_get(dataset, name, spec)}"
         )
 
 
@@ -76,7 +76,7 @@ def own(dataset: str) -> Path:
 def here(dataset: str, name: str) -> bool:
     """Whether there is a file of weights of that name, whole or not; of files by path, unasked."""
     return name.startswith((FILE, ROBUSTBENCH)) or any(
-        (folder / f"{name}{SUFFIX}").is_file() for folder in (own(dataset), packaged(dataset))
+        is_file(folder / f"{name}{SUFFIX}") for folder in (own(dataset), packaged(dataset))
     )
 
 
@@ -89,7 +89,7 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
     packaged files).
     """
     if override is not None:
-        if not override.is_file():
+        if not is_file(override):
             raise BenchError(f"weights file {override} does not exist")
         return _for(dataset, _foreign(dataset, name, [override]))
     if name.startswith(FILE):
@@ -98,12 +98,12 @@ def find(dataset: str, name: str, override: Path | None = None) -> Weights:
         model = name.removeprefix(ROBUSTBENCH)
         return _foreign(dataset, name, _of_robustbench(dataset, model))
     mine = own(dataset) / f"{name}{SUFFIX}"
-    if mine.is_file():
+    if is_file(mine):
         weights = read(mine, name)
         entry = _entries(mine.parent).get(name)
         return _for(dataset, _vouched(weights, entry.get("sha256") if entry else weights.sha256))
     shipped = packaged(dataset) / f"{name}{SUFFIX}"
-    if not shipped.is_file():
+    if not is_file(shipped):
         raise MissingError(dataset, name)
     expected = manifest(dataset).get(name, {}).get("sha256")
     return _for(dataset, _vouched(read(shipped, name), expected))
@@ -140,7 +140,7 @@ def _foreign(dataset: str, name: str, paths: Sequence[Path]) -> Weights:
     Those that say nothing of themselves count as made for `dataset`.
     """
     for path in paths:
-        if path.exists() and not path.is_file():  # a device or a pipe would never end
+        if not is_file(path) and os.path.exists(path):  # a device or a pipe would never end
             raise BenchError(f"cannot read weights {path}: it is no file")
     if len(paths) == 1 and paths[0].suffix == SUFFIX:
         found = read(paths[0], name)
@@ -163,7 +163,7 @@ def _of_robustbench(dataset: str, model: str) -> list[Path]:
     for place in places:
         folder = place / dataset / "Linf"
         found = [folder / f"{model}.pt"]
-        if not found[0].is_file():
+        if not is_file(found[0]):
             found = sorted(folder.glob(f"{model}.pt_m*.pt"))
         if found:
             return found

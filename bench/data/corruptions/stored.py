@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.corruptions import SEVERITIES
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 from bench.home import data_root
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def _open(path: Path) -> NDArray[np.uint8]:
 
     try:
         found: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
+    # Whatever a damaged header makes of its reader, it is a damaged file.
+    except Exception as error:
+        reason = plain(" ".join(str(error).split()) or type(error).__name__, 200)
         raise BenchError(f"{path} is not a whole .npy file ({reason})") from None
     return found
