@@ -18,10 +18,9 @@ from attacks.select import Best
 from attacks.square import Deployed
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
-from bench.errors import BenchError, unknown
 from bench.facts import BUDGET
 from bench.registry import Runs, attack
-from bench.spec import Range, Settings
+from bench.spec import Range, Settings, joined_names
 from bench.threat import ThreatModel
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -114,13 +113,7 @@ def names_of(attacks: str) -> tuple[str, ...]:
     """
     if attacks == "standard":
         return STANDARD
-    names = tuple(attacks.split("+"))
-    for name in names:
-        if name not in CLASSES:
-            raise unknown("part of autoattack", name, [*CLASSES, "standard"])
-    if len(set(names)) < len(names):
-        raise BenchError(f"autoattack: attacks={attacks} names one twice")
-    return names
+    return joined_names(attacks, CLASSES, "part of autoattack", "autoattack: attacks", "standard")
 
 
 def quiet_logger() -> Any:

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.catalog import At, Count, Step, blind_runs, bpda_runs, looks, no_direction
-from attacks.gradients import Blind, Bpda, Eot, Gradient, Score, Slope, draws_of
+from attacks.catalog import At, Count, Step, blind_runs, bpda_runs, looking, looks, no_direction
+from attacks.gradients import Gradient, Score, Slope, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD
 from attacks.select import Best
@@ -152,7 +152,7 @@ def auxiliary(
     at: the classifier's loss at the purified image (BPDA, EOT), or at x. As the paper prints it, at
     one of its weights: `at=x,scale=loss,lambdas=0.5`.
     """
-    follow: Gradient = Eot(Bpda(loss), eot) if at == "purified" else Blind(loss)
+    follow = looking(at, loss, eot)
     return Grid(
         tuple(
             PGD(Joint(follow, weight, scale=scale), steps, step, random_start)

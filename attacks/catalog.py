@@ -26,7 +26,7 @@ from attacks.gradients import (
 from attacks.keep import Keep
 from attacks.losses import LossName
 from attacks.pgd import PGD, Start
-from attacks.transfer import BASE, Base
+from attacks.transfer import BASE, StaticBase
 from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.registry import Runs, attack
@@ -122,7 +122,7 @@ def no_surrogate(settings: Settings, traits: Traits) -> str | None:
 
 def started(start: Begin) -> Start | None:
     """Where one more restart begins: the points of `transfer:source=base`."""
-    return Base() if start == BASE else None
+    return StaticBase() if start == BASE else None
 
 
 def begun(settings: Settings) -> int:
@@ -254,7 +254,8 @@ def bpda_eot(
 At = Literal["purified", "x"]
 
 
-def _joint(at: At, loss: LossName, eot: int) -> Gradient:
+def looking(at: At, loss: LossName, eot: int) -> Gradient:
+    """The classifier's gradient at the purified image (BPDA, EOT), or at x."""
     return Eot(Bpda(loss), eot) if at == "purified" else Blind(loss)
 
 
@@ -296,7 +297,7 @@ def joint_score(
     """
     direction: Direction = Score()
     return PGD(
-        _joint(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
+        looking(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
     )
 
 
@@ -321,7 +322,7 @@ def joint_full(
     """BPDA that also follows the whole purification's displacement P(x) - x (`at`: joint-score)."""
     direction: Direction = Displacement(eot)
     return PGD(
-        _joint(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
+        looking(at, loss, eot), steps, step, restarts=restarts, direction=direction, weight=weight
     )
 
 

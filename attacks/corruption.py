@@ -16,9 +16,9 @@ from bench.attack import Attacked
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
 from bench.data.corruptions.stored import missing, stored
 from bench.defense import Defense
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
 from bench.registry import attack
-from bench.spec import Later, Settings
+from bench.spec import Later, Settings, joined_names
 from bench.threat import ThreatModel
 
 GENERATED = "generated"
@@ -78,11 +78,9 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     Raises:
         BenchError: a kind that does not exist, or one named twice.
     """
-    kinds = KINDS if text == "all" else tuple(text.split("+"))
-    for kind in kinds:
-        if kind not in KINDS + EXTRA:
-            raise unknown("corruption", kind, (*KINDS, *EXTRA, "all"))
-    return _distinct("kinds", text, kinds)
+    if text == "all":
+        return KINDS
+    return joined_names(text, KINDS + EXTRA, "corruption", "corruption: kinds", "all")
 
 
 def parse_severities(text: str) -> tuple[int, ...]:
@@ -91,12 +89,10 @@ def parse_severities(text: str) -> tuple[int, ...]:
     Raises:
         BenchError: not a severity, or one named twice.
     """
-    allowed = {str(severity): severity for severity in SEVERITIES}
-    words = tuple(allowed) if text == "all" else tuple(text.split("+"))
-    for word in words:
-        if word not in allowed:
-            raise unknown("severity", word, (*allowed, "all"))
-    return tuple(allowed[word] for word in _distinct("severities", text, words))
+    if text == "all":
+        return SEVERITIES
+    names = joined_names(text, map(str, SEVERITIES), "severity", "corruption: severities", "all")
+    return tuple(map(int, names))
 
 
 def parse_source(text: str) -> str:
@@ -120,12 +116,6 @@ def _absent(settings: Settings, dataset: str) -> str | None:
     how = next((name for name, folder in PUBLISHED.items() if folder == source), "")
     fetch = f"fetch it: bench fetch {how}-c, or " if how else "put it there, or "
     return f"{reason}; {fetch}take corruption:source={GENERATED}"
-
-
-def _distinct(key: str, text: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(words)) < len(words):
-        raise BenchError(f"corruption: {key}={text} names one twice")
-    return words
 
 
 def _variants(settings: Settings) -> int:

@@ -7,30 +7,14 @@ no more than the exact gradient, and their angle is what the identity leaves out
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-from torch import Tensor
-
 from attacks.catalog import SHORT_EOT, Count, Step
-from attacks.gradients import Eot, Exact, draws_of, followed
+from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import LossName
-from attacks.pgd import PGD
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
+from attacks.pgd import PGD, Followed
+from bench.defense import Traits
 from bench.registry import Runs, attack
 from bench.spec import Settings
-from bench.threat import PROBE, ThreatModel
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A search along the exact gradient that looks at BPDA's beside it, its last point included."""
-
-    search: PGD
-
-    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
-        """Images in the ball around x [B,C,H,W], and the cosines in the trace."""
-        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
+from bench.threat import PROBE
 
 
 def _one_gradient(settings: Settings, traits: Traits) -> str | None:
@@ -57,6 +41,6 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
 )
 def gradient_cosine(
     *, steps: Count = 20, eot: Count = 20, step: Step = 0.25, loss: LossName = "ce"
-) -> Compared:
+) -> Followed:
     """The angle between the exact and BPDA's gradient on an exact search: in no worst case."""
-    return Compared(PGD(Eot(Exact(loss, compare=True), eot), steps, step, keep="loss"))
+    return Followed(PGD(Eot(Exact(loss, compare=True), eot), steps, step, keep="loss"))

@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from attacks.apgd import follows_of, knows_of, no_gradient
+from attacks.apgd import following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Share, Step
 from attacks.gradients import draws_of
 from attacks.library import GradientMode, View, quiet, straight_through
@@ -74,19 +74,14 @@ class Library:
         return Attacked(threat.project(torch.where(found.isnan(), x, found), x))
 
 
-def _runs(looks: int, settings: Settings, traits: Traits) -> Runs:
-    runs = looks * draws_of(int(settings["eot"]), traits.random)
-    return Runs(exact=runs) if settings["gradient"] == "exact" else Runs(bpda=runs)
-
-
 def _each_step(settings: Settings, traits: Traits) -> Runs:
-    return _runs(int(settings["steps"]), settings, traits)
+    return following(int(settings["steps"]), settings, traits)
 
 
 def _around(settings: Settings, traits: Traits) -> Runs:
     """One look at the point and one at each neighbour."""
     looks = int(settings["steps"]) * (1 + int(settings["neighbours"]))
-    return _runs(looks, settings, traits)
+    return following(looks, settings, traits)
 
 
 @attack(
@@ -96,7 +91,7 @@ def _around(settings: Settings, traits: Traits) -> Runs:
     software=SOFTWARE,
     settings=QUICK,
     skip=no_gradient,
-    cost=lambda settings, traits: _runs(1, settings, traits),
+    cost=lambda settings, traits: following(1, settings, traits),
     knows=knows_of,
     follows=follows_of,
 )

@@ -6,20 +6,19 @@ what a defense owes to its randomness.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from attacks.catalog import Count, Step
-from attacks.gradients import Eot, Exact, Slope, followed
+from attacks.gradients import Eot, Exact, Slope
 from attacks.losses import AnyLoss, LossName
-from attacks.pgd import PGD
+from attacks.pgd import PGD, Followed
 from bench import rng
-from bench.attack import Attacked
 from bench.defense import Defense, Traits
 from bench.registry import Runs, attack
 from bench.spec import Settings
-from bench.threat import KNOWN, ThreatModel
+from bench.threat import KNOWN
 
 
 @dataclass(frozen=True)
@@ -32,17 +31,6 @@ class Replayed:
         """The same random numbers at every look."""
         with rng.stream("judge", 0):
             return Eot(Exact(self.loss), defense.runs)(defense, x, y)
-
-
-@dataclass(frozen=True)
-class Known:
-    """PGD along `Replayed` gradients; the point of the highest loss is handed over."""
-
-    search: PGD
-
-    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
-        """Images in the ball around x [B,C,H,W], made for the judge's own random numbers."""
-        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
 
 
 def _deterministic(settings: Settings, traits: Traits) -> str | None:
@@ -61,6 +49,6 @@ def _deterministic(settings: Settings, traits: Traits) -> str | None:
     aside="attacker and judge use the same random numbers, a diagnostic of how much is owed to "
     "randomness",
 )
-def known_randomness(*, steps: Count = 100, step: Step = 0.25, loss: LossName = "ce") -> Known:
+def known_randomness(*, steps: Count = 100, step: Step = 0.25, loss: LossName = "ce") -> Followed:
     """PGD that knows the random numbers of the judge: a diagnostic, in no worst case."""
-    return Known(PGD(Replayed(loss), steps, step, keep="loss"))
+    return Followed(PGD(Replayed(loss), steps, step, keep="loss"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.gradients import Direction, Gradient, Slope, draws_of
+from attacks.gradients import Direction, Gradient, Slope, draws_of, followed
 from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
-from bench.attack import Attacked, Trace
+from bench.attack import Attack, Attacked, Trace
 from bench.defense import Defense, repeat
 from bench.threat import ThreatModel
 
@@ -140,3 +140,14 @@ class Strongest:
         return Attacked(
             kept.x, trace=found[0][0], queries=torch.full_like(y, queries) if queries else None
         )
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A search along exact gradients that says through what it followed them."""
+
+    search: Attack
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Images in the ball around x [B,C,H,W], as the search gives them."""
+        return replace(self.search(defense, x, y, threat), gradient=followed(defense))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -42,22 +42,13 @@ class Square:
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W]; those that are wrong already stay as they are."""
-        from pyautoattack.square import SquareAttack
-
         best = Best(defense, x, y, self.confirm)
         queries = torch.full_like(y, best.select.draws)
         alive = best.alive
         if not len(alive):
             return Attacked(best.x, queries=queries)
         with quiet():
-            search = SquareAttack(
-                Scores(defense, self.runs),
-                n_queries=self.queries,
-                p_init=self.p_init,
-                resc_schedule=True,
-                **ball(threat, x),
-            )
-            search.init_hyperparam(x)
+            search = _library(Scores(defense, self.runs), x, threat, self.queries, self.p_init)
             rounds = (self.runs,) * self.confirm + (0,) * self.confirm if defense.random else ()
             judge = _Judge(partial(defense.answer, runs=self.runs or None), best, rounds)
             search.margin_and_loss = judge
@@ -109,6 +100,16 @@ class Deployed:
         return loss.clamp_min(STANDING).masked_fill(wrong, -STANDING), loss
 
 
+def _library(scores: Scores, x: Tensor, threat: ThreatModel, queries: int, p_init: float) -> Any:
+    """The library's search over images like x, whatever its margin and loss will be."""
+    from pyautoattack.square import SquareAttack
+
+    ways = {"n_queries": queries, "p_init": p_init, "resc_schedule": True}
+    search = SquareAttack(scores, **ways, **ball(threat, x))
+    search.init_hyperparam(x)
+    return search
+
+
 def _cost(settings: Settings, traits: Traits) -> Runs:
     """At most: an image that stands to the end, and luck that is refuted on the last draw."""
     runs = int(settings["runs"]) or traits.runs
@@ -134,8 +135,6 @@ class Steady:
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W], the last that was accepted."""
-        from pyautoattack.square import SquareAttack
-
         scores = Scores(defense, draws_of(self.passes, defense.random))
 
         def standing(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,14 +142,7 @@ class Steady:
             return torch.full_like(loss, STANDING), loss
 
         with quiet():
-            search = SquareAttack(
-                scores,
-                n_queries=self.queries,
-                p_init=self.p_init,
-                resc_schedule=True,
-                **ball(threat, x),
-            )
-            search.init_hyperparam(x)
+            search = _library(scores, x, threat, self.queries, self.p_init)
             search.margin_and_loss = standing
             asked, found = search.attack_single_run(x, y)
         return Attacked(threat.project(found, x), queries=asked.long())

@@ -7,36 +7,19 @@ fresh draws choose between restarts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import get_args
 
-from torch import Tensor
-
 from attacks.catalog import Begin, Count, Step, begun, started
-from attacks.gradients import Eot, Exact, draws_of, followed
+from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import AnyLoss, LossName
-from attacks.pgd import PGD, Strongest
+from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Auto
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
-from bench.errors import BenchError, unknown
+from bench.defense import Traits
 from bench.registry import Runs, attack
-from bench.spec import Settings, Value
-from bench.threat import ThreatModel
+from bench.spec import Settings, Value, joined_names
 
 SOURCE = "after Croce et al. 2022 and Lee & Kim 2023"
 QUICK: dict[str, Value] = {"steps": 10, "eot": 5, "restarts": 1, "select": 4}
-
-
-@dataclass(frozen=True)
-class Open:
-    """A search that says through what it followed its gradient."""
-
-    search: Strongest
-
-    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
-        """Images in the ball around x [B,C,H,W], as `Strongest`."""
-        return replace(self.search(defense, x, y, threat), gradient=followed(defense))
 
 
 ALLOWED: tuple[AnyLoss, ...] = (*get_args(LossName), "dlr-t")
@@ -48,12 +31,7 @@ def losses_of(text: str) -> tuple[AnyLoss, ...]:
     Raises:
         BenchError: a name that is none, or one twice.
     """
-    names = text.split("+")
-    for name in names:
-        if name not in ALLOWED:
-            raise unknown("loss", name, ALLOWED)
-    if len(set(names)) < len(names):
-        raise BenchError(f"losses={text} names one twice")
+    names = joined_names(text, ALLOWED, "loss", "losses")
     return tuple(loss for name in names for loss in ALLOWED if loss == name)
 
 
@@ -65,6 +43,12 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     aimed = draws_of(PGD.select, traits.random) if "dlr-t" in losses else 0
     looks = restarts * (int(settings["steps"]) + 1)
     return Runs(plain=chosen + aimed, exact=looks * draws_of(int(settings["eot"]), traits.random))
+
+
+def _known(settings: Settings, dataset: str) -> None:
+    """Losses that are none are an error before anything runs."""
+    del dataset
+    losses_of(str(settings["losses"]))
 
 
 @attack(
@@ -83,11 +67,11 @@ def pgd_strict(
     start: Begin = "base",
     select: Count = 20,
     loss: LossName = "ce",
-) -> Open:
+) -> Followed:
     """PGD through the whole defense from random points and from the classifier's strongest."""
     follow = Eot(Exact(loss), eot)
     search = PGD(follow, steps, step, True, restarts, start=started(start))
-    return Open(Strongest((search,), select))
+    return Followed(Strongest((search,), select))
 
 
 @attack(
@@ -98,7 +82,7 @@ def pgd_strict(
         "standard": {"steps": 50, "restarts": 1, "start": "own", "losses": "ce+margin"},
     },
     cost=_runs,
-    fits=lambda settings, dataset: _known(settings),
+    fits=_known,
     knows="all",
 )
 def apgd_strict(
@@ -110,7 +94,7 @@ def apgd_strict(
     start: Begin = "base",
     select: Count = 20,
     losses: str = "ce+margin+dlr-t",
-) -> Open:
+) -> Followed:
     """APGD through the whole defense along each of `losses`, the strongest point of all.
 
     losses=margin is CW; with dlr-t restart i aims at the i-th likeliest wrong class.
@@ -128,9 +112,4 @@ def apgd_strict(
         )
         for loss in losses_of(losses)
     )
-    return Open(Strongest(tuple(searches), select))
-
-
-def _known(settings: Settings) -> None:
-    """Losses that are none are an error before anything runs."""
-    losses_of(str(settings["losses"]))
+    return Followed(Strongest(tuple(searches), select))

@@ -59,7 +59,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Base:
+class StaticBase:
     """The strongest points of the bare classifier behind a defense, its static base.
 
     PGD with steps of `step` * eps, and APGD along CE, CW and targeted DLR (up to `targets` wrong
@@ -92,7 +92,7 @@ class Base:
 class Static:
     """The points of `base`, handed over as they are: what a purifier adds to its classifier."""
 
-    base: Base
+    base: StaticBase
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Points in the ball around x [B,C,H,W]; the purifiers change nothing."""
@@ -139,7 +139,7 @@ def transfer(
     source=base: the strongest points of the classifier behind the defense, by PGD and APGD.
     """
     if source == BASE:
-        return Static(Base(steps, step))
+        return Static(StaticBase(steps, step))
     name = source_of({"source": source, "other": other})
     network = context.network(find_classifier(name).factory(context), name)
     return Transfer(source, Defense(network), PGD(Blind(), steps, step, random_start=True))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
-from bench.errors import BenchError, nearest, plain
+from bench.errors import BenchError, nearest, plain, unknown
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
@@ -156,6 +156,23 @@ def split_list(texts: Iterable[str]) -> list[str]:
             own[-1] += marker + path
         specs += own
     return specs
+
+
+def joined_names(
+    text: str, allowed: Iterable[str], what: str, setting: str, whole: str = ""
+) -> tuple[str, ...]:
+    """Names joined by `+`, each once. `whole`: another word that the setting takes.
+
+    Raises:
+        BenchError: a name that is not allowed, or one twice.
+    """
+    names, options = tuple(text.split("+")), list(allowed)
+    for name in names:
+        if name not in options:
+            raise unknown(what, name, [*options, *filter(None, [whole])])
+    if len(set(names)) < len(names):
+        raise BenchError(f"{setting}={text} names one twice")
+    return names
 
 
 def coerce(owner: str, key: str, value: Value, hint: Any) -> Value:

@@ -41,7 +41,7 @@ class StandIns(Context):
     """A context whose weights are of no use; `watch` sees the first call of every network."""
 
     watch: Watch | None = None
-    seen: list[_Seen] = field(default_factory=list)
+    seen: list[_Watched] = field(default_factory=list)
 
     def network(
         self, module: nn.Module, name: str, call: Call | None = None, **more: Any
@@ -49,7 +49,7 @@ class StandIns(Context):
         """As in `Context`; watched where anybody watches."""
         placed = module.to(self.device)
         if self.watch is not None:
-            call = _Seen(partial(self.watch, name, placed, call or placed), self.seen)
+            call = _Watched(partial(self.watch, name, placed, call or placed), self.seen)
             if name != build.CLASSIFIER:
                 self.seen.append(call)
         return super().network(placed, name, call, **more)
@@ -59,13 +59,15 @@ class Enough(Exception):  # noqa: N818  # it is no error
     """Every network of the purifiers has been called: the rest of a run shows nothing more."""
 
 
-class _Seen:
+class _Watched:
     """Passes the first call on; others get zeros of that shape, which depend on their input.
 
     Raises Enough at a second call, once all in `others` have had their first.
     """
 
-    def __init__(self, watch: Callable[[tuple[Tensor, ...]], Tensor], others: list[_Seen]) -> None:
+    def __init__(
+        self, watch: Callable[[tuple[Tensor, ...]], Tensor], others: list[_Watched]
+    ) -> None:
         self.watch, self.others = watch, others
         self.shape: tuple[int, ...] | None = None
 

@@ -44,7 +44,7 @@ from bench.nets.unet import ScoreUNet
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from bench.zoo.networks import rebuild_as
-from defenses.adp_walk import Rotation, Rule, dot, grid, purify
+from defenses.adp_walk import Rotation, StepRule, dot, grid, purify
 
 LAST = 0.01
 """The last step of `rule=decay` as a share of the first (supplement C: 8e-4 of .08)."""
@@ -77,7 +77,7 @@ class ADP(Purifier):
     def __init__(
         self,
         score: Network | Rotation,
-        rule: Rule,
+        rule: StepRule,
         sigma: float,
         detect: float = 0.0,
         low: float = 0.2,
@@ -216,7 +216,7 @@ def adp(
     """
     code = variant in _CODE
     heat = sigma if rule == "langevin" and not code else 0.0
-    walk_rule = Rule(
+    walk_rule = StepRule(
         steps=steps,
         adaptive=rule == "adaptive" or code,
         alpha=alpha,

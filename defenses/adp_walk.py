@@ -36,7 +36,7 @@ def _turn(score: Score, step: int) -> Score:
 
 
 @dataclass(frozen=True)
-class Rule:
+class StepRule:
     """How x_0 moves to x_T: everything of the algorithm except its noise.
 
     inverse_grid: the authors' code undoes, after every step, a map x * 255/256 + 1/512 that it
@@ -99,7 +99,7 @@ Trail = list[tuple[Tensor, Tensor]]
 def walk(
     score: Score,
     x: Tensor,
-    rule: Rule,
+    rule: StepRule,
     trail: Trail,
     held: list[Tensor],
     *,
@@ -134,7 +134,7 @@ class _Purify(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917 (autograd passes by position)
-        ctx: Any, x: Tensor, score: Score, rule: Rule, held: list[Tensor], noise: Tensor | None
+        ctx: Any, x: Tensor, score: Score, rule: StepRule, held: list[Tensor], noise: Tensor | None
     ) -> Tensor:
         trail: Trail = []
         end = walk(score, x, rule, trail, held, noise=noise)
@@ -165,7 +165,7 @@ class _Purify(torch.autograd.Function):
 def purify(
     score: Score,
     x: Tensor,
-    rule: Rule,
+    rule: StepRule,
     held: list[Tensor] | None = None,
     noise: Tensor | None = None,
 ) -> Tensor:

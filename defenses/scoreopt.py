@@ -40,7 +40,7 @@ from bench.errors import BenchError
 from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from defenses.denoise import Class, fits, load, shot, weights, with_networks
-from defenses.scoreopt_walk import ADAM_EPS, Draw, Loss, Rule, Signs, walk_n, walk_o
+from defenses.scoreopt_walk import ADAM_EPS, AdamRule, Draw, Loss, Signs, walk_n, walk_o
 
 SOURCE = "Zhang et al. 2023, Enhancing Adversarial Robustness via Score-Based Optimization"
 TABLE_10: Mapping[str, str] = {
@@ -83,7 +83,7 @@ class ScoreOpt(Purifier, ABC):
     """What both algorithms share: random draws, the surrogate, first steps that can be held."""
 
     def __init__(
-        self, denoiser: Network, rule: Rule, steps: int, t_min: float, t_max: float
+        self, denoiser: Network, rule: AdamRule, steps: int, t_min: float, t_max: float
     ) -> None:
         """`steps` of Adam in a run (or in each round) at noise levels from [t_min, t_max]."""
         super().__init__()
@@ -137,7 +137,7 @@ class ScoreOptN(ScoreOpt):
     def __init__(
         self,
         denoiser: Network,
-        rule: Rule,
+        rule: AdamRule,
         steps: int,
         t_min: float,
         t_max: float,
@@ -226,7 +226,7 @@ def scoreopt_o(
     network: Class = "compact",
 ) -> ScoreOptO:
     """Optimises the image under a diffusion prior, at several noise levels (Algorithm 1)."""
-    rule = Rule(loss, lam, lr, _eps(context, variant))
+    rule = AdamRule(loss, lam, lr, _eps(context, variant))
     return ScoreOptO(load(context, network), rule, steps, t_min, t_max)
 
 
@@ -256,5 +256,5 @@ def scoreopt_n(
     network: Class = "compact",
 ) -> ScoreOptN:
     """Optimises the noisy image under a diffusion prior, then denoises it (Algorithm 2)."""
-    rule = Rule(loss, lam, lr, _eps(context, variant), noise_error=variant == "code")
+    rule = AdamRule(loss, lam, lr, _eps(context, variant), noise_error=variant == "code")
     return ScoreOptN(load(context, network), rule, steps, t_min, t_max, rounds=rounds)

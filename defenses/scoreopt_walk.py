@@ -37,7 +37,7 @@ class Draw:
         return Draw(self.t[rows], self.noise[rows], other)
 
 
-class State(NamedTuple):
+class Moving(NamedTuple):
     """Parts of a chain's state, each like the images; in a chain they are its channels.
 
     point: what moves, x or x_t. first, second: Adam's moments. start: x_a, the input. anchor: x_i
@@ -51,7 +51,7 @@ class State(NamedTuple):
     anchor: Tensor
 
     @classmethod
-    def of(cls, joined: Tensor) -> State:
+    def of(cls, joined: Tensor) -> Moving:
         """The parts of a chain's state."""
         return cls(*joined.chunk(len(cls._fields), 1))
 
@@ -79,7 +79,7 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Rule:
+class AdamRule:
     """How a point moves.
 
     lam: weight of the MSE term. adam_eps: added to the root of Adam's second moment, where the loss
@@ -94,14 +94,14 @@ class Rule:
     noise_error: bool = False
 
 
-Objective = Callable[[Tensor, State, Draw], Tensor]
+Objective = Callable[[Tensor, Moving, Draw], Tensor]
 """(the moving point, the state around it, draws) -> one number, the sum over images."""
 
 
-def objective_o(denoiser: Network, rule: Rule) -> Objective:
+def objective_o(denoiser: Network, rule: AdamRule) -> Objective:
     """Eq. 6, 7 or 8 at x (Algorithm 1)."""
 
-    def value(x: Tensor, state: State, draw: Draw) -> Tensor:
+    def value(x: Tensor, state: Moving, draw: Draw) -> Tensor:
         denoised: Tensor = denoiser(x + draw.t * draw.noise, draw.t)
         total = (denoised - x).square().sum()
         return total + _regulariser(denoiser, rule, x, denoised, state=state, draw=draw)
@@ -109,10 +109,10 @@ def objective_o(denoiser: Network, rule: Rule) -> Objective:
     return value
 
 
-def objective_n(denoiser: Network, rule: Rule) -> Objective:
+def objective_n(denoiser: Network, rule: AdamRule) -> Objective:
     """The same at x_t, around x_i (Algorithm 2); the authors' code asks for the noise instead."""
 
-    def value(x_t: Tensor, state: State, draw: Draw) -> Tensor:
+    def value(x_t: Tensor, state: Moving, draw: Draw) -> Tensor:
         denoised: Tensor = denoiser(x_t, draw.t)
         if rule.noise_error:
             return ((x_t - denoised) / draw.t - draw.noise).square().sum()
@@ -124,7 +124,7 @@ def objective_n(denoiser: Network, rule: Rule) -> Objective:
 
 
 def _regulariser(
-    denoiser: Network, rule: Rule, x: Tensor, denoised: Tensor, *, state: State, draw: Draw
+    denoiser: Network, rule: AdamRule, x: Tensor, denoised: Tensor, *, state: Moving, draw: Draw
 ) -> Tensor:
     if rule.loss == "mse":
         return rule.lam * (x - state.start).square().sum()
@@ -135,12 +135,12 @@ def _regulariser(
     return x.new_zeros(())
 
 
-def _slope(objective: Objective, state: State, draw: Draw) -> Tensor:
+def _slope(objective: Objective, state: Moving, draw: Draw) -> Tensor:
     """The gradient of the objective, chunk by chunk; differentiable itself in a backward pass."""
     keep = torch.is_grad_enabled() and state.point.requires_grad
 
     def slope(rows: slice) -> Tensor:
-        around = State(*(each[rows] for each in state))
+        around = Moving(*(each[rows] for each in state))
         with torch.enable_grad():
             point = around.point if keep else around.point.detach().requires_grad_()
             value = objective(point, around, draw.rows(rows))
@@ -151,12 +151,12 @@ def _slope(objective: Objective, state: State, draw: Draw) -> Tensor:
 
 
 def adam(
-    objective: Objective, rule: Rule, draw: Draw, signs: Signs, *, count: int, index: int = 0
+    objective: Objective, rule: AdamRule, draw: Draw, signs: Signs, *, count: int, index: int = 0
 ) -> Step:
     """Step `count` (from 1) of Adam run `index`; `draw` is of the whole batch."""
 
     def step(joined: Tensor, rows: slice) -> Tensor:
-        state = State.of(joined)
+        state = Moving.of(joined)
         slope = _slope(objective, state, draw.rows(rows))
         first = BETA_1 * state.first + (1 - BETA_1) * slope
         second = BETA_2 * state.second + (1 - BETA_2) * slope.square()
@@ -165,7 +165,7 @@ def adam(
         if count == 1:
             direction = signs(index, rows, direction)
         point = state.point - rule.lr * direction
-        return State(point, first, second, state.start, state.anchor).join()
+        return Moving(point, first, second, state.start, state.anchor).join()
 
     return step
 
@@ -174,17 +174,17 @@ def begin(x: Tensor, rows: slice) -> Tensor:
     """The input [B,C,H,W] as the state of a chain."""
     del rows
     nothing = torch.zeros_like(x)
-    return State(x, nothing, nothing, x, x).join()
+    return Moving(x, nothing, nothing, x, x).join()
 
 
 def end(joined: Tensor, rows: slice) -> Tensor:
     """The moving point of a state, like the images."""
     del rows
-    return State.of(joined).point
+    return Moving.of(joined).point
 
 
 def walk_o(
-    denoiser: Network, rule: Rule, draws: Iterable[Draw], signs: Signs | None = None
+    denoiser: Network, rule: AdamRule, draws: Iterable[Draw], signs: Signs | None = None
 ) -> Iterator[Step]:
     """Algorithm 1: one step for each of `draws`."""
     objective, signs = objective_o(denoiser, rule), signs or Signs()
@@ -196,7 +196,7 @@ def walk_o(
 
 def walk_n(
     denoiser: Network,
-    rule: Rule,
+    rule: AdamRule,
     rounds: Iterable[tuple[Draw, Iterable[Tensor | None]]],
     signs: Signs | None = None,
 ) -> Iterator[Step]:
@@ -215,10 +215,10 @@ def _noised(draw: Draw) -> Step:
     """x_i to x_(0,t), with a fresh optimiser; x_i becomes the anchor."""
 
     def step(joined: Tensor, rows: slice) -> Tensor:
-        state = State.of(joined)
+        state = Moving.of(joined)
         point = state.point + draw.t[rows] * draw.noise[rows]
         nothing = torch.zeros_like(point)
-        return State(point, nothing, nothing, state.start, state.point).join()
+        return Moving(point, nothing, nothing, state.start, state.point).join()
 
     return step
 
@@ -227,7 +227,7 @@ def _denoised(denoiser: Network, draw: Draw) -> Step:
     """x_(N,t) to x_(i+1)."""
 
     def step(joined: Tensor, rows: slice) -> Tensor:
-        state = State.of(joined)
+        state = Moving.of(joined)
         return state._replace(point=denoiser(state.point, draw.t[rows])).join()
 
     return step

@@ -12,7 +12,7 @@ from bench.errors import BenchError, unknown
 
 NETWORKS: Mapping[str, str] = {
     "wideresnet": "bench.nets.wideresnet:WideResNet",
-    "wideresnet-meliketoy": "bench.nets.wideresnet_meliketoy:WideResNet",
+    "wideresnet-meliketoy": "bench.nets.wideresnet_meliketoy:MelikeToyWideResNet",
     "wideresnet-dm": "bench.nets.dm_wideresnet:DMWideResNet",
     "vgg": "bench.nets.vgg:VGG",
     "adp-simple-conv": "bench.nets.adp_simple:SimpleConv",

@@ -15,7 +15,7 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {"swish": nn.SiLU, "relu": nn.ReLU}
 STRIDES = (1, 2, 2)
 
 
-class Block(nn.Module):
+class DMBlock(nn.Module):
     """Pre-activation block with the stride on conv_0; [B,in,H,W] -> [B,out,H/stride,W/stride]."""
 
     def __init__(self, inside: int, outside: int, stride: int, activation: str) -> None:
@@ -40,14 +40,14 @@ class Block(nn.Module):
         return out
 
 
-class Group(nn.Module):
+class DMGroup(nn.Module):
     """Blocks of one width under the name `block`, the first with the stride."""
 
     def __init__(self, count: int, inside: int, outside: int, stride: int, activation: str) -> None:
         """`count` blocks from `inside` to `outside` channels."""
         super().__init__()
-        first = Block(inside, outside, stride, activation)
-        rest = (Block(outside, outside, 1, activation) for _ in range(count - 1))
+        first = DMBlock(inside, outside, stride, activation)
+        rest = (DMBlock(outside, outside, 1, activation) for _ in range(count - 1))
         self.block = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class DMWideResNet(nn.Module):
         self.init_conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.layer = nn.Sequential(
             *(
-                Group((depth - 4) // 6, widths[i], widths[i + 1], stride, activation)
+                DMGroup((depth - 4) // 6, widths[i], widths[i + 1], stride, activation)
                 for i, stride in enumerate(STRIDES)
             )
         )
@@ -88,7 +88,7 @@ class DMWideResNet(nn.Module):
         h = self.init_conv(x)
         taps = {"init_conv": h}
         for i, group in enumerate(self.layer.children()):
-            assert isinstance(group, Group)
+            assert isinstance(group, DMGroup)
             for j, block in enumerate(group.block):
                 h = block(h)
                 taps[f"layer.{i}.block.{j}"] = h

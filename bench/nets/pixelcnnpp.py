@@ -49,7 +49,7 @@ class Normed(nn.Module):
         return self.weight_v * (self.weight_g / self._norm())
 
 
-class Conv(nn.Module):
+class CausalConv(nn.Module):
     """A convolution that reaches `height`-1 rows up; to both sides, or to the left only."""
 
     def __init__(
@@ -103,15 +103,15 @@ def celu(x: Tensor, dim: int = 1) -> Tensor:
     return F.elu(torch.cat([x, -x], dim))
 
 
-class Block(nn.Module):
+class GatedBlock(nn.Module):
     """Gated residual block; `skips` maps of the same width enter through a 1x1 convolution."""
 
     def __init__(self, width: int, kernel: tuple[int, int], *, right: bool, skips: int) -> None:
         super().__init__()
-        self.conv_input = Conv(2 * width, width, kernel, right=right)
+        self.conv_input = CausalConv(2 * width, width, kernel, right=right)
         if skips:
             self.nin_skip = Nin(2 * skips * width, width)
-        self.conv_out = Conv(2 * width, 2 * width, kernel, right=right)
+        self.conv_out = CausalConv(2 * width, 2 * width, kernel, right=right)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """`x` [B,width,H,W] plus its gated residual."""
@@ -131,16 +131,16 @@ class Stage(nn.Module):
         super().__init__()
         extra = int(down)
         self.u_stream = nn.ModuleList(
-            Block(width, (2, 3), right=False, skips=extra) for _ in range(count)
+            GatedBlock(width, (2, 3), right=False, skips=extra) for _ in range(count)
         )
         self.ul_stream = nn.ModuleList(
-            Block(width, (2, 2), right=True, skips=1 + extra) for _ in range(count)
+            GatedBlock(width, (2, 2), right=True, skips=1 + extra) for _ in range(count)
         )
 
-    def pairs(self) -> list[tuple[Block, Block]]:
+    def pairs(self) -> list[tuple[GatedBlock, GatedBlock]]:
         """(vertical, horizontal), in order."""
         both = zip(self.u_stream, self.ul_stream, strict=True)
-        return [(as_kind(Block, u), as_kind(Block, ul)) for u, ul in both]
+        return [(as_kind(GatedBlock, u), as_kind(GatedBlock, ul)) for u, ul in both]
 
 
 def right_shift(x: Tensor) -> Tensor:
@@ -180,19 +180,19 @@ class PixelCNNpp(nn.Module):
         self.channels, self.levels, self.mixtures = input_channels, levels, nr_logistic_mix
         width, plane = nr_filters, input_channels + 1
         down, up, few = {"right": False}, {"right": True}, range(STAGES - 1)
-        self.u_init = Conv(plane, width, (2, 3), **down)
+        self.u_init = CausalConv(plane, width, (2, 3), **down)
         self.ul_init = nn.ModuleList(
-            [Conv(plane, width, (1, 3), **down), Conv(plane, width, (2, 1), **up)]
+            [CausalConv(plane, width, (1, 3), **down), CausalConv(plane, width, (2, 1), **up)]
         )
         self.up_layers = nn.ModuleList(Stage(nr_resnet, width, down=False) for _ in range(STAGES))
         self.down_layers = nn.ModuleList(
             Stage(nr_resnet + (stage > 0), width, down=True) for stage in range(STAGES)
         )
         self.downsize_u_stream = nn.ModuleList(
-            Conv(width, width, (2, 3), **down, stride=2) for _ in few
+            CausalConv(width, width, (2, 3), **down, stride=2) for _ in few
         )
         self.downsize_ul_stream = nn.ModuleList(
-            Conv(width, width, (2, 2), **up, stride=2) for _ in few
+            CausalConv(width, width, (2, 2), **up, stride=2) for _ in few
         )
         self.upsize_u_stream = nn.ModuleList(Deconv(width, width, (2, 3)) for _ in few)
         self.upsize_ul_stream = nn.ModuleList(Deconv(width, width, (2, 2)) for _ in few)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.nets.pixelcnnpp import STAGES, Conv, Deconv, PixelCNNpp, as_kind, with_ones
+from bench.nets.pixelcnnpp import STAGES, CausalConv, Deconv, PixelCNNpp, as_kind, with_ones
 from bench.nets.pixelcnnpp_parts import Level, PointConv, RowConv, over_row, pointwise
 
 Choose = Callable[[Tensor, int, int], Tensor]
@@ -71,15 +71,16 @@ class _Cache:
         self.width = width
         few = range(STAGES - 1)
         self.levels = [Level(network, d, batch, width >> d) for d in range(STAGES)]
-        self.u_down = [RowConv(as_kind(Conv, network.downsize_u_stream[d])) for d in few]
+        self.u_down = [RowConv(as_kind(CausalConv, network.downsize_u_stream[d])) for d in few]
         self.ul_down = [
-            PointConv(as_kind(Conv, network.downsize_ul_stream[d]), batch, width >> d) for d in few
+            PointConv(as_kind(CausalConv, network.downsize_ul_stream[d]), batch, width >> d)
+            for d in few
         ]
         # Between depths d+1 and d; the network counts from the coarsest.
         self.u_up = [_deconv(network.upsize_u_stream[STAGES - 2 - d]) for d in few]
         self.ul_up = [_deconv(network.upsize_ul_stream[STAGES - 2 - d]) for d in few]
         self.u_init = network.u_init.conv
-        self.above_init, self.left_init = (as_kind(Conv, c).conv for c in network.ul_init)
+        self.above_init, self.left_init = (as_kind(CausalConv, c).conv for c in network.ul_init)
         self.kernels = [c.weight() for c in (self.u_init, self.above_init, self.left_init)]
         self.out = pointwise(network.nin_out)
         # The image so far in a frame of zeros: two rows above it, one column on each side.

@@ -6,13 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.nets.pixelcnnpp import STAGES, Block, Conv, Nin, PixelCNNpp, Stage, as_kind, celu
+from bench.nets.pixelcnnpp import (
+    STAGES,
+    CausalConv,
+    GatedBlock,
+    Nin,
+    PixelCNNpp,
+    Stage,
+    as_kind,
+    celu,
+)
 
 
 class RowConv:
     """A convolution of `u`, one row of it at a time: [B,inside,W] -> [B,outside,W/stride]."""
 
-    def __init__(self, conv: Conv) -> None:
+    def __init__(self, conv: CausalConv) -> None:
         self.weight, self.bias, self.stride = conv.conv.weight(), conv.conv.bias, conv.stride
         self.above: Tensor | None = None
 
@@ -29,7 +38,7 @@ class RowConv:
 class PointConv:
     """A 2x2 convolution of `ul`, one position at a time, with the row above read in one go."""
 
-    def __init__(self, conv: Conv, batch: int, width: int) -> None:
+    def __init__(self, conv: CausalConv, batch: int, width: int) -> None:
         """`width` of its input, in positions."""
         weight, self.bias, self.stride = conv.conv.weight(), conv.conv.bias, conv.stride
         outside, inside = weight.shape[:2]
@@ -73,7 +82,7 @@ def over_row(row: Tensor) -> Tensor:
 class RowBlock:
     """A gated block of `u`."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: GatedBlock) -> None:
         self.first, self.last = RowConv(block.conv_input), RowConv(block.conv_out)
         self.skip = pointwise(block.nin_skip) if hasattr(block, "nin_skip") else None
 
@@ -89,7 +98,7 @@ class RowBlock:
 class PointBlock:
     """A gated block of `ul`; its skip from `u` is known for a whole row."""
 
-    def __init__(self, block: Block, batch: int, width: int) -> None:
+    def __init__(self, block: GatedBlock, batch: int, width: int) -> None:
         self.first = PointConv(block.conv_input, batch, width)
         self.last = PointConv(block.conv_out, batch, width)
         weight, self.skip_bias = pointwise(block.nin_skip)

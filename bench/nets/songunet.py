@@ -27,7 +27,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(max(min(32, channels // 4), 1), channels, eps=1e-6)
 
 
-class Conv(nn.Conv2d):
+class ScaledConv(nn.Conv2d):
     """A convolution after a resampling by two with the filter [1,1], or none."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, resample: Resample = "") -> None:
@@ -47,7 +47,7 @@ class Conv(nn.Conv2d):
         return super().forward(x)
 
 
-class Block(nn.Module):
+class UBlock(nn.Module):
     """Residual block with a shift from the embedding, then attention; both scaled by sqrt(1/2)."""
 
     def __init__(
@@ -64,15 +64,17 @@ class Block(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.norm0 = group_norm(inputs)
-        self.conv0 = Conv(inputs, outputs, 3, resample)
+        self.conv0 = ScaledConv(inputs, outputs, 3, resample)
         self.affine = nn.Linear(embedding, outputs)
         self.norm1 = group_norm(outputs)
-        self.conv1 = Conv(outputs, outputs, 3)
-        self.skip = Conv(inputs, outputs, 1, resample) if resample or inputs != outputs else None
+        self.conv1 = ScaledConv(outputs, outputs, 3)
+        self.skip = (
+            ScaledConv(inputs, outputs, 1, resample) if resample or inputs != outputs else None
+        )
         self.norm2 = group_norm(outputs) if attention else None
         if attention:
-            self.qkv = Conv(outputs, 3 * outputs, 1)
-            self.proj = Conv(outputs, outputs, 1)
+            self.qkv = ScaledConv(outputs, 3 * outputs, 1)
+            self.proj = ScaledConv(outputs, outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """[B,inputs,H,W] and [B,embedding] to [B,outputs,...]."""
@@ -128,18 +130,18 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(model_channels, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
 
-        def block(a: int, b: int, resample: Resample = "", attention: bool = False) -> Block:
-            return Block(a, b, embedding, resample=resample, attention=attention, dropout=dropout)
+        def block(a: int, b: int, resample: Resample = "", attention: bool = False) -> UBlock:
+            return UBlock(a, b, embedding, resample=resample, attention=attention, dropout=dropout)
 
         levels = [(img_resolution >> i, model_channels * m) for i, m in enumerate(channel_mult)]
         plan = _Plan(img_channels, levels, num_blocks, attn_resolutions)
         self._decoder(block, plan, self._encoder(block, plan))
         _initialise(self)
 
-    def _encoder(self, block: Callable[..., Block], plan: _Plan) -> list[int]:
+    def _encoder(self, block: Callable[..., UBlock], plan: _Plan) -> list[int]:
         """Makes `enc`; the widths that the decoder takes from it, in order."""
         side = plan.levels[0][0]
-        self.enc = nn.ModuleDict({f"{side}x{side}_conv": Conv(plan.channels, self.width, 3)})
+        self.enc = nn.ModuleDict({f"{side}x{side}_conv": ScaledConv(plan.channels, self.width, 3)})
         skips = [self.width]
         for i, (side, width) in enumerate(plan.levels):
             if i:
@@ -151,7 +153,7 @@ class SongUNet(nn.Module):
                 skips.append(width)
         return skips
 
-    def _decoder(self, block: Callable[..., Block], plan: _Plan, skips: list[int]) -> None:
+    def _decoder(self, block: Callable[..., UBlock], plan: _Plan, skips: list[int]) -> None:
         """Makes `dec`: every `block` takes a skip beside what comes from below."""
         self.dec = nn.ModuleDict()
         now = skips[-1]
@@ -167,7 +169,7 @@ class SongUNet(nn.Module):
                 made = block(now + skips.pop(), width, attention=last)
                 self.dec[f"{name}_block{j}"], now = made, width
         self.dec[f"{name}_aux_norm"] = group_norm(now)
-        self.dec[f"{name}_aux_conv"] = Conv(now, plan.channels, 3)
+        self.dec[f"{name}_aux_conv"] = ScaledConv(now, plan.channels, 3)
 
     def forward(self, x: Tensor, noise: Tensor, augment: Tensor | None = None) -> Tensor:
         """x [B,C,H,W] scaled to unit size, noise labels [B], augmentation labels; F like x."""
@@ -177,10 +179,10 @@ class SongUNet(nn.Module):
         e = F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
         skips: list[Tensor] = []
         for layer in self.enc.values():
-            x = layer(x, e) if isinstance(layer, Block) else layer(x)
+            x = layer(x, e) if isinstance(layer, UBlock) else layer(x)
             skips.append(x)
         for name, layer in self.dec.items():
-            if isinstance(layer, Block):
+            if isinstance(layer, UBlock):
                 taken = "_block" in name
                 x = layer(torch.cat([x, skips.pop()], 1) if taken else x, e)
             else:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Block(nn.Module):
+class PreBlock(nn.Module):
     """Pre-activation block; the stride sits on conv1, [B,in,H,W] -> [B,out,H/stride,W/stride]."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
@@ -35,7 +35,7 @@ class Group(nn.Module):
         """`count` blocks from `inside` to `outside` channels."""
         super().__init__()
         self.layer = nn.Sequential(
-            *(Block(outside if i else inside, outside, 1 if i else stride) for i in range(count))
+            *(PreBlock(outside if i else inside, outside, 1 if i else stride) for i in range(count))
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Block(nn.Module):
+class MelikeToyBlock(nn.Module):
     """Pre-activation block; the stride sits on conv2, [B,in,H,W] -> [B,out,H/stride,W/stride]."""
 
     def __init__(self, inside: int, outside: int, stride: int, dropout: float) -> None:
@@ -32,7 +32,7 @@ class Block(nn.Module):
         return out
 
 
-class WideResNet(nn.Module):
+class MelikeToyWideResNet(nn.Module):
     """Logits of normalised images, [B,channels,H,W] -> [B,classes]."""
 
     def __init__(
@@ -50,8 +50,8 @@ class WideResNet(nn.Module):
         self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1)
 
         def group(inside: int, outside: int, stride: int) -> nn.Sequential:
-            first = Block(inside, outside, stride, dropout)
-            rest = (Block(outside, outside, 1, dropout) for _ in range(count - 1))
+            first = MelikeToyBlock(inside, outside, stride, dropout)
+            rest = (MelikeToyBlock(outside, outside, 1, dropout) for _ in range(count - 1))
             return nn.Sequential(first, *rest)
 
         self.layer1 = group(widths[0], widths[1], 1)

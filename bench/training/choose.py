@@ -41,7 +41,7 @@ QUIET = {**ATTACKS, "bpda": "bpda:steps=12", "exact": "pgd-exact:steps=10,eot=1"
 
 
 @dataclass(frozen=True)
-class Row:
+class Candidate:
     """A candidate with its accuracies in percent; `robust` by attack, only where it applies."""
 
     spec: str
@@ -60,13 +60,13 @@ class Row:
         return f"{self.spec:<54}{self.clean:8.1f}{cells}{self.mean:8.1f}"
 
 
-def choose(rows: list[Row]) -> Row:
+def choose(rows: list[Candidate]) -> Candidate:
     """The rule above."""
     floor = max(row.clean for row in rows) - FLOOR
     return max((row for row in rows if row.clean >= floor), key=lambda row: row.mean)
 
 
-def measure(spec: str, x: Tensor, y: Tensor, threat: ThreatModel, context: Context) -> Row:
+def measure(spec: str, x: Tensor, y: Tensor, threat: ThreatModel, context: Context) -> Candidate:
     """One candidate on validation images, shard by shard, one judge draw each."""
     defense = build.defense(spec, context)
     attacks = dict(ATTACKS if defense.random else QUIET)
@@ -83,7 +83,7 @@ def measure(spec: str, x: Tensor, y: Tensor, threat: ThreatModel, context: Conte
         return 100 * correct / len(x)
 
     clean = accuracy("clean", ThreatModel("none", 0.0))
-    return Row(spec, clean, {name: accuracy(text, threat) for name, text in attacks.items()})
+    return Candidate(spec, clean, {name: accuracy(text, threat) for name, text in attacks.items()})
 
 
 def main(arguments: list[str]) -> None:

@@ -16,7 +16,7 @@ from bench.defense import Defense, Network, Purifier, Traits
 from bench.nets.ebm import EBM
 from bench.threat import ThreatModel
 from defenses.adp import ADP
-from defenses.adp_walk import Rule
+from defenses.adp_walk import StepRule
 from defenses.langevin import Langevin
 from tests.attacks.test_gradients import matrix, of_classifier
 from tests.tiny import Affine, Levels, Noise, images, labels, smooth
@@ -93,10 +93,10 @@ def energy() -> Network:
     ("whole", "short"),
     [
         (
-            ADP(convolution(), Rule(steps=4, adaptive=False, decay=0.01), 0.1),
-            ADP(convolution(), Rule(steps=1, adaptive=False, decay=0.01), 0.1),
+            ADP(convolution(), StepRule(steps=4, adaptive=False, decay=0.01), 0.1),
+            ADP(convolution(), StepRule(steps=1, adaptive=False, decay=0.01), 0.1),
         ),
-        (ADP(convolution(), Rule(steps=4), 0.1), ADP(convolution(), Rule(steps=1), 0.1)),
+        (ADP(convolution(), StepRule(steps=4), 0.1), ADP(convolution(), StepRule(steps=1), 0.1)),
         (Langevin(energy(), 4, 0.1, 0.01), Langevin(energy(), 1, 0.1, 0.01)),
     ],
 )

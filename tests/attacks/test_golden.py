@@ -16,7 +16,7 @@ from bench.nets.ncsnv2 import NCSNv2
 from bench.nets.normalised import Normalised
 from bench.threat import ThreatModel
 from defenses.adp import ADP
-from defenses.adp_walk import Rule, purify
+from defenses.adp_walk import StepRule, purify
 from tests.reference import Classifier, facts_of, tensors_of
 
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -71,7 +71,7 @@ def test_adps_attacks_make_the_reference_points(name: str) -> None:
     data = tensors_of("adp_attacks")
     score = NCSNv2(**json.loads(facts_of("ncsnv2_tiny")["config"]))
     score.load_state_dict(tensors_of("ncsnv2_tiny", "sd/"))
-    rule = Rule(negative="min", inverse_grid=True)
+    rule = StepRule(negative="min", inverse_grid=True)
     net = Network(Normalised(Classifier("adp_attacks"), MEAN, STD), "classifier")
     threat, x, y = ThreatModel("linf", 8 / 255), data["x"], data["y"]
     adp, points = ADP(Network(score, "score"), rule, 0.25), []

@@ -16,7 +16,7 @@ from attacks.pgd import PGD, Strongest
 from attacks.square import Steady
 from attacks.steps import Auto
 from attacks.strict import apgd_strict, losses_of, pgd_strict
-from attacks.transfer import Base, Static
+from attacks.transfer import Static, StaticBase
 from bench import registry, rng
 from bench.attack import Attack
 from bench.defense import Defense, Purifier, Traits
@@ -121,7 +121,7 @@ def test_a_start_at_the_static_bases_points_breaks_what_masks_its_gradient() -> 
     own = PGD(Eot(Exact(), 1), 10)
     torch.manual_seed(0)
     assert torch.equal(own(defense, x, y, threat).x_adv, x)
-    based = replace(own, start=Base())(defense, x, y, threat)
+    based = replace(own, start=StaticBase())(defense, x, y, threat)
     assert (defense.predict(based.x_adv) != y).all()
     assert based.trace is not None
     assert not based.trace.grad_norm.any()
@@ -137,7 +137,7 @@ def test_points_of_the_static_base_are_the_same_whatever_stands_in_front() -> No
         before = defense.calls()
         with rng.work(f"cell {key}"), rng.stream("attack"):
             following = torch.random.get_rng_state()
-            found.append(Static(Base())(defense, x, y, LINF).x_adv)
+            found.append(Static(StaticBase())(defense, x, y, LINF).x_adv)
             assert torch.equal(torch.random.get_rng_state(), following)
         assert defense.calls() == before
     assert torch.equal(found[0], found[1])

@@ -15,10 +15,10 @@ from bench.nets.ncsnv2 import NCSNv2
 from bench.registry import find_defense
 from bench.spec import parse_part
 from defenses.adp import ADP
-from defenses.adp_walk import Rule, grid, purify, walk
+from defenses.adp_walk import StepRule, grid, purify, walk
 from tests.reference import facts_of, tensors_of
 
-CODE = Rule(negative="min", inverse_grid=True)
+CODE = StepRule(negative="min", inverse_grid=True)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def score() -> NCSNv2:
     return network.eval().requires_grad_(False)
 
 
-def rule(base: Rule, **changes: object) -> Rule:
-    return Rule(**{**base.__dict__, **changes})
+def rule(base: StepRule, **changes: object) -> StepRule:
+    return StepRule(**{**base.__dict__, **changes})
 
 
 def sizes(held: list[Tensor]) -> Tensor:
@@ -153,16 +153,16 @@ def test_exact_gradient_reproduces_the_published_one(
 
 
 RULES = {
-    "adaptive": Rule(alpha_max=0.3, lam=0.2),
-    "fixed": Rule(adaptive=False, alpha=0.05),
-    "norm": Rule(stop="norm", tau=6.0),
-    "unclipped": Rule(clip=False, negative="paper", stop="none"),
+    "adaptive": StepRule(alpha_max=0.3, lam=0.2),
+    "fixed": StepRule(adaptive=False, alpha=0.05),
+    "norm": StepRule(stop="norm", tau=6.0),
+    "unclipped": StepRule(clip=False, negative="paper", stop="none"),
     "code": rule(CODE, lam=0.2),
 }
 
 
 @pytest.mark.parametrize("chosen", RULES.values(), ids=RULES)
-def test_reverse_walk_equals_autograd_with_held_steps(chosen: Rule) -> None:
+def test_reverse_walk_equals_autograd_with_held_steps(chosen: StepRule) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 2, 3, padding=1))
     network = network.double().requires_grad_(False)
@@ -191,7 +191,7 @@ def test_exact_gradient_stores_images_only_and_recomputes_each_step_once() -> No
         return tensor
 
     x = torch.rand(40, 1, 4, 4, requires_grad=True)
-    fixed = Rule(adaptive=False, steps=7)
+    fixed = StepRule(adaptive=False, steps=7)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         end = purify(network, x, fixed)
     assert sorted(saved) == sorted([x.numel(), 40] * 7)
@@ -203,7 +203,7 @@ def test_exact_gradient_stores_images_only_and_recomputes_each_step_once() -> No
 def test_nothing_is_stored_without_a_gradient() -> None:
     network = Network(nn.Conv2d(1, 1, 3, padding=1), "score")
     with torch.no_grad():
-        end = ADP(network, Rule(), 0.1)(torch.rand(3, 1, 4, 4))
+        end = ADP(network, StepRule(), 0.1)(torch.rand(3, 1, 4, 4))
     assert not end.requires_grad
     assert network.forwards == 2 * 10 * 3
 
@@ -215,7 +215,7 @@ def test_chunks_change_nothing() -> None:
     results = []
     for chunk in (32, 64, 128):
         with chunk_size(chunk):
-            end = purify(network, x, Rule(lam=0.3))
+            end = purify(network, x, StepRule(lam=0.3))
             results.append((end, torch.autograd.grad(end.sum(), x)[0]))
     for end, gradient in results[1:]:
         torch.testing.assert_close(end, results[0][0], rtol=0, atol=1e-6)
@@ -231,7 +231,7 @@ def test_adaptive_step_of_a_gaussian_is_lambda_sigma(width: float) -> None:
     mu = torch.rand(1, 3, 4, 4, dtype=torch.double)
     x = torch.rand(5, 3, 4, 4, dtype=torch.double)
     held: list[Tensor] = []
-    end = purify(lambda z: -(z - mu) / width, x, Rule(steps=4, lam=0.1, stop="none"), held)
+    end = purify(lambda z: -(z - mu) / width, x, StepRule(steps=4, lam=0.1, stop="none"), held)
     torch.testing.assert_close(sizes(held), torch.full((4, 5), 0.1 * width).double())
     torch.testing.assert_close(end - mu, (x - mu) * 0.9**4)
 
@@ -247,7 +247,7 @@ def test_adaptive_step_of_a_gaussian_is_lambda_sigma(width: float) -> None:
 def test_the_step_is_bounded(width: float, negative: str, expected: float) -> None:
     """lambda * sigma would be far above alpha_max, or below alpha_min."""
     x = torch.rand(3, 1, 4, 4, dtype=torch.double)
-    chosen = Rule(lam=0.1, delta=1e-6, negative=negative)
+    chosen = StepRule(lam=0.1, delta=1e-6, negative=negative)
 
     def score(z: Tensor) -> Tensor:
         return -(z - 0.5) / width
@@ -259,14 +259,14 @@ def test_the_step_is_bounded(width: float, negative: str, expected: float) -> No
 def test_purification_converges_to_the_mode() -> None:
     mu = 0.3
     x = torch.rand(4, 1, 4, 4)
-    end = purify(lambda z: -(z - mu) / 0.5, x, Rule(steps=300, lam=0.2, tau=0.0))
+    end = purify(lambda z: -(z - mu) / 0.5, x, StepRule(steps=300, lam=0.2, tau=0.0))
     torch.testing.assert_close(end, torch.full_like(x, mu), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("negative", "expected"), [("max", 0.1), ("min", 1e-5), ("paper", -0.02)])
 def test_negative_estimates(negative: str, expected: float) -> None:
     held: list[Tensor] = []
-    chosen = Rule(steps=1, negative=negative, stop="none", clip=False)
+    chosen = StepRule(steps=1, negative=negative, stop="none", clip=False)
     purify(lambda z: z / 0.4, torch.rand(3, 1, 4, 4, dtype=torch.double), chosen, held)
     torch.testing.assert_close(sizes(held), torch.full((1, 3), expected).double())
 
@@ -275,21 +275,21 @@ def test_stopping_by_the_norm_of_the_score() -> None:
     """Algorithm 1: the first step is always taken, then an image stops below tau."""
     x = torch.tensor([0.9, 0.51]).view(2, 1, 1, 1).double()
     held: list[Tensor] = []
-    purify(lambda z: 0.5 - z, x, Rule(steps=3, stop="norm", tau=0.02), held)
+    purify(lambda z: 0.5 - z, x, StepRule(steps=3, stop="norm", tau=0.02), held)
     assert (sizes(held) > 0).tolist() == [[True, True], [True, False], [True, False]]
 
 
 def test_a_zero_score_leaves_images_alone() -> None:
     x = torch.rand(2, 1, 3, 3)
     for negative in ("max", "min", "paper"):
-        end = purify(torch.zeros_like, x, Rule(negative=negative, stop="none"))
+        end = purify(torch.zeros_like, x, StepRule(negative=negative, stop="none"))
         assert torch.equal(end, x)
 
 
 def test_paper_variant_is_per_image_and_leaves_stopped_images_alone(score: NCSNv2) -> None:
     data = tensors_of("adp_steps")
     held: list[Tensor] = []
-    x, chosen = data["runB/x"], Rule(tau=0.008)
+    x, chosen = data["runB/x"], StepRule(tau=0.008)
     together = purify(score, x, chosen, held)
     alone = torch.cat([purify(score, image[None], chosen) for image in x])
     # Only the rounding of the estimate of Eq. 18 depends on the batch.
@@ -319,9 +319,9 @@ def test_without_noise_it_is_deterministic_and_runs_once() -> None:
 def test_noise_is_clipped_as_the_text_says_or_not_as_in_algorithm_1() -> None:
     network = Network(nn.Identity(), "score")
     x = torch.full((2, 1, 2, 2), 0.9)
-    assert ADP(network, Rule(), 1.0).start(x, torch.ones_like(x)).max() == 1
-    assert ADP(network, Rule(clip=False), 1.0).start(x, torch.ones_like(x)).max() > 1.5
-    assert ADP(network, Rule(clip=False), 1.0)(x).max() <= 1
+    assert ADP(network, StepRule(), 1.0).start(x, torch.ones_like(x)).max() == 1
+    assert ADP(network, StepRule(clip=False), 1.0).start(x, torch.ones_like(x)).max() > 1.5
+    assert ADP(network, StepRule(clip=False), 1.0)(x).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from bench.registry import find_defense
 from bench.spec import Value, parse_part
 from bench.zoo import weights as zoo
 from defenses.adp import ADP
-from defenses.adp_walk import Rotation, Rule, purify
+from defenses.adp_walk import Rotation, StepRule, purify
 
 
 def small(seed: int) -> nn.Module:
@@ -39,7 +39,7 @@ def test_langevin_keeps_a_gaussian_at_its_level() -> None:
     """s(x) = -(x - mu)/sigma: the chain is autoregressive, its variance sigma^2/(1 - a/2 sigma)."""
     torch.manual_seed(0)
     sigma, alpha, mu = 0.2, 0.1, 0.4
-    rule = Rule(steps=60, adaptive=False, alpha=alpha, clip=False, heat=sigma)
+    rule = StepRule(steps=60, adaptive=False, alpha=alpha, clip=False, heat=sigma)
     noise = torch.randn(60, 4, 1, 100, 100, dtype=torch.double)
     start = torch.full((4, 1, 100, 100), 0.9, dtype=torch.double)
     end = purify(lambda x: -(x - mu) / sigma, start, rule, noise=noise)
@@ -51,20 +51,20 @@ def test_langevin_keeps_a_gaussian_at_its_level() -> None:
 def test_langevin_at_level_one_is_the_printed_update() -> None:
     """Eq. 6: x - a/2 dE/dx + sqrt(a) n, with the score for -dE/dx."""
     x, noise = torch.rand(3, 1, 4, 4).double(), torch.randn(1, 3, 1, 4, 4).double()
-    rule = Rule(steps=1, adaptive=False, alpha=0.02 / 2, clip=False, heat=1.0)
+    rule = StepRule(steps=1, adaptive=False, alpha=0.02 / 2, clip=False, heat=1.0)
     end = purify(lambda z: 0.5 - z, x, rule, noise=noise)
     torch.testing.assert_close(end, x + 0.02 / 2 * (0.5 - x) + math.sqrt(0.02) * noise[0])
 
 
 def test_stopped_images_get_no_noise() -> None:
-    rule = Rule(steps=3, adaptive=False, alpha=0.02, tau=0.02, heat=1.0)
+    rule = StepRule(steps=3, adaptive=False, alpha=0.02, tau=0.02, heat=1.0)
     x = torch.rand(2, 1, 3, 3)
     assert torch.equal(purify(torch.ones_like, x, rule, noise=torch.randn(3, *x.shape)), x)
 
 
 def test_langevin_draws_for_each_step_and_none_before_the_walk() -> None:
     network = Network(nn.Identity(), "score")
-    rule = Rule(steps=4, adaptive=False, alpha=0.02, heat=0.1)
+    rule = StepRule(steps=4, adaptive=False, alpha=0.02, heat=0.1)
     defense, x = ADP(network, rule, 0.0), torch.rand(3, 1, 5, 5)
     torch.manual_seed(3)
     noise = torch.randn(4, *x.shape)
@@ -85,12 +85,12 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize(
     "rule",
     [
-        Rule(steps=5, adaptive=False, alpha=0.1, heat=0.3),
-        Rule(steps=5, adaptive=False, alpha=0.2, decay=0.01),
-        Rule(steps=5, alpha_max=0.3, lam=0.2),
+        StepRule(steps=5, adaptive=False, alpha=0.1, heat=0.3),
+        StepRule(steps=5, adaptive=False, alpha=0.2, decay=0.01),
+        StepRule(steps=5, alpha_max=0.3, lam=0.2),
     ],
 )
-def test_reverse_walk_equals_autograd(network: str, rule: Rule) -> None:
+def test_reverse_walk_equals_autograd(network: str, rule: StepRule) -> None:
     score = NETWORKS[network]()
     torch.manual_seed(0)
     x = torch.rand(70, 2, 6, 6, dtype=torch.double, requires_grad=True)
@@ -116,7 +116,7 @@ def test_reverse_walk_equals_autograd(network: str, rule: Rule) -> None:
 def test_step_sizes_fall_by_one_factor_whatever_tau_is() -> None:
     """Supplement C: from .08 to 8e-4 in ten steps; the last lies below tau = 1e-3."""
     held: list[Tensor] = []
-    rule = Rule(adaptive=False, alpha=0.08, decay=0.01)
+    rule = StepRule(adaptive=False, alpha=0.08, decay=0.01)
     purify(torch.ones_like, torch.rand(2, 1, 2, 2), rule, held)
     sizes = torch.stack([alpha.flatten() for alpha in held])
     torch.testing.assert_close(sizes[[0, -1]], torch.tensor([[0.08] * 2, [8e-4] * 2]))
@@ -126,7 +126,7 @@ def test_step_sizes_fall_by_one_factor_whatever_tau_is() -> None:
 def test_networks_take_turns_beginning_with_the_first() -> None:
     up = Network(nn.Identity(), "up", torch.ones_like)
     down = Network(nn.Identity(), "down", lambda x: -torch.ones_like(x) / 4)
-    rule = Rule(steps=3, adaptive=False, alpha=0.1)
+    rule = StepRule(steps=3, adaptive=False, alpha=0.1)
     defense, x = ADP(Rotation([up, down]), rule, 0.0), torch.full((2, 1, 2, 2), 0.5)
     torch.testing.assert_close(defense(x), x + 0.1 * (1 - 0.25 + 1))
     assert (up.forwards, down.forwards) == (4, 2)

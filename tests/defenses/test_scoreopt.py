@@ -24,11 +24,11 @@ from defenses.denoise import Denoise, shot
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO
 from defenses.scoreopt_walk import (
     ADAM_EPS,
+    AdamRule,
     Draw,
     Loss,
+    Moving,
     Objective,
-    Rule,
-    State,
     objective_n,
     objective_o,
     walk_n,
@@ -53,9 +53,9 @@ def denoiser() -> Network:
     return Network(network, "denoiser")
 
 
-def code(lr: float, images: int, noise_error: bool = False) -> Rule:
+def code(lr: float, images: int, noise_error: bool = False) -> AdamRule:
     """The authors' mean over a batch of `images` images of 3x16x16."""
-    return Rule(lr=lr, adam_eps=ADAM_EPS * images * 768, noise_error=noise_error)
+    return AdamRule(lr=lr, adam_eps=ADAM_EPS * images * 768, noise_error=noise_error)
 
 
 def level(t: Tensor | float, images: int) -> Tensor:
@@ -68,7 +68,7 @@ def points(steps: list[Any], x: Tensor) -> list[Tensor]:
     state, found = 2 * x - 1, []
     for step in steps[:-1]:
         state = step(state, slice(0, len(x)))
-        found.append(State.of(state).point)
+        found.append(Moving.of(state).point)
     return found
 
 
@@ -172,7 +172,7 @@ PULL = Network(Pull(), "denoiser")
 
 def slopes(name: str, loss: Loss, lam: float, x: Tensor, draw: Draw) -> Tensor:
     """What Adam's first moment took in its first step: a tenth of the gradient."""
-    rule = Rule(loss=loss, lam=lam)
+    rule = AdamRule(loss=loss, lam=lam)
     steps = (
         list(walk_o(PULL, rule, [draw]))
         if name == "o"
@@ -181,7 +181,7 @@ def slopes(name: str, loss: Loss, lam: float, x: Tensor, draw: Draw) -> Tensor:
     state = x
     for step in steps[: 2 if name == "o" else 3]:
         state = step(state, slice(0, len(x)))
-    return State.of(state).first / 0.1
+    return Moving.of(state).first / 0.1
 
 
 @torch.no_grad()
@@ -206,15 +206,15 @@ def test_gradients_of_the_printed_losses(name: str, loss: Loss) -> None:
 
 @pytest.mark.parametrize("objective", [objective_o, objective_n])
 def test_the_mse_term_is_lam_times_the_squared_distance(
-    objective: Callable[[Network, Rule], Objective],
+    objective: Callable[[Network, AdamRule], Objective],
 ) -> None:
     torch.manual_seed(0)
     x, start, noise = torch.randn(3, 2, 1, 4, 4, dtype=torch.double)
     draw = Draw(torch.full((2, 1, 1, 1), 0.3).double(), noise)
-    state = State(x, x, x, start, x)
+    state = Moving(x, x, x, start, x)
     point = x if objective is objective_o else x + draw.t * noise
     with_it, without = (
-        objective(PULL, Rule(loss, 0.7))(point, state, draw) for loss in ("mse", "diff")
+        objective(PULL, AdamRule(loss, 0.7))(point, state, draw) for loss in ("mse", "diff")
     )
     torch.testing.assert_close(with_it - without, 0.7 * (x - start).square().sum())
 
@@ -225,7 +225,7 @@ def test_the_mse_term_pulls_back() -> None:
     ends = []
     for lam in (0.0, 100.0):
         torch.manual_seed(1)
-        purifier = ScoreOptO(PULL, Rule("mse", lam, lr=0.02), 20, 0.4, 0.6)
+        purifier = ScoreOptO(PULL, AdamRule("mse", lam, lr=0.02), 20, 0.4, 0.6)
         ends.append((purifier(x) - x).abs().mean())
     assert ends[1] < 0.3 * ends[0]
 
@@ -234,7 +234,7 @@ def test_no_steps_are_one_shot_denoising(denoiser: Network) -> None:
     x = torch.rand(2, 3, 16, 16)
     found = []
     purifiers: tuple[Purifier, ...] = (
-        ScoreOptN(denoiser, Rule(), 0, 0.3, 0.3),
+        ScoreOptN(denoiser, AdamRule(), 0, 0.3, 0.3),
         Denoise(denoiser, 0.15),
     )
     for purifier in purifiers:
@@ -243,7 +243,7 @@ def test_no_steps_are_one_shot_denoising(denoiser: Network) -> None:
             purifier.level(x)
             torch.manual_seed(0)
             draw = Draw(level(0.3, 2), torch.randn_like(x))
-            found.append(run(walk_n(denoiser, Rule(), [(draw, [])]), x))
+            found.append(run(walk_n(denoiser, AdamRule(), [(draw, [])]), x))
         else:
             found.append(purifier(x))
     torch.testing.assert_close(found[0], found[1])
@@ -253,7 +253,7 @@ def test_images_do_not_depend_on_batch_or_chunk(denoiser: Network) -> None:
     torch.manual_seed(0)
     x, noise, other = torch.rand(2, 3, 16, 16), *torch.randn(2, 2, 3, 16, 16)
     draw = Draw(level(0.4, 2), noise, other)
-    rule = Rule("sr", lr=0.05)
+    rule = AdamRule("sr", lr=0.05)
     both = run(walk_o(denoiser, rule, [draw] * 3), x)
     one = run(walk_o(denoiser, rule, [draw.rows(slice(0, 1))] * 3), x[:1])
     torch.testing.assert_close(both[:1], one, rtol=0, atol=1e-4)
@@ -310,7 +310,7 @@ def small() -> Network:
 
 
 def made(name: str, loss: Loss, net: Network) -> ScoreOptO | ScoreOptN:
-    rule = Rule(loss, lam=0.5, lr=0.02)
+    rule = AdamRule(loss, lam=0.5, lr=0.02)
     if name == "o":
         return ScoreOptO(net, rule, 3, 0.4, 0.6)
     return ScoreOptN(net, rule, 3, 0.4, 0.6, rounds=2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.nets import make
 from bench.nets.ncsnv2 import NCSNv2
 from bench.nets.wideresnet import WideResNet
-from bench.nets.wideresnet_meliketoy import WideResNet as MeliketoyWideResNet
+from bench.nets.wideresnet_meliketoy import MelikeToyWideResNet
 from tests.reference import facts_of, tensors_of
 
 
@@ -74,7 +74,7 @@ def test_noise_levels_are_the_checkpoints_buffer() -> None:
 def test_wideresnet_meliketoy() -> None:
     data, state, config = golden("wrn_tiny_meliketoy")
     network = loaded("wideresnet-meliketoy", state, config)
-    assert isinstance(network, MeliketoyWideResNet)
+    assert isinstance(network, MelikeToyWideResNet)
     torch.testing.assert_close(network(data["x_normalised"]), data["logits"], atol=1e-4, rtol=0)
     torch.testing.assert_close(
         network.pooled(data["x_normalised"]), data["pooled"], atol=1e-4, rtol=0

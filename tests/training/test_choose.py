@@ -11,14 +11,14 @@ from bench.data.subsets import load_subset
 from bench.registry import find_defense
 from bench.spec import Part, parse_defense
 from bench.training.candidates import FILTERS, PURIFIERS
-from bench.training.choose import Row, choose
+from bench.training.choose import Candidate, choose
 
 CANDIDATES = {name: {**FILTERS[name], **PURIFIERS[name]} for name in FILTERS}
 LIST = [(data, spec) for data, groups in CANDIDATES.items() for s in groups.values() for spec in s]
 
 
-def row(spec: str, clean: float, *robust: float) -> Row:
-    return Row(spec, clean, dict(zip(("blind", "bpda", "exact"), robust, strict=False)))
+def row(spec: str, clean: float, *robust: float) -> Candidate:
+    return Candidate(spec, clean, dict(zip(("blind", "bpda", "exact"), robust, strict=False)))
 
 
 def test_the_largest_mean_above_the_floor_wins() -> None:

@@ -26,7 +26,7 @@ from bench.training.recipes.recipe import SIZES, Recipe, flip
 AddOn = Callable[[DatasetInfo, Base], Recipe]
 
 
-class Row(NamedTuple):
+class Printed(NamedTuple):
     """What the paper and its code set per data set (A.2, A.3 and the code's command lines)."""
 
     gamma: float
@@ -43,9 +43,9 @@ class Row(NamedTuple):
 
 
 WIDTH = 1024
-CIFAR = Row(1.5, 1 / 8, 3, (2048, 1024, 512), (2048, 1024, 512))
-SVHN = Row(2.0, 1 / 6, 2, (1024, 512), (2048, 1024), (0, 3))
-ROWS: Mapping[str, Row] = {
+CIFAR = Printed(1.5, 1 / 8, 3, (2048, 1024, 512), (2048, 1024, 512))
+SVHN = Printed(2.0, 1 / 6, 2, (1024, 512), (2048, 1024), (0, 3))
+ROWS: Mapping[str, Printed] = {
     "patches": CIFAR,
     "digits": SVHN,
     "cifar10": CIFAR,

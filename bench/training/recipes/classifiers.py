@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench.data.base import DatasetInfo
@@ -35,35 +36,32 @@ def natural(info: DatasetInfo, sizes: Sizes) -> Recipe:
 
 def twin(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """`natural` from another seed: the source of transfer attacks of the same architecture."""
-    recipe = natural(info, sizes)
-    return Recipe(**(vars(recipe) | {"seed_offset": 1}))
+    return replace(natural(info, sizes), seed_offset=1)
 
 
 def cnn(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """A small CNN trained on clean images: the source of transfer attacks from elsewhere."""
-    recipe = natural(info, sizes)
+    return with_cnn(natural(info, sizes), info)
+
+
+def with_cnn(recipe: Recipe, info: DatasetInfo) -> Recipe:
+    """The recipe with the small CNN as its network; its size is ours."""
     arguments = {"width": 32, "classes": len(info.classes), "channels": info.shape[0]}
-    return Recipe(**(vars(recipe) | {"network": "cnn", "arguments": arguments}))
+    return replace(recipe, network="cnn", arguments=arguments)
 
 
 def madry(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """Adversarial training against linf PGD (Madry et al. 2018)."""
-    return Recipe(
-        "wideresnet",
-        wideresnet(info),
-        losses.madry(sizes.eps),
-        Fit(sizes.adversarial_steps, lr=5e-3, optimizer="adamw", weight_decay=1e-2, ema=0.99),
-        merit.accuracy(sizes.eps_merit),
-        flip if sizes.flips else None,
-    )
+    recipe = natural(info, sizes)
+    fit = replace(recipe.fit, steps=sizes.adversarial_steps, ema=0.99)
+    return replace(recipe, loss=losses.madry(sizes.eps), fit=fit)
 
 
 def trades(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """TRADES with beta 6 (Zhang et al. 2019)."""
-    return Recipe(**(vars(madry(info, sizes)) | {"loss": losses.trades(sizes.eps, beta=6.0)}))
+    return replace(madry(info, sizes), loss=losses.trades(sizes.eps, beta=6.0))
 
 
 def lee(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """AVmixup (Lee et al. 2020); 5 longer steps of PGD instead of 10, like `madry` here."""
-    loss = avmixup.lee(sizes.eps, steps=5, size=0.35)
-    return Recipe(**(vars(madry(info, sizes)) | {"loss": loss}))
+    return replace(madry(info, sizes), loss=avmixup.lee(sizes.eps, steps=5, size=0.35))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.data.base import DatasetInfo
 from bench.training import energy
 from bench.training.fit import Fit
@@ -42,4 +44,4 @@ def ebm_igebm(info: DatasetInfo, sizes: Sizes) -> Recipe:
     arguments = dict(recipe.arguments) | {"activation": "leaky", "width": 16}
     loss = energy.contrastive(steps=15, noise=NOISE, spread=0.1, blur=2 * NOISE)
     length = Fit(600, batch=32, lr=1e-3, ema=0.99, clip=1.0)
-    return Recipe(**(vars(recipe) | {"arguments": arguments, "loss": loss, "fit": length}))
+    return replace(recipe, arguments=arguments, loss=loss, fit=length)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +90,4 @@ def edm_ddpmpp(info: DatasetInfo, sizes: Sizes) -> Recipe:
     }
     recipe = edm(info, sizes)
     length = Fit(800, batch=64, lr=2e-3, ema=0.99, clip=1.0)
-    return Recipe(
-        **(vars(recipe) | {"network": "edm-ddpmpp", "arguments": arguments, "fit": length})
-    )
+    return replace(recipe, network="edm-ddpmpp", arguments=arguments, fit=length)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bench.data.base import DatasetInfo
 from bench.training import augment, avmixup, energy, likelihood, losses, merit
 from bench.training.fit import Fit, Loss
 from bench.training.recipes import edm, noisy
+from bench.training.recipes.classifiers import with_cnn
 from bench.training.recipes.published import (
     PUBLISHED,
     Family,
-    Published,
+    Paper,
     classifier,
     published,
 )
 from bench.training.recipes.recipe import Recipe
 
-Full = Callable[[DatasetInfo, Published], Recipe]
+Full = Callable[[DatasetInfo, Paper], Recipe]
 HELD_OUT = 512
 """Validation images of a figure of merit, and of one batch of them."""
 AT_ONCE = 32
@@ -37,7 +39,7 @@ def _merit(measure: merit.Merit) -> merit.Merit:
     return merit.by_parts(measure, HELD_OUT, AT_ONCE)
 
 
-def _classifier(info: DatasetInfo, data: Published, family: Family, loss: Loss, fit: Fit) -> Recipe:
+def _classifier(info: DatasetInfo, data: Paper, family: Family, loss: Loss, fit: Fit) -> Recipe:
     """ADP and AID-Purifier feed their own networks raw images; meliketoy's are standardised."""
     network, arguments = classifier(family, info)
     return Recipe(
@@ -51,53 +53,48 @@ def _classifier(info: DatasetInfo, data: Published, family: Family, loss: Loss, 
     )
 
 
-def _schedule(data: Published) -> Fit:
+def _schedule(data: Paper) -> Fit:
     """The meliketoy repository's; for ADP's CNN the paper's Adam (A.3) and 20 epochs of ours."""
     if data.natural == "conv":
         return Fit(data.steps(20, 128), 128, lr=1e-3, schedule="constant")
-    return Fit(
-        data.steps(200, 128),
-        128,
-        lr=0.1,
-        optimizer="momentum",
-        weight_decay=5e-4,
-        schedule="wideresnet",
-    )
+    return _momentum(data.steps(200, 128), "wideresnet", decay=5e-4)
 
 
-def natural(info: DatasetInfo, data: Published) -> Recipe:
+def _momentum(steps: int, schedule: str, decay: float, batch: int = 128) -> Fit:
+    """The SGD of all papers: momentum .9, from a learning rate of .1."""
+    return Fit(steps, batch, lr=0.1, optimizer="momentum", weight_decay=decay, schedule=schedule)
+
+
+def natural(info: DatasetInfo, data: Paper) -> Recipe:
     """The papers' classifier trained on clean images (Zagoruyko & Komodakis 2016)."""
     return _classifier(info, data, data.natural, losses.natural, _schedule(data))
 
 
-def twin(info: DatasetInfo, data: Published) -> Recipe:
+def twin(info: DatasetInfo, data: Paper) -> Recipe:
     """`natural` from another seed."""
-    return Recipe(**(vars(natural(info, data)) | {"seed_offset": 1}))
+    return replace(natural(info, data), seed_offset=1)
 
 
-def vgg(info: DatasetInfo, data: Published) -> Recipe:
+def vgg(info: DatasetInfo, data: Paper) -> Recipe:
     """VGG-19 with batch norm (Simonyan & Zisserman 2015) at half the learning rate (ours)."""
     recipe = natural(info, data)
     arguments = {"depth": 19, "classes": len(info.classes), "channels": info.shape[0]}
-    fit = Fit(**(vars(recipe.fit) | {"lr": 0.05}))
-    return Recipe(**(vars(recipe) | {"network": "vgg", "arguments": arguments, "fit": fit}))
+    return replace(recipe, network="vgg", arguments=arguments, fit=replace(recipe.fit, lr=0.05))
 
 
-def cnn(info: DatasetInfo, data: Published) -> Recipe:
+def cnn(info: DatasetInfo, data: Paper) -> Recipe:
     """The small CNN, where images are too small for VGG; its size is ours."""
-    recipe = natural(info, data)
-    arguments = {"width": 32, "classes": len(info.classes), "channels": info.shape[0]}
-    return Recipe(**(vars(recipe) | {"network": "cnn", "arguments": arguments}))
+    return with_cnn(natural(info, data), info)
 
 
-def _adversarial(data: Published, schedule: str, steps: int) -> Fit:
+def _adversarial(data: Paper, schedule: str, steps: int) -> Fit:
     """SGD of Madry et al. 2018 on CIFAR-10; on grey images their Adam for MNIST."""
     if data.robust == "conv":
         return Fit(100_000, 50, lr=1e-4, schedule="constant")
-    return Fit(steps, 128, lr=0.1, optimizer="momentum", weight_decay=2e-4, schedule=schedule)
+    return _momentum(steps, schedule, decay=2e-4)
 
 
-def _inner(data: Published) -> tuple[int, float]:
+def _inner(data: Paper) -> tuple[int, float]:
     """Steps of PGD in training, and how far they go together in units of eps.
 
     Madry et al.: 7 steps of 2/255 within 8/255, and 40 of .01 within .3 on MNIST.
@@ -105,14 +102,14 @@ def _inner(data: Published) -> tuple[int, float]:
     return (40, 40 * 0.01 / 0.3) if data.eps > 0.1 else (7, 1.75)
 
 
-def madry(info: DatasetInfo, data: Published) -> Recipe:
+def madry(info: DatasetInfo, data: Paper) -> Recipe:
     """Adversarial training against linf PGD (Madry et al. 2018): 80,000 steps."""
     steps, reach = _inner(data)
     loss = losses.madry(data.eps, steps, reach)
     return _classifier(info, data, data.robust, loss, _adversarial(data, "madry", 80_000))
 
 
-def trades(info: DatasetInfo, data: Published) -> Recipe:
+def trades(info: DatasetInfo, data: Paper) -> Recipe:
     """TRADES with beta 6 (Zhang et al. 2019): 10 steps of .007 within .031, 76 epochs."""
     steps, reach = _inner(data) if data.eps > 0.1 else (10, 10 * 0.007 / 0.031)
     fit = _adversarial(data, "trades", data.steps(76, 128))
@@ -120,31 +117,23 @@ def trades(info: DatasetInfo, data: Published) -> Recipe:
     return _classifier(info, data, data.robust, loss, fit)
 
 
-def lee(info: DatasetInfo, data: Published) -> Recipe:
+def lee(info: DatasetInfo, data: Paper) -> Recipe:
     """AVmixup (Lee et al. 2020): their CIFAR-10 numbers, 80,000 steps."""
     loss = avmixup.lee(data.eps)
     return _classifier(info, data, data.robust, loss, _adversarial(data, "madry", 80_000))
 
 
-def noisy_classifier(info: DatasetInfo, data: Published) -> Recipe:
+def noisy_classifier(info: DatasetInfo, data: Paper) -> Recipe:
     """`natural` on noisy images, as Cohen et al. 2019 train their ResNet-110: 90 epochs of 400s."""
     recipe = natural(info, data)
     fit = recipe.fit
     if data.natural != "conv":
-        fit = Fit(
-            data.steps(90, 400),
-            400,
-            lr=0.1,
-            optimizer="momentum",
-            weight_decay=1e-4,
-            schedule="thirds",
-        )
+        fit = _momentum(data.steps(90, 400), "thirds", decay=1e-4, batch=400)
     figures = _merit(noisy.both_accuracies(SIGMA, data.eps))
-    changes = {"loss": noisy.augmented(SIGMA), "merit": figures, "fit": fit}
-    return Recipe(**(vars(recipe) | changes))
+    return replace(recipe, loss=noisy.augmented(SIGMA), merit=figures, fit=fit)
 
 
-def score(info: DatasetInfo, data: Published) -> Recipe:
+def score(info: DatasetInfo, data: Paper) -> Recipe:
     """NCSNv2 as Yoon et al. 2021 train it (Table 5, A.3): Adam at 1e-3, no average of weights."""
     begin, end, count = data.levels
     arguments = {
@@ -167,27 +156,27 @@ def score(info: DatasetInfo, data: Published) -> Recipe:
     )
 
 
-def _around(info: DatasetInfo, data: Published, how: augment.Augment, way: float) -> Recipe:
+def _around(info: DatasetInfo, data: Paper, how: augment.Augment, way: float) -> Recipe:
     """Around augmented images: ten times the smallest noise, 200,000 steps (Table 5)."""
     recipe = score(info, data)
     begin, end, count = data.levels
     arguments = dict(recipe.arguments) | {"sigma_end": 10 * end}
     loss = augment.denoising(how, way=way, begin=begin, end=10 * end, levels=count)
-    fit = Fit(**(vars(recipe.fit) | {"steps": 200_000}))
-    return Recipe(**(vars(recipe) | {"arguments": arguments, "loss": loss, "fit": fit}))
+    fit = replace(recipe.fit, steps=200_000)
+    return replace(recipe, arguments=arguments, loss=loss, fit=fit)
 
 
-def score_dct(info: DatasetInfo, data: Published) -> Recipe:
+def score_dct(info: DatasetInfo, data: Paper) -> Recipe:
     """Around images without their smallest DCT coefficients (supplement C)."""
     return _around(info, data, augment.dct, way=1.0)
 
 
-def score_augmix(info: DatasetInfo, data: Published) -> Recipe:
+def score_augmix(info: DatasetInfo, data: Paper) -> Recipe:
     """Around AugMix images (supplement C)."""
     return _around(info, data, augment.augmix, way=0.5)
 
 
-def edm_ddpmpp(info: DatasetInfo, data: Published) -> Recipe:
+def edm_ddpmpp(info: DatasetInfo, data: Paper) -> Recipe:
     """DDPM++ as Karras et al. 2022 train it on CIFAR-10, without their augmentation pipeline.
 
     200 million images in batches of 512, lr 1e-3 after 10 million of warm-up, and an average of
@@ -209,7 +198,7 @@ def edm_ddpmpp(info: DatasetInfo, data: Published) -> Recipe:
     )
 
 
-def _energy(info: DatasetInfo, data: Published, activation: str, loss: Loss, fit: Fit) -> Recipe:
+def _energy(info: DatasetInfo, data: Paper, activation: str, loss: Loss, fit: Fit) -> Recipe:
     stages = round(math.log2(info.shape[1])) - 2
     return Recipe(
         "ebm",
@@ -222,7 +211,7 @@ def _energy(info: DatasetInfo, data: Published, activation: str, loss: Loss, fit
     )
 
 
-def ebm_igebm(info: DatasetInfo, data: Published) -> Recipe:
+def ebm_igebm(info: DatasetInfo, data: Paper) -> Recipe:
     """The network of Hill, Mitchell & Zhu 2021 by contrastive divergence.
 
     As long as theirs (250,000 batches of 100); Adam throughout, where they end with SGD, averaged
@@ -233,13 +222,13 @@ def ebm_igebm(info: DatasetInfo, data: Published) -> Recipe:
     return _energy(info, data, "leaky", loss, fit)
 
 
-def ebm(info: DatasetInfo, data: Published) -> Recipe:
+def ebm(info: DatasetInfo, data: Paper) -> Recipe:
     """Its smooth form by score matching, which is this project's own; so is its length."""
     loss = energy.matching(rate=0.2, levels=(0.02, 0.3))
     return _energy(info, data, "silu", loss, Fit(50_000, 128, lr=1e-3, ema=0.999, clip=1.0))
 
 
-def pixelcnn(info: DatasetInfo, data: Published) -> Recipe:
+def pixelcnn(info: DatasetInfo, data: Paper) -> Recipe:
     """PixelCNN++ as published: 160 filters, 40 for grey images; its length is ours."""
     arguments = {
         "nr_resnet": 5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -49,4 +50,4 @@ def noisy(info: DatasetInfo, sizes: Sizes) -> Recipe:
     """`natural` on images with Gaussian noise (Cohen et al. 2019)."""
     recipe, sigma = classifiers.natural(info, sizes), SIGMAS[info.name]
     merit = both_accuracies(sigma, sizes.eps_merit)
-    return Recipe(**(vars(recipe) | {"loss": augmented(sigma), "merit": merit}))
+    return replace(recipe, loss=augmented(sigma), merit=merit)

@@ -21,7 +21,7 @@ Family = Literal["wrn28", "wrn34", "conv"]
 
 
 @dataclass(frozen=True)
-class Published:
+class Paper:
     """One data set: its training images, the attack, and what the networks are.
 
     images: of the training split, by which epochs become steps. eps: linf size of the papers'
@@ -67,17 +67,17 @@ class Published:
 # Yoon et al. Natural classifiers: WRN-28-10 of ADP and ScoreOpt, WRN-34-10 of AID-Purifier, ADP's
 # CNN (supplement, Fig. 6) at 28x28.
 CIFAR = (50.0, 0.008454, 232)
-PUBLISHED: Mapping[str, Published] = {
-    "cifar10": Published(45_000, 8 / 255, "wrn28", CIFAR, 300_000, crop=4, mirror=True),
-    "cifar100": Published(45_000, 8 / 255, "wrn28", CIFAR, 300_000, crop=4, mirror=True),
-    "svhn": Published(68_257, 12 / 255, "wrn34", CIFAR, 300_000),
-    "tinyimagenet": Published(95_000, 8 / 255, "wrn34", CIFAR, 300_000, crop=8, mirror=True),
-    "mnist": Published(55_000, 0.3, "conv", (15.0, 0.005253, 110), 200_000, ngf=64),
-    "fashionmnist": Published(55_000, 8 / 255, "conv", (15.0, 0.005253, 64), 200_000, ngf=64),
+PUBLISHED: Mapping[str, Paper] = {
+    "cifar10": Paper(45_000, 8 / 255, "wrn28", CIFAR, 300_000, crop=4, mirror=True),
+    "cifar100": Paper(45_000, 8 / 255, "wrn28", CIFAR, 300_000, crop=4, mirror=True),
+    "svhn": Paper(68_257, 12 / 255, "wrn34", CIFAR, 300_000),
+    "tinyimagenet": Paper(95_000, 8 / 255, "wrn34", CIFAR, 300_000, crop=8, mirror=True),
+    "mnist": Paper(55_000, 0.3, "conv", (15.0, 0.005253, 110), 200_000, ngf=64),
+    "fashionmnist": Paper(55_000, 8 / 255, "conv", (15.0, 0.005253, 64), 200_000, ngf=64),
 }
 
 
-def published(info: DatasetInfo) -> Published:
+def published(info: DatasetInfo) -> Paper:
     """The facts of a data set; BenchError for one that nothing is trained on here."""
     if info.name not in PUBLISHED:
         raise BenchError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.data.base import DatasetInfo
 from bench.training import augment, losses, merit
 from bench.training.fit import Fit
@@ -34,7 +36,7 @@ def score_ncsnv2(info: DatasetInfo, sizes: Sizes) -> Recipe:
     }
     recipe = score(info, sizes)
     length = Fit(sizes.ncsnv2_steps, batch=64, lr=2e-3, ema=0.99, clip=1.0)
-    return Recipe(**(vars(recipe) | {"network": "ncsnv2", "arguments": arguments, "fit": length}))
+    return replace(recipe, network="ncsnv2", arguments=arguments, fit=length)
 
 
 # The smallest noise level of the augmented forms is a third of the noise that ADP adds, as in the
@@ -46,8 +48,7 @@ def _around(info: DatasetInfo, sizes: Sizes, how: augment.Augment, way: float) -
     """`score` around augmented images, at half its length."""
     recipe = score(info, sizes)
     loss = augment.denoising(how, way=way, end=SMALLEST[info.name])
-    length = Fit(sizes.score_steps // 2, lr=4e-3, ema=0.999, clip=1.0)
-    return Recipe(**(vars(recipe) | {"loss": loss, "fit": length}))
+    return replace(recipe, loss=loss, fit=replace(recipe.fit, steps=sizes.score_steps // 2))
 
 
 def score_dct(info: DatasetInfo, sizes: Sizes) -> Recipe:
