@@ -210,6 +210,11 @@ def draws_of(draws: int, random: bool) -> int:
     return draws if random else 1
 
 
+def mean_logits(defense: Defense, x: Tensor, draws: int) -> Tensor:
+    """The mean logits [B,K] of `draws` single runs on images x [B,C,H,W]."""
+    return _mean(defense.logits(repeat(x, draws)), draws)
+
+
 def voted(defense: Defense, logits: Tensor, draws: int = 1) -> Tensor:
     """The class that `draws` runs choose, replicate-major logits [draws*B,K] to int64 [B].
 

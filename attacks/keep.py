@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.gradients import Slope, draws_of, voted
+from attacks.gradients import Slope, draws_of, mean_logits, voted
 from attacks.select import Best, Selector
-from bench.defense import Defense, repeat
+from bench.defense import Defense
 
 Keep = Literal["last", "best", "loss"]
 """The last point, the best of all on fresh draws, or that of the highest loss seen."""
@@ -132,8 +132,7 @@ class _Verified(Keeper):
 
     @torch.no_grad()
     def _look(self, point: Tensor) -> Tensor:
-        logits = self.defense.logits(repeat(point, self.draws))
-        return logits.view(self.draws, len(point), -1).mean(0)
+        return mean_logits(self.defense, point, self.draws)
 
     def _judge(self, point: Tensor, logits: Tensor) -> None:
         wrong = self.defended & (voted(self.defense, logits) != self.y)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Step
-from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, voted
+from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, mean_logits, voted
 from bench.attack import Attacked
 from bench.defense import Defense, Traits, repeat
 from bench.registry import Runs, attack
@@ -69,8 +69,7 @@ class DeepFool:
 
     def _goals(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
         """The right class and a wrong one, [candidates,B,2], by the mean logits at x."""
-        draws = draws_of(self.eot, defense.random)
-        logits = defense.logits(repeat(x, draws)).view(draws, len(x), -1).mean(0)
+        logits = mean_logits(defense, x, draws_of(self.eot, defense.random))
         count = min(self.candidates, logits.shape[1] - 1)
         wrong = logits.scatter(1, y[:, None], -torch.inf).topk(count, dim=1).indices.T
         return torch.stack([y.expand_as(wrong), wrong], 2)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.gradients import Direction, Gradient, Slope, draws_of, followed
+from attacks.gradients import Direction, Gradient, Slope, draws_of, followed, mean_logits
 from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
 from bench.attack import Attack, Attacked, Trace
-from bench.defense import Defense, repeat
+from bench.defense import Defense
 from bench.threat import ThreatModel
 
 
@@ -98,8 +98,7 @@ class PGD:
 
     def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
         """Labels with a target, likeliest first, [K-1,B,2]."""
-        draws = draws_of(self.select, defense.random)
-        logits = defense.logits(repeat(x, draws)).view(draws, len(x), -1).mean(0)
+        logits = mean_logits(defense, x, draws_of(self.select, defense.random))
         others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)[:, :-1]
         return torch.stack([y.expand_as(others.T), others.T], 2)
 

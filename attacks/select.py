@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.gradients import draws_of
+from attacks.gradients import draws_of, mean_logits
 from bench import rng
-from bench.defense import Answer, Defense, repeat
+from bench.defense import Answer, Defense
 
 
 class Verdict(NamedTuple):
@@ -44,9 +44,9 @@ class Selector:
     def mean_logits(self, x: Tensor) -> Tensor:
         """The mean logits [B,K] of as many fresh single runs as there are draws."""
         with rng.stream("select", self.used):
-            logits = self.defense.logits(repeat(x, self.draws))
+            logits = mean_logits(self.defense, x, self.draws)
         self.used += 1
-        return logits.view(self.draws, len(x), -1).mean(0)
+        return logits
 
     @torch.no_grad()
     def wrong(self, x: Tensor, y: Tensor, runs: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,6 @@ from attacks.gradients import Bpda, Exact
 from bench import registry, standin
 from bench.build import CLASSIFIER
 from bench.cost import Cost
-from bench.defense import Defense
 from bench.peak import Peak
 from bench.registry import OWNER
 from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense
@@ -207,16 +206,12 @@ SYNCHRONIZE: Mapping[str, Callable[[], object]] = {
 def clock(work: Callable[[], object], device: torch.device) -> float:
     """CPU seconds of this process where that is what computes, else seconds until it is done."""
     now = time.process_time if device.type == "cpu" else time.perf_counter
-    done = SYNCHRONIZE.get(device.type, _nothing)
+    done = SYNCHRONIZE.get(device.type, lambda: None)
     done()
     began = now()
     work()
     done()
     return now() - began
-
-
-def _nothing() -> None:
-    pass
 
 
 def whole(
@@ -245,7 +240,7 @@ def whole(
     x = torch.rand(images, *context.shape, device=context.device)
     y = torch.zeros(images, dtype=torch.long, device=context.device)
     work: dict[str, Callable[[], object]] = {
-        "one purification": lambda: _purified(defense, x),
+        "one purification": torch.no_grad()(lambda: defense.purify(x)),
         "bpda-eot, a step of one draw": lambda: Bpda()(defense, x, y),
     }
     if defense.exact:
@@ -256,11 +251,6 @@ def whole(
         spent = clock(unit, context.device)
         rows[name] = _row(spent / images, parameters + peak.most // images, images)
     return rows
-
-
-def _purified(defense: Defense, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return defense.purify(x)
 
 
 def _row(seconds: float, size: float, images: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ zeros, so that a purification takes no time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from bench.registry import Context
 from bench.spec import Part, parse_defense
 from bench.training import needs
-from bench.training.recipes import ADD_ONS, Recipe, add_on, names, recipe
+from bench.training.recipes import Recipe, add_on, names, recipe
 from bench.zoo.entries import offered
 from bench.zoo.weights import FILE, ROBUSTBENCH, Weights, find
 
@@ -134,36 +134,38 @@ def calls_networks(part: Part, dataset: str) -> bool:
     return bool(plugin.calls(dict(plugin.resolve(part, dataset).settings)))
 
 
-def described(name: str, info: DatasetInfo, context: Context) -> Recipe | None:
-    """The recipe of weights: what network they hold; None where there is none.
+def _recipe(name: str, info: DatasetInfo, context: Context) -> Recipe | None:
+    """The recipe of weights, which says what network they hold; None where there is none.
 
     `context` gives the classifiers that add-ons belong to.
     """
     if name in names(info):
         return recipe(name, info)
-    if need := needs.add_ons(info.name).get(name):
-        assert need.classifier is not None
-        assert need.recipe in ADD_ONS
-        return add_on(need.recipe, info, build.behind(need.classifier, context).behind)
-    return None
+    need = needs.add_ons(info.name).get(name)
+    if need is None or need.classifier is None:
+        return None
+    return add_on(need.recipe, info, build.behind(need.classifier, context).behind)
 
 
 def _weights(name: str, info: DatasetInfo, context: Context) -> Weights:
     """Facts without a file, unless the name is that of a file."""
     if name.startswith((FILE, ROBUSTBENCH)):
         return find(info.name, name)
-    found = described(name, info, context)
+    described = _recipe(name, info, context)
     entry = next((entry for entry in offered(info.name, name) if entry.network), None)
-    if found is None and entry is None:
-        raise BenchError(f"nobody says which network the weights '{name}' of {info.name} hold")
-    if found is None:
-        assert entry is not None
-        facts = {"network": entry.network, "arguments": json.dumps(entry.arguments)}
-    else:
-        facts = {"network": found.network, "arguments": json.dumps(dict(found.arguments))}
-        if found.normalised:
+    if described is not None:
+        facts = _facts(described.network, described.arguments)
+        if described.normalised:
             ones = [1.0] * info.shape[0]
             facts["normalisation"] = json.dumps({"mean": [0.5] * len(ones), "std": ones})
+    elif entry is not None:
+        facts = _facts(entry.network, entry.arguments)
+    else:
+        raise BenchError(f"nobody says which network the weights '{name}' of {info.name} hold")
     if name in needs.add_ons(info.name):
         facts["classifier_sha256"] = ""
     return Weights(name, Path(name), "", facts)
+
+
+def _facts(network: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    return {"network": network, "arguments": json.dumps(dict(arguments))}

@@ -89,11 +89,6 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     return {"energy": (steps, steps)}
 
 
-def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
-    steps = int(settings["steps"])
-    return {"energy": (steps, steps)}
-
-
 def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
     del settings, classifier
     _, height, width = info.shape
@@ -108,7 +103,7 @@ def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo)
     settings=SETTINGS,
     traits=_traits,
     calls=_calls,
-    gradient_calls=_gradient_calls,
+    gradient_calls=_calls,
     direction_calls=lambda settings: {"energy": (1, 1)},
     weights=lambda settings: (WEIGHTS[str(settings["network"])],),
     misfit=_misfit,

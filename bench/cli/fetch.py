@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +14,7 @@ from bench.cli.data_root import data_root
 
 if TYPE_CHECKING:
     from bench.download import Progress
+    from bench.zoo.entries import Entry
 
 WEIGHTS = "weights/"
 """What the names of published weights begin with."""
@@ -73,7 +71,7 @@ def _data(name: str, given: list[Path], progress: Progress) -> None:
     from bench.home import data_root as root
 
     if name not in SOURCES:
-        raise unknown("data set to fetch", name, [*SOURCES, *_published_names()])
+        raise unknown("data set to fetch", name, [*SOURCES, *_published()])
     source = SOURCES[name]
     size = f"{source.bytes / 1e6:,.0f} MB" if source.bytes else "of unknown size"
     if not given and not source.manual and not source.present(root()):
@@ -95,27 +93,21 @@ def _generate(name: str, progress: Progress) -> None:
     click.echo(f"{name}: generated; use it by --attacks corruption:source={made.name}")
 
 
-def _published() -> ModuleType | None:
-    """The list of published weights, where this version has one."""
-    name = "bench.zoo.published"
-    return import_module(name) if find_spec(name) is not None else None
+def _published() -> dict[str, Entry]:
+    """The published weights, by the names that they are fetched under."""
+    from bench.zoo.published import entries
 
-
-def _published_names() -> list[str]:
-    module = _published()
-    return [f"{WEIGHTS}{entry.name}" for entry in module.entries("")] if module else []
+    return {f"{WEIGHTS}{entry.name}": entry for entry in entries("")}
 
 
 def _weights(name: str, given: list[Path], progress: Progress) -> None:
     from bench.errors import unknown
+    from bench.zoo.published import fetch
 
-    module = _published()
-    entries: dict[str, Any] = {
-        f"{WEIGHTS}{entry.name}": entry for entry in (module.entries("") if module else ())
-    }
-    if module is None or name not in entries:
+    entries = _published()
+    if name not in entries:
         raise unknown("weights to fetch", name, entries)
-    path = module.fetch(entries[name], _of_entry(name, entries[name].file, given), progress)
+    path = fetch(entries[name], _of_entry(name, entries[name].file, given), progress)
     click.echo(f"{name}: {path}")
 
 
@@ -148,9 +140,8 @@ def _list(as_json: bool) -> None:
         for source in SOURCES.values()
     ]
     if as_json:
-        weights = _published_names()
-        found = {"data_root": str(root()), "data": rows, "weights": weights}
-        click.echo(json.dumps(found, indent=1))
+        listing = {"data_root": str(root()), "data": rows, "weights": [*_published()]}
+        click.echo(json.dumps(listing, indent=1))
         return
     head = ("name", "here", "MB", "licence", "page")
     table = [
@@ -165,7 +156,7 @@ def _list(as_json: bool) -> None:
     ]
     click.echo(f"data root: {root()}")
     click.echo(tabulate(table, head, tablefmt="simple", disable_numparse=True))
-    for name in _published_names():
+    for name in _published():
         click.echo(name)
 
 
