@@ -4,10 +4,12 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test mutants check lock clean
+.PHONY: help setup demo test test-all test-faults mutants check lock clean
 help:
 	@echo "make demo   install what is missing, measure a defense for real, print the leaderboard"
 	@echo "make test   the tests"
+	@echo "make test-all     the long ones too"
+	@echo "make test-faults  kills, plug-ins that misbehave, damaged files: docs/reliability.md"
 	@echo "make check  ruff, format, mypy --strict, import rules"
 	@echo "make setup  the environment in .venv, nothing else"
 	@echo "make mutants  small faults in the core, one at a time: do the tests notice? (an hour)"
@@ -33,6 +35,12 @@ test: setup
 
 mutants: setup
 	@$(BIN)/python -m tests.mutants
+
+test-all: setup
+	@$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+test-faults: setup
+	@$(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/faults
 
 check: setup
 	@$(BIN)/ruff check .

@@ -10,11 +10,8 @@ torch here.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -29,6 +26,7 @@ from bench.record import (
 )
 from bench.request import Plan, Planned, Skip, shards_of
 from bench.seal import BrokenError
+from bench.whole import write_whole
 
 __all__ = [
     "EXTRAS",
@@ -86,9 +84,19 @@ class Store:
         """Where the attacked images of a shard lie, if they are stored."""
         return self.root / cell.dataset / "points" / cell.digest / f"{shard:03d}{POINTS}"
 
+    def lacks_points(self, record: Record) -> bool:
+        """Whether the attacked images of a record are not stored."""
+        return not record.points or not self.points(record.cell, record.shard).exists()
+
     def retire(self, planned: Planned, shard: int) -> None:
-        """Move a shard's record and points aside, if any: nothing reads `<name>.stale`."""
-        for path in (self.path(planned, shard), self.points(planned.cell, shard)):
+        """Move a shard's record and its points aside, if any: nothing reads `<name>.stale`.
+
+        Points of a run that died before it wrote their record are written over.
+        """
+        record = self.path(planned, shard)
+        if not record.exists():
+            return
+        for path in (self.points(planned.cell, shard), record):
             try:
                 path.replace(path.with_name(f"{path.name}.stale"))
             except FileNotFoundError:
@@ -161,32 +169,19 @@ class Store:
             return None
         return self.record(path)
 
+    def sound(self, planned: Planned, shard: int, broken: list[str] | None = None) -> Record | None:
+        """As `read`; a record that is not what was written counts as none, and why, to `broken`."""
+        try:
+            return self.read(planned, shard)
+        except BrokenError as error:
+            if broken is not None:
+                broken.append(str(error))
+            return None
+
 
 def slug(label: str) -> str:
     """A label as a folder name: readable, portable, unique enough beside the digest."""
     return re.sub(r"[^A-Za-z0-9@+=.,-]", "_", label)[:80]
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, then a rename.
-
-    Raises:
-        BenchError: the folder or the disk does not let it; what was there before is untouched.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    # Machines that share a folder may share a process number too.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _read(path: Path) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from bench import gate
 from bench.cost import Cost
+from bench.errors import BenchError
 from bench.executors import EXECUTORS, Fleet, Watch, Work
 from bench.plan import draws_of
-from bench.results import EXTRAS, Plan, Planned, Record, Store, contradictions, fingerprints
-from bench.seal import BrokenError
+from bench.results import EXTRAS, Plan, Record, Store, contradictions, fingerprints
 from bench.slices import Unit
 from bench.threat import CERTIFIED
-from bench.worker import Failure, Saved, Setup, Task, measure
+from bench.whole import remove_parts
+from bench.worker import Failure, Found, Saved, Setup, Task, measure
 
 Progress = Callable[[Task, float], None]
 
@@ -66,7 +68,7 @@ def pending(
         here = [
             shard for shard in range(plan.shards) if mine is None or (cell.digest, shard) in mine
         ]
-        records = {shard: _sound(store, planned, shard, summary.broken) for shard in here}
+        records = {shard: store.sound(planned, shard, summary.broken) for shard in here}
         fresh = {n: r for n, r in records.items() if r and dict(r.weights) == today}
         judged = max(
             [
@@ -77,29 +79,14 @@ def pending(
         for shard, record in records.items():
             there = fresh.get(shard)
             valid = there is not None and there.draws == judged
-            if there and valid and not (wanted and _lacks_points(store, there)):
+            if there and valid and not (wanted and store.lacks_points(there)):
                 summary.kept += 1
                 continue
             summary.again += valid
             summary.stale += record is not None and not valid
-            tasks.append(Task(planned, shard, plan.preset, setup, today, judged, wanted))
+            asked = Task(planned, shard, plan.preset, setup, today, judged, wanted)
+            tasks.append(replace(asked, results=str(store.root.absolute())))
     return tasks
-
-
-def _sound(
-    store: Store, planned: Planned, shard: int, broken: list[str] | None = None
-) -> Record | None:
-    """The record of a shard, if it is there and is what was written; why it is not, to `broken`."""
-    try:
-        return store.read(planned, shard)
-    except BrokenError as error:
-        if broken is not None:
-            broken.append(str(error))
-        return None
-
-
-def _lacks_points(store: Store, record: Record) -> bool:
-    return not record.points or not store.points(record.cell, record.shard).exists()
 
 
 def gated(
@@ -150,15 +137,21 @@ def run(
     """
     if not tasks:
         return summary
+    store.root.mkdir(parents=True, exist_ok=True)
+    remove_parts(store.root)
     for task in tasks:
-        before = _sound(store, task.planned, task.shard) if task.save else None
+        before = store.sound(task.planned, task.shard) if task.save else None
         same = before is not None and (before.weights, before.draws) == (task.weights, task.draws)
         if not same:
             store.retire(task.planned, task.shard)
     by_key = {(task.planned.cell.digest, task.shard): task for task in tasks}
-    work = Work[Task, Record | Saved | Failure](tasks[0].setup.start, measure, Failure)
+    work = Work[Task, Record | Saved | Found | Failure](tasks[0].setup.start, measure, Failure)
     with closing(EXECUTORS[fleet.executor](tasks, work, fleet, watch)) as results:
         for result in results:
+            if isinstance(result, Found):
+                summary.kept += 1
+                progress(result.task, 0.0)
+                continue
             kept = result if isinstance(result, Failure) else _keep(store, by_key, result)
             if isinstance(kept, Failure):
                 summary.failures.append(kept)
@@ -172,6 +165,8 @@ def run(
 
 def _keep(store: Store, tasks: Mapping[Unit, Task], result: Record | Saved) -> Record | Failure:
     """Write a record with its points; beside one that is there, the points, if the two agree."""
+    if not store.root.is_dir():
+        raise _gone(store.root)
     record, points = (result.record, result.points) if isinstance(result, Saved) else (result, b"")
     task = tasks[record.cell.digest, record.shard]
     before = store.read(task.planned, record.shard) if points else None
@@ -185,6 +180,30 @@ def _keep(store: Store, tasks: Mapping[Unit, Task], result: Record | Saved) -> R
         record = replace(before, **{name: getattr(record, name) for name in EXTRAS})
     store.write(task.planned, record, points)
     return record
+
+
+def require_all(
+    plan: Plan, store: Store, summary: Summary, mine: Collection[Unit] | None = None
+) -> None:
+    """After a run, every shard of a plan (of `mine`, where given) has a record or a failure.
+
+    Raises:
+        BenchError: records were removed meanwhile.
+    """
+    failed = {(f.task.planned.cell.digest, f.task.shard) for f in summary.failures}
+    for planned in plan.cells:
+        for shard in range(plan.shards):
+            unit = planned.cell.digest, shard
+            wanted = unit not in failed and (mine is None or unit in mine)
+            if wanted and not store.path(planned, shard).exists():
+                raise _gone(store.path(planned, shard))
+
+
+def _gone(path: Path) -> BenchError:
+    return BenchError(
+        f"{path} was removed or moved during the run; what was in it is lost here, the same "
+        "command measures it again"
+    )
 
 
 def longest_first(tasks: Sequence[Task], plan: Plan, costs: Sequence[Cost]) -> list[Task]:

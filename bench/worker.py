@@ -25,7 +25,7 @@ from bench.evaluate import Outcome, evaluate
 from bench.home import DATA
 from bench.network import computing, shrink
 from bench.registry import Context
-from bench.results import SHARD, Cell, Planned, Record
+from bench.results import SHARD, Cell, Planned, Record, Store
 from bench.shards import begun
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
@@ -82,7 +82,7 @@ class Task:
 
     weights: today's sha256 by name, where the worker must find the same. draws: of the judge; 0
     for the data set's own number. save: give the attacked images too, and judge them once more in
-    8 bits.
+    8 bits. results: the folder where another run may have put the record meanwhile.
     """
 
     planned: Planned
@@ -92,6 +92,7 @@ class Task:
     weights: Mapping[str, str] | None = None
     draws: int = 0
     save: bool = False
+    results: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,13 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A shard that needed no measurement: another run on the same folder was faster."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
 class Failure:
     """A shard that could not be measured, why, in one line, and on which machine."""
 
@@ -111,9 +119,21 @@ class Failure:
     machine: str = field(default_factory=platform.node)
 
 
-def measure(task: Task) -> Record | Saved | Failure:
+def measure(task: Task) -> Record | Saved | Found | Failure:
     """The record of a shard; a Failure (never a number) when anything goes wrong."""
-    return tried(task, lambda: _measure(task))
+    return tried(task, lambda: _there(task) or _measure(task))
+
+
+def _there(task: Task) -> Found | None:
+    """Another run's record of the shard, made with the same weights and as many draws."""
+    if not task.results:
+        return None
+    store = Store(Path(task.results))
+    record = store.sound(task.planned, task.shard)
+    if record is None or (task.save and store.lacks_points(record)):
+        return None
+    same = (record.weights, record.draws) == (task.weights, task.draws)
+    return Found(task) if same else None
 
 
 def tried(task: Task, work: Callable[[], T]) -> T | Failure:

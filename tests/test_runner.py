@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import build, inventory, runner, worker
+from bench.cli.progress import LONG, Reporter
 from bench.errors import BenchError
 from bench.executors import Fleet
 from bench.plan import Request, make
 from bench.results import Plan, Record, Store
 from bench.runner import Summary, longest_first
+from bench.whole import remove_parts
 from bench.worker import Failure, Setup, Task, measure, resolved
 from tests.factories import repeatable
 
@@ -260,3 +265,68 @@ def test_a_failure_is_a_reason_and_never_a_record(tmp_path: Path) -> None:
 def test_a_worker_whose_device_lacks_the_precision_measures_nothing() -> None:
     with pytest.raises(BenchError, match="tf32 exists on CUDA devices only, not on 'cpu'"):
         Setup(precision="tf32").start()
+
+
+def test_what_another_run_has_measured_meanwhile_is_not_measured_again(
+    whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, summary = Store(tmp_path), Summary()
+    tasks = runner.pending(PLAN, other, today, summary, Setup())
+    for place, planned in enumerate(PLAN.cells[:2]):
+        record = whole.read(planned, 0)
+        assert record is not None
+        if place:  # of other draws than this run's
+            record = replace(record, draws=9, correct=record.correct[:1] * 9)
+        other.write(planned, record)
+    runner.run([t for t in tasks if not t.shard][:2], other, Fleet(), summary)
+    assert (summary.kept, summary.measured) == (1, 1)
+
+
+def test_parts_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    dead, young, held = (tmp_path / f"digits/.{name}.part" for name in ("dead", "young", "held"))
+    dead.parent.mkdir()
+    for path in (dead, young, held):
+        path.write_text("half")
+    for path in (dead, held):
+        os.utime(path, (1, 1))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        remove_parts(tmp_path)
+    assert sorted(path.name for path in dead.parent.iterdir()) == [".held.part", ".young.part"]
+
+
+@pytest.mark.parametrize("removed", ["all", "records"])
+def test_a_folder_removed_during_the_run_is_an_error(tmp_path: Path, removed: str) -> None:
+    store, summary = Store(tmp_path / "results"), Summary()
+    tasks = [t for t in runner.pending(PLAN, store, today, summary, Setup()) if not t.shard][:2]
+    mine = {(task.planned.cell.digest, task.shard) for task in tasks}
+
+    def remove(task: Task, seconds: float) -> None:
+        if task == tasks[0]:
+            shutil.rmtree(store.root if removed == "all" else store.root / "digits" / "records")
+
+    def whole_run() -> None:
+        runner.run(tasks, store, Fleet(), summary, remove)
+        runner.require_all(PLAN, store, summary, mine)
+
+    with pytest.raises(BenchError, match="removed or moved during the run"):
+        whole_run()
+
+
+def test_what_runs_for_long_is_said_ever_more_seldom(
+    whole: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = Summary()
+    tasks = runner.pending(PLAN, Store(Path("nowhere")), today, summary, Setup())
+    reporter = Reporter(PLAN, DRAFT, tasks, summary, quiet=False)
+    reporter.watch(tasks[:1])
+    now = time.monotonic()
+    for seconds in (10, LONG + 1, LONG + 2, 2 * LONG, 2 * LONG + 3, 3 * LONG):
+        reporter.say_what_takes_long(now + seconds)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" s: ")[0] for line in said] == ["running for 61", "running for 123"]
+    assert tasks[0].planned.attack in said[0]
+    assert said[0].endswith(", shard 0")
+    reporter.watch([])
+    reporter.say_what_takes_long(now + 99 * LONG)
+    assert capsys.readouterr().err == ""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.stdout import others_to_stderr
+
 if TYPE_CHECKING:
     from bench.registry import Plugin
 
@@ -58,7 +60,8 @@ def list_command(
         return
     if kind and kind not in KINDS:
         raise unknown("kind", kind, [*KINDS, TABLES])
-    registry.load(plugins)
+    with others_to_stderr():
+        registry.load(plugins)
     if dataset:
         registry.find_dataset(dataset)
     if preset and preset not in registry.PRESETS:

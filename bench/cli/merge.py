@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def merge_command(*, sources: tuple[Path, ...], into: Path, unsealed: bool) -> N
         err=True,
     )
     for dataset in Store(into).datasets():
-        click.echo(f"bench table --results {into} --dataset {dataset}")
+        click.echo(shlex.join(["bench", "table", "--results", str(into), "--dataset", dataset]))
 
 
 def _points(done: Merged) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import count, paper_alone, requests, shared, typed
+from bench.cli.stdout import others_to_stderr
 from bench.results import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ def plan_command(
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
     chunk = devices.chunk(places[0], chunk)
     part = Slice.parse(shard)
-    registry.load(plugins)
-    plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]
+    with others_to_stderr():
+        registry.load(plugins)
+        plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]
     data = []
     for made, draft in plans:
         mine = _part(part, made, draft)
-        found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
+        with others_to_stderr():
+            found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
         draft.notes += found.notes
         if as_json:
             data.append(_json(made, draft, found, mine))

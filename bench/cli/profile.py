@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bench.cli.stdout import others_to_stderr
 from bench.results import SHARD
 
 
@@ -46,7 +47,8 @@ def profile_command(
     torch.set_num_threads(1)
     device = devices.parse(device)[0]
     devices.prepare(device)
-    registry.load(plugins)
+    with others_to_stderr():
+        registry.load(plugins)
     found: dict[str, Any] = {"dataset": dataset, "device": outlook.describe(device)}
     found["defenses"] = {
         spec: profile.whole(spec, dataset, device, images, chunk) for spec in split_list(defenses)

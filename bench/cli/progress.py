@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +20,11 @@ from bench.plan import Draft
 from bench.results import Plan
 from bench.runner import Summary
 from bench.worker import Failure, Task
+
+LONG = 60
+"""Seconds after which a shard is said to be running still; then after twice as many, and so on."""
+LOOK = 5
+"""Seconds between two looks for such shards."""
 
 
 class Reporter:
@@ -35,6 +42,9 @@ class Reporter:
         self._tasks = len(tasks)
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
+        self._since: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        self._over = threading.Event()
 
     def __enter__(self) -> Reporter:
         if self.quiet:
@@ -64,6 +74,7 @@ class Reporter:
             )
             self._bar.start()
             self._row = self._bar.add_task("starting", total=self._total)
+        threading.Thread(target=self._look, daemon=True).start()
         return self
 
     def __exit__(
@@ -72,6 +83,7 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
         if self._bar:
             self._bar.stop()
 
@@ -80,18 +92,45 @@ class Reporter:
         if not self.quiet:
             self._say(text)
 
+    def watch(self, tasks: Sequence[Task]) -> None:
+        """These shards are under way now."""
+        now = time.monotonic()
+        self._since = {name: self._since.get(name, now) for name in map(_shard, tasks)}
+        if self._bar and tasks:
+            more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+            self._bar.update(self._row, description=f"{_shard(tasks[0])}{more}")
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK):
+            self.say_what_takes_long(time.monotonic())
+
+    def say_what_takes_long(self, now: float) -> None:
+        """A line for every shard that has been running for long, ever more seldom."""
+        for name, since in self._since.items():
+            if (long := now - since) >= self._due.get(name, LONG):
+                self._due[name] = 2 * long
+                self.say(f"running for {long:.0f} s: {name}{self._left_of_all(now)}")
+
+    def _left_of_all(self, now: float) -> str:
+        """How long the rest will take, as far as what is done tells."""
+        if not self._done:
+            return ""
+        rest = (now - self._began) * (self._total - self._done) / self._done
+        return f", about {rest:.0f} s left" if rest else ""
+
     def advance(self, task: Task, seconds: float) -> None:
         """One shard is finished (or failed)."""
         interrupt.check()
         self._done += self._weight(task)
         digest = task.planned.cell.digest
         self._left[digest] -= 1
-        name = f"{task.planned.defense} {task.planned.attack}"
         if self._bar:
-            self._bar.update(self._row, completed=self._done, description=name)
+            self._bar.update(self._row, completed=self._done)
         elif not self.quiet and not self._left[digest]:
-            elapsed = time.monotonic() - self._began
-            self._say(f"{100 * self._done / self._total:3.0f} %  {elapsed:6.0f} s  {name}")
+            now = time.monotonic()
+            name = f"{task.planned.defense} {task.planned.attack}{self._left_of_all(now)}"
+            done = f"{100 * self._done / self._total:3.0f} %"
+            self._say(f"{done}  {now - self._began:6.0f} s  {name}")
 
     def facts(self) -> dict[str, Any]:
         """What was measured and what failed, as data."""
@@ -125,6 +164,10 @@ class Reporter:
             self._bar.console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def _shard(task: Task) -> str:
+    return f"{task.planned.defense} {task.planned.attack}, shard {task.shard}"
 
 
 def _elsewhere(failure: Failure) -> str:

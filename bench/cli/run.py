@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ import click
 
 from bench.cli.data_root import data_root
 from bench.cli.options import requests, shared, typed
+from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from bench.slices import Slice
     from bench.spec import Part
     from bench.worker import Setup, Task
+
+DAY = 86400.0
 
 
 @click.command("run")
@@ -40,6 +44,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gpus-per-worker", type=float, metavar="F", help="With ray; default: 1 on cuda, else 0."
+)
+@click.option(
+    "--shard-timeout",
+    "limit",
+    type=float,
+    metavar="SECONDS",
+    help="A shard that takes longer is given up as a failure; 0: never. Default: 86400 with "
+    "several workers or ray; a single worker has none.",
 )
 @click.option("--results", default="results", show_default=True, metavar="DIR")
 @click.option(
@@ -78,6 +90,7 @@ def run_command(
     address: str,
     gpus_per_worker: float | None,
     shard: str,
+    limit: float | None,
     results: str,
     device: str,
     precision: str,
@@ -91,7 +104,7 @@ def run_command(
     """Measure defenses against attacks, beside the static base and cheap controls.
 
     Started again, it measures only what is missing. Nothing is printed as a number here: see
-    `bench table`.
+    `bench table`. Exit code 2 where a shard failed: the rest is measured and kept.
     """
     from bench import device as devices
     from bench import plan, registry
@@ -107,39 +120,43 @@ def run_command(
     places = devices.parse(device) if executor == "local" else ()
     allowed = devices.require(precision, places)
     chunk = devices.chunk(device, chunk)
-    registry.load(plugins)
-    wanted = requests(**asked, plugins=plugins, weights=weights)
-    plans = [plan.make(each, here=True) for each in wanted]
-    for made, _ in plans:
-        check_submissions(made)
-    if weights and len({each.dataset for each in wanted}) > 1:
-        raise BenchError("--weights goes with one data set; name one --table of the paper")
-    overrides = weights_option(wanted[0].dataset, weights)
-    files = tuple(str(Path(file).resolve()) for file in plugins)
-    held = (*registry.sources(), *(path for _, path in overrides))
-    fleet = replace(fleet, workers=workers or len(places), files=held)
-    setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
-    store = Store(Path(results))
-    reports = [
-        measured(each, planned, store, setup, fleet, part=part, save=save, quiet=as_json)
-        for each, planned in zip(wanted, plans, strict=True)
-    ]
+    # Whole paths: a plug-in may change the folder.
+    files = tuple(str(Path(file).resolve()) if Path(file).is_file() else file for file in plugins)
+    store = Store(Path(results).absolute())
+    with others_to_stderr():
+        registry.load(files)
+        wanted = requests(**asked, plugins=plugins, weights=weights)
+        plans = [plan.make(each, here=True) for each in wanted]
+        for made, _ in plans:
+            check_submissions(made)
+        if weights and len({each.dataset for each in wanted}) > 1:
+            raise BenchError("--weights goes with one data set; name one --table of the paper")
+        overrides = weights_option(wanted[0].dataset, weights)
+        held = (*registry.sources(), *(path for _, path in overrides))
+        limit = time_limit(limit, executor, workers or len(places))
+        fleet = replace(fleet, workers=workers or len(places), files=held, limit=limit)
+        setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
+        reports = [
+            measured(each, planned, store, setup, fleet, part=part, save=save, quiet=as_json)
+            for each, planned in zip(wanted, plans, strict=True)
+        ]
     if as_json:
         facts = [{"threat": report.plan.threat, **report.facts()} for report in reports]
         click.echo(json.dumps(facts if len(facts) > 1 else reports[0].facts(), indent=1))
     else:
-        click.echo(f"bench table --results {results} {_shown(asked, wanted[0].dataset)}")
+        shown = ["bench", "table", "--results", results, *_shown(asked, wanted[0].dataset)]
+        click.echo(shlex.join(shown))
     sys.stdout.flush()
     return 2 if any(report.summary.failures for report in reports) else 0
 
 
-def _shown(asked: Mapping[str, Any], dataset: str) -> str:
+def _shown(asked: Mapping[str, Any], dataset: str) -> list[str]:
     """What shows the numbers of a run: a board, or the printed tables."""
     if not asked["paper"]:
-        return f"--dataset {dataset}"
-    number = f" --table {asked['number']}" if asked["number"] else ""
-    moved = f" --dataset {dataset}" if typed("dataset") else ""
-    return f"--paper {asked['paper']}{number}{moved}"
+        return ["--dataset", dataset]
+    number = ["--table", asked["number"]] if asked["number"] else []
+    moved = ["--dataset", dataset] if typed("dataset") else []
+    return ["--paper", asked["paper"], *number, *moved]
 
 
 def measured(
@@ -157,7 +174,7 @@ def measured(
     from bench import inventory, plan
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
-    from bench.runner import Summary, gated, longest_first, pending, run
+    from bench.runner import Summary, gated, longest_first, pending, require_all, run
     from bench.shards import subset_here
 
     made, draft = planned
@@ -190,8 +207,11 @@ def measured(
     store.write_plan(made)
     reporter = Reporter(made, draft, tasks, summary, quiet=quiet)
     with interrupt.in_order(), reporter:
-        tasks = gated(tasks, made, fleet, summary, reporter.say)
-        run(longest_first(tasks, made, draft.costs), store, fleet, summary, reporter.advance)
+        watch = reporter.watch
+        tasks = gated(tasks, made, fleet, summary, reporter.say, watch=watch)
+        tasks = longest_first(tasks, made, draft.costs)
+        run(tasks, store, fleet, summary, reporter.advance, watch=watch)
+    require_all(made, store, summary, frozenset(mine))
     if not quiet:
         reporter.finish()
     return reporter
@@ -264,6 +284,19 @@ def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> No
         where = build.behind(classifier, context, build.classifier(classifier, context))
         for part in above:
             build.purifier(part, where)
+
+
+def time_limit(limit: float | None, executor: str, workers: int) -> float:
+    """Seconds that a shard may take, 0 for any number.
+
+    Raises:
+        BenchError: no such number of seconds.
+    """
+    if limit is None:
+        return DAY if executor == "ray" or workers > 1 else 0.0
+    if not 0 <= limit <= 365 * DAY:
+        raise BenchError("--shard-timeout needs seconds: a number from 0 (never) to 31536000")
+    return limit
 
 
 def own_weights(

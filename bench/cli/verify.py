@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.data_root import data_root
+from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def verify_command(
         raise BenchError(f"--out {out}: points are written as {POINTS}")
     devices.require("float32", devices.parse(device))
     chunk = devices.chunk(device, chunk)
-    registry.load(plugins)
+    with others_to_stderr():
+        registry.load(plugins)
     asked = verify.Request(paths, defense, dataset, subset, threat, draws or 0, seed)
     found = verify.claims(asked)
     own = weights_option(found[0].subset.dataset, weights)
@@ -89,7 +91,8 @@ def verify_command(
     setup.start()
     scored = []
     for claim in found:
-        scored.append(verify.score(claim, asked, setup))
+        with others_to_stderr():
+            scored.append(verify.score(claim, asked, setup))
         if not as_json:
             click.echo(_text(scored[-1]))
     if as_json:
