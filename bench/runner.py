@@ -140,7 +140,7 @@ def run(
     store.root.mkdir(parents=True, exist_ok=True)
     remove_parts(store.root)
     for task in tasks:
-        before = store.sound(task.planned, task.shard) if task.save else None
+        before = store.sound(task.planned, task.shard)
         same = before is not None and (before.weights, before.draws) == (task.weights, task.draws)
         if not same:
             store.retire(task.planned, task.shard)

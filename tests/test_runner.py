@@ -268,7 +268,7 @@ def test_a_worker_whose_device_lacks_the_precision_measures_nothing() -> None:
 
 
 def test_what_another_run_has_measured_meanwhile_is_not_measured_again(
-    whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Store, tmp_path: Path
 ) -> None:
     other, summary = Store(tmp_path), Summary()
     tasks = runner.pending(PLAN, other, today, summary, Setup())

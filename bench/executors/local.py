@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Generic, TypeVar
 
@@ -23,6 +24,8 @@ from bench.executors.process import READY, REFUSED, RESULT, Answers, serve
 T = TypeVar("T")
 R = TypeVar("R")
 
+PATIENCE = 600
+"""Seconds that a worker may take to get ready; a busy machine imports slowly."""
 START = multiprocessing.get_context("spawn")
 
 
@@ -115,7 +118,8 @@ class _Pool(Generic[T, R]):
             for worker in self._awaited():
                 yield from self._attend(worker)
             for worker in [worker for worker in self._workers if self._left(worker) < 0]:
-                yield from self._lose(worker, too_long(self._limit), tries=1)
+                late = too_long(self._limit) if worker.held else "it was not ready in time"
+                yield from self._lose(worker, late, tries=1)
 
     def close(self) -> None:
         """End the workers."""
@@ -128,12 +132,13 @@ class _Pool(Generic[T, R]):
         for worker in self._workers:
             known |= {worker.answers.pipe: worker, worker.process.sentinel: worker}
         left = min(self._left(worker) for worker in self._workers)
-        ready = wait(list(known), max(0.0, left) + 0.01 if self._limit else None)
+        ready = wait(list(known), None if left == inf else max(0.0, left) + 0.01)
         return list(dict.fromkeys(known[one] for one in ready if isinstance(one, Connection | int)))
 
     def _left(self, worker: _Worker[T, R]) -> float:
-        """Seconds that a worker has for what it does."""
-        return self._limit - (time.monotonic() - worker.since) if self._limit else float("inf")
+        """Seconds that a worker has for its task, or to get ready."""
+        limit = (self._limit or inf) if worker.held else max(self._limit, PATIENCE)
+        return limit - (time.monotonic() - worker.since)
 
     def _attend(self, worker: _Worker[T, R]) -> Iterator[R]:
         alive = worker.process.is_alive()  # asked first: what it said before its end is whole

@@ -70,6 +70,8 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "none", "--images", "0"], "--images"),
         ([*RUN, "--defense", "none", "--images", "x"], "--images"),
         ([*RUN, "--defense", "none", "--workers", "0"], "--workers"),
+        ([*RUN, "--defense", "none", "--shard-timeout", "-1"], "--shard-timeout needs seconds"),
+        ([*RUN, "--defense", "none", "--shard-timeout", "nan"], "--shard-timeout needs seconds"),
         ([*RUN, "--defense", "none", "--chunk", "33"], "multiple of 32"),
         ([*RUN, "--defense", "none", "--shard", "3/2"], "parts count from 1 to 2"),
         ([*RUN, "--defense", "none", "--executor", "rya"], "did you mean 'ray'"),

@@ -234,3 +234,14 @@ def test_ctrl_c_is_no_failure() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tried(object(), raises)  # type: ignore[arg-type]  # only carried
+
+
+def test_a_worker_may_take_longer_to_get_ready_than_a_task() -> None:
+    found = run(lambda task: task, lambda place: time.sleep(1.0), tasks=2, limit=0.5)
+    assert plain(found) == [0, 1]
+
+
+def test_a_worker_that_is_never_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "PATIENCE", 0.2)
+    with pytest.raises(BenchError, match="no worker could start: it was not ready in time"):
+        run(lambda task: task, lambda place: time.sleep(600))

@@ -77,7 +77,3 @@ def test_what_hangs_is_a_failure_and_the_rest_is_measured(tmp_path: Path) -> Non
     said = "failed: sleep@natural clean: took longer than 20 s (--shard-timeout) (1 shard; no"
     assert said in result.stderr
     assert "1 shard measured" in result.stderr
-    for wrong in ("-1", "nan", "1e99"):
-        refused = bench(*arguments, "--shard-timeout", wrong, cwd=tmp_path)
-        assert refused.returncode == 2
-        assert "--shard-timeout needs seconds" in refused.stderr
