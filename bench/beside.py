@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.boards import Board
-from bench.claims import Claim, Literature, Published, differences, headline
+from bench.claims import Claim, Literature, PublishedFigures, differences, headline
 from bench.stats import Figure, verdict
 
 
-def cells(there: Published, *notes: str) -> dict[str, str]:
+def cells(there: PublishedFigures, *notes: str) -> dict[str, str]:
     """`reported`, `external` and `note` of a tidy row, after the notes that it has; or nothing."""
     found = {"reported": there.reported.value} if there.reported else {}
     if there.external:
@@ -17,7 +17,7 @@ def cells(there: Published, *notes: str) -> dict[str, str]:
     return {**found, "note": "; ".join((*filter(None, notes), there.note))} if found else {}
 
 
-def verdicts(there: Published, figure: Figure, board: Board) -> dict[str, str]:
+def verdicts(there: PublishedFigures, figure: Figure, board: Board) -> dict[str, str]:
     """`verdict` of a tidy row, where there is a printed value to hold the figure against."""
     return {"verdict": held_against(there.reported, figure, board)} if there.reported else {}
 

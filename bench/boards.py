@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.archive import Source
 from bench.facts import Facts
-from bench.metrics import Cost, Gap, Measured, accuracy, assemble, cost, worst_case
+from bench.metrics import Gap, Measured, Spent, accuracy, assemble, cost, worst_case
 from bench.results import Cell, Plan, Planned, Record
 from bench.spec import NO_ATTACK, NO_PURIFIER
 from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
@@ -91,7 +91,7 @@ class Entry:
         return [record for measured in self.seeds.values() for record in measured.records]
 
     @cached_property
-    def cost(self) -> Cost:
+    def cost(self) -> Spent:
         """What it cost per image, averaged over seeds."""
         return cost(list(self.seeds.values()))
 
@@ -211,11 +211,7 @@ class Board:
 
 
 def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
-    """Every board of a data set: larger presets first, then the one of most measured images.
-
-    Raises:
-        BenchError: a damaged or foreign file, named.
-    """
+    """Every board of a data set: larger presets first, then the one of most measured images."""
     plans = [p for p in source.plans(dataset) if not preset or p.preset == preset]
     wanted = {planned.cell.digest for plan in plans for planned in plan.cells}
     found: dict[str, list[Record]] = {}

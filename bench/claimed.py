@@ -17,7 +17,7 @@ from bench.claims import (
     PROTOCOL,
     Key,
     Literature,
-    Published,
+    PublishedFigures,
     by_value,
     fewer,
     headline,
@@ -141,7 +141,7 @@ def _within(threat: str) -> str:
     return f"within {norm}:{number(eps):g}" if norm == "l2" else f"within {threat}"
 
 
-def _printed(there: Published) -> tuple[str, str]:
+def _printed(there: PublishedFigures) -> tuple[str, str]:
     """`86.14 (ADP Tables 2, 3); 85.66 (ScoreOpt Table 3a)`, and of how many images."""
     values = by_value(there.claims)
     text = "; ".join(f"{value} ({places(same)})" for value, same in values.items())
@@ -150,7 +150,7 @@ def _printed(there: Published) -> tuple[str, str]:
 
 
 def _measured(
-    boards: Sequence[Board], where: Key, metric: str, there: Published
+    boards: Sequence[Board], where: Key, metric: str, there: PublishedFigures
 ) -> tuple[str, str]:
     """The measurement of an experiment, and what it says of each printed value."""
     found = find(boards, where)

@@ -1,7 +1,7 @@
 """What was published of a defense under an attack: by its paper, by later ones, by others.
 
-`claims` joins printed and external figures to the experiment that they are of, in the words of a
-run; `beside` finds what others measured of the defense of a printed number. No torch.
+`literature` joins printed and external figures to the experiment that they are of, in the words of
+a run; `beside` finds what others measured of the defense of a printed number. No torch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bench.papers import (
     PRINTED,
     STAR,
     TITLES,
-    Cell,
     External,
+    PrintedCell,
     Sheet,
     externals,
     images,
@@ -27,7 +27,6 @@ from bench.spec import ball, number, parse_defense, parse_part
 
 Key = tuple[str, str, str]
 """Defense, attack and threat as a board writes them: `Row.asked`, its column, `Entry.threat`."""
-REPORTED, EXTERNAL = "reported", "external"
 ACCURACY, PROTOCOL, CORRUPTED = "accuracy", "protocol", "mean-over-corruptions"
 DECIDED = (ACCURACY, PROTOCOL)
 """Metrics of a whole attack, which an external figure may stand beside."""
@@ -35,42 +34,32 @@ DECIDED = (ACCURACY, PROTOCOL)
 
 @dataclass(frozen=True)
 class Claim:
-    """One published figure, percent, and where it stands.
+    """One published figure, percent: printed in a paper's `table`, or without one by others.
 
-    kind: `reported` (a paper's table) or `external` (somebody else's evaluation). value, std: as
-    printed, the value perhaps a range; std empty where there is none. metric: as in `Target`.
-    paper, table: of the printed table, the latter empty for an external one. method, base, under:
-    defense, classifier and attack in the words of the source. n: images, 0 where it is not known.
-    borrowed: the paper took it from another one.
+    value, std: as printed, the value perhaps a range; std empty where there is none. metric: as in
+    `Target`. by: whose it is; paper: of the printed table, or whose defense it is. base, under: an
+    external one's classifier and attack in the words of the source. n: images, 0 where it is not
+    known. borrowed: the paper took it from another one.
     """
 
-    kind: str
     value: str
     std: str
     metric: str
     by: str
-    source: str
     paper: str
-    table: str
-    method: str
-    base: str
-    under: str
     n: int
     subset: str
     preset: str
+    table: str = ""
+    base: str = ""
+    under: str = ""
     borrowed: bool = False
-    note: str = ""
 
     @property
     def text(self) -> str:
         """`90.59±0.08`, `70.01*`, `43.5–43.6`."""
         spread = f"±{self.std}" if self.std else ""
         return f"{self.value}{spread}{STAR if self.borrowed else ''}"
-
-    @property
-    def place(self) -> str:
-        """Where it stands, in short: `ADP Table 3`, `Croce et al. 2022`."""
-        return f"{TITLES[self.paper]} Table {self.table}" if self.table else self.by
 
     @property
     def conditions(self) -> str:
@@ -97,7 +86,7 @@ def spelled(threat: str) -> str:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigures:
     """What was published of one experiment and metric.
 
     claims: the printed values, a paper's own before borrowed ones. external: exactly of it, else
@@ -134,13 +123,13 @@ class Literature:
     claims: Mapping[Key, tuple[Claim, ...]] = field(default_factory=dict)
     others: Mapping[tuple[str, str], tuple[Claim, ...]] = field(default_factory=dict)
 
-    def of(self, where: Key, metric: str = ACCURACY) -> Published:
+    def of(self, where: Key, metric: str = ACCURACY) -> PublishedFigures:
         """What stands beside one figure of a board; metrics in the words of its CSV file."""
         there = [c for c in self.claims.get(where, ()) if headline(c.metric) == metric]
-        printed = sorted((c for c in there if c.kind == REPORTED), key=lambda claim: claim.borrowed)
-        exact = sorted((c for c in there if c.kind == EXTERNAL), key=lambda claim: claim.low)
+        printed = sorted((c for c in there if c.table), key=lambda claim: claim.borrowed)
+        exact = sorted((c for c in there if not c.table), key=lambda claim: claim.low)
         others = self.others.get((where[0], where[2]), ()) if metric in DECIDED else ()
-        return Published(tuple(printed), next(iter((*exact, *others)), None))
+        return PublishedFigures(tuple(printed), next(iter((*exact, *others)), None))
 
 
 @cache
@@ -148,9 +137,6 @@ def literature(dataset: str) -> Literature:
     """Every published figure of a data set that a run here would measure, by its experiment.
 
     Where papers print several values for one experiment, each is a claim, in the papers' order.
-
-    Raises:
-        BenchError: a damaged file of tables.
     """
     found: dict[Key, list[Claim]] = {}
     others: dict[tuple[str, str], list[Claim]] = {}
@@ -177,11 +163,6 @@ def datasets() -> set[str]:
     """The data sets on which something was published that a run here would measure."""
     cells = (cell.target for sheet in sheets() for cell in sheet.numbers())
     return {target.dataset for target in cells if target.measurable and not target.over}
-
-
-def claims(dataset: str) -> Mapping[Key, tuple[Claim, ...]]:
-    """The claims of a data set by experiment."""
-    return literature(dataset).claims
 
 
 def beside(dataset: str, defense: str, threat: str) -> tuple[Claim, ...]:
@@ -231,31 +212,25 @@ def fewer(n: int, claim: Claim) -> str:
     return f"{n:,} images where the paper has {claim.n:,}" if n < claim.n else ""
 
 
-def reported(sheet: Sheet, cell: Cell) -> Claim:
+def reported(sheet: Sheet, cell: PrintedCell) -> Claim:
     """A printed number as a claim of its paper."""
     target = cell.target
-    head, column = sheet.rows[cell.row - 1], sheet.columns[cell.column - 1]
+    value, _, std = cell.printed.partition("±")
     return Claim(
-        REPORTED,
-        value=cell.printed.partition("±")[0].rstrip(STAR),
-        std="" if cell.std is None else cell.printed.partition("±")[2].rstrip(STAR),
+        value=value.rstrip(STAR),
+        std="" if cell.std is None else std.rstrip(STAR),
         metric=target.metric,
         by=sheet.source.partition(",")[0],
-        source=f"{TITLES[sheet.paper]} Table {sheet.table}, row {head}, column {column}",
         paper=sheet.paper,
         table=sheet.table,
-        method=str(head),
-        base="",
-        under=column,
         n=images(target.dataset, target.subset),
         subset=target.subset,
         preset=target.preset or FULL,
         borrowed=cell.borrowed,
-        note="; ".join(remarks(sheet, cell)),
     )
 
 
-def remarks(sheet: Sheet, cell: Cell) -> list[str]:
+def remarks(sheet: Sheet, cell: PrintedCell) -> list[str]:
     """Footnotes of ours to one cell."""
     own = [note.text for note in sheet.notes if (note.row, note.column) == (cell.row, cell.column)]
     return [text for text in (cell.note, *own) if text]
@@ -264,19 +239,5 @@ def remarks(sheet: Sheet, cell: Cell) -> list[str]:
 def external(figure: External) -> Claim:
     """Somebody else's figure as a claim."""
     value, _, std = figure.value.partition("±")
-    return Claim(
-        EXTERNAL,
-        value=value,
-        std=std,
-        metric=figure.metric,
-        by=figure.by,
-        source=figure.source,
-        paper=figure.paper,
-        table="",
-        method=figure.method,
-        base=figure.base,
-        under=figure.under,
-        n=figure.n,
-        subset=figure.subset,
-        preset=figure.preset,
-    )
+    same = ("metric", "by", "paper", "n", "subset", "preset", "base", "under")
+    return Claim(value, std, **{name: getattr(figure, name) for name in same})

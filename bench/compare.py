@@ -51,11 +51,7 @@ class Versus:
 
 
 def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
-    """The comparison of two rows in every section that holds both, larger presets first.
-
-    Raises:
-        BenchError: an unknown or ambiguous row, the same one twice, or no section with both.
-    """
+    """The comparison of two rows in every section that holds both, larger presets first."""
     found = [{b: row for b in boards if (row := _row(b, name))} for name in names]
     for name, rows in zip(names, found, strict=True):
         if not rows:

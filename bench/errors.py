@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class BenchError(Exception):
@@ -46,3 +47,10 @@ def unknown(kind: str, name: str, options: Iterable[str]) -> BenchError:
     names = sorted(set(options))
     allowed = ", ".join(names) or "none"
     return BenchError(f"unknown {kind} '{plain(name)}'{nearest(name, names)} (known: {allowed})")
+
+
+def require_suffix(out: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a file to write that ends in none of these; what is allowed, and the nearest."""
+    if out.suffix not in suffixes:
+        hint = nearest(out.suffix, suffixes)
+        raise BenchError(f"--out '{out}' does not end in one of {', '.join(suffixes)}{hint}")

@@ -54,7 +54,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Spent:
     """Network calls per image, attack and judge together; one prediction alone; by network.
 
     prediction: its forwards; followed_back: its backwards (of purifiers that follow gradients).
@@ -193,7 +193,7 @@ def certified(measured: Measured, radii: Sequence[float] = RADII) -> dict[float,
     return {radius: (right & (found >= radius)).astype(np.float64) for radius in reached}
 
 
-def cost(seeds: Sequence[Measured]) -> Cost:
+def cost(seeds: Sequence[Measured]) -> Spent:
     """What the cells of one (defense, attack) cost per image, averaged over seeds."""
     records = [record for measured in seeds for record in measured.records]
     images = sum(len(record.index) for record in records)
@@ -211,7 +211,7 @@ def cost(seeds: Sequence[Measured]) -> Cost:
     seconds = [float(r.timing["seconds"]) for r in records if "seconds" in r.timing]
     machines = {_machine(record) for record in records}
     timed = len(seconds) == len(records) and len(machines) == 1
-    return Cost(
+    return Spent(
         forwards=sum(forward for forward, _ in networks.values()),
         backwards=sum(backward for _, backward in networks.values()),
         prediction=predicted / judged,

@@ -66,7 +66,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PrintedCell:
     """One printed number. row, column: places in the print, from 1.
 
     printed: the text itself; value, std: of it, None where it is no number (`-`, a setting).
@@ -116,7 +116,7 @@ class Sheet:
     source: str
     columns: tuple[str, ...]
     rows: tuple[Head, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[PrintedCell, ...]
     notes: tuple[Note, ...] = ()
 
     @property
@@ -124,12 +124,12 @@ class Sheet:
         """`scoreopt-01`, as its file is called."""
         return sheet_name(self.paper, self.table)
 
-    def line(self, row: int) -> tuple[Cell, ...]:
+    def line(self, row: int) -> tuple[PrintedCell, ...]:
         """The cells of row `row` (from 1)."""
         width = len(self.columns)
         return self.cells[(row - 1) * width : row * width]
 
-    def numbers(self) -> Iterator[Cell]:
+    def numbers(self) -> Iterator[PrintedCell]:
         """The cells that hold a number."""
         return (cell for cell in self.cells if cell.value is not None)
 
@@ -176,11 +176,7 @@ def sheet_name(paper: str, table: str) -> str:
 
 
 def names(paper: str = "") -> list[str]:
-    """The tables that are here, of one paper or of all, in order.
-
-    Raises:
-        BenchError: an unknown paper.
-    """
+    """The tables that are here, of one paper or of all, in order."""
     if paper and paper not in PAPERS:
         raise unknown("paper", paper, [*PAPERS, "all"])
     found = (entry.name for entry in (files("leaderboards") / "tables").iterdir())
@@ -190,11 +186,7 @@ def names(paper: str = "") -> list[str]:
 
 
 def load(paper: str, table: str) -> Sheet:
-    """One table of a paper.
-
-    Raises:
-        BenchError: an unknown paper or table, or a damaged file.
-    """
+    """One table of a paper."""
     known = names(paper)
     name = sheet_name(paper, table)
     if name not in known:
@@ -281,12 +273,14 @@ def _target(*layers: Mapping[str, Any]) -> Target:
     return target
 
 
-def _cell(row: int, column: int, printed: str, target: Target, own: Mapping[str, Any]) -> Cell:
+def _cell(
+    row: int, column: int, printed: str, target: Target, own: Mapping[str, Any]
+) -> PrintedCell:
     match = PRINTED.fullmatch(printed)
     value, std = (match["value"], match["std"]) if match else (None, None)
     if value is None and target.measurable:
         target = replace(target, only="not printed")
-    return Cell(
+    return PrintedCell(
         row,
         column,
         printed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.claimed import others
-from bench.papers import PAPERS, STAR, Cell, externals
+from bench.papers import PAPERS, STAR, PrintedCell, externals
 from bench.reported import Filled, notes_of, of_others
 from bench.tables import Document, Listing, Table, figure_text
 
@@ -65,7 +65,7 @@ class _Notes:
         self.lines = list(whole)
         self._known: dict[str, int] = {}
 
-    def mark(self, cell: Cell) -> str:
+    def mark(self, cell: PrintedCell) -> str:
         """`[1]`, `[1][3]` or nothing."""
         marks = []
         for text in notes_of(self.filled, cell) if cell.value is not None else ():
@@ -76,7 +76,7 @@ class _Notes:
         return "".join(f"[{mark}]" for mark in sorted(marks))
 
 
-def _text(filled: Filled, cell: Cell, mark: str) -> str:
+def _text(filled: Filled, cell: PrintedCell, mark: str) -> str:
     star = STAR if cell.borrowed and not cell.printed.endswith(STAR) else ""
     other = of_others(filled, cell) if cell.value is not None else None
     external = f"; external {other.text}" if other else ""

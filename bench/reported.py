@@ -28,7 +28,7 @@ from bench.claims import (
     reported,
 )
 from bench.metrics import by_variant
-from bench.papers import Cell, Sheet
+from bench.papers import PrintedCell, Sheet
 from bench.stats import Figure, Floats, mean_interval, verdict
 
 FIELDS = (
@@ -93,8 +93,9 @@ def tidy(filled: Filled) -> list[dict[str, str]]:
     return [_line(filled, cell) for cell in filled.sheet.numbers()]
 
 
-def _line(filled: Filled, cell: Cell) -> dict[str, str]:
+def _line(filled: Filled, cell: PrintedCell) -> dict[str, str]:
     sheet, target = filled.sheet, cell.target
+    claim = reported(sheet, cell)
     line = dict.fromkeys(FIELDS, "")
     line |= {
         "paper": sheet.paper,
@@ -106,8 +107,8 @@ def _line(filled: Filled, cell: Cell) -> dict[str, str]:
         "attack": target.attack,
         "threat": target.threat,
         "metric": target.metric,
-        "reported": cell.printed.partition("±")[0].rstrip("*"),
-        "reported_std": "" if cell.std is None else cell.printed.partition("±")[2].rstrip("*"),
+        "reported": claim.value,
+        "reported_std": claim.std,
         "borrowed": "yes" if cell.borrowed else "",
         "note": "; ".join(notes_of(filled, cell)),
     }
@@ -125,7 +126,7 @@ def _line(filled: Filled, cell: Cell) -> dict[str, str]:
     return line
 
 
-def notes_of(filled: Filled, cell: Cell) -> list[str]:
+def notes_of(filled: Filled, cell: PrintedCell) -> list[str]:
     """Footnotes to one cell: ours, why nothing measures it, and whose its external figure is."""
     only = f"reported only: {cell.target.only}" if cell.target.only else ""
     other = of_others(filled, cell)
@@ -133,7 +134,7 @@ def notes_of(filled: Filled, cell: Cell) -> list[str]:
     return [text for text in (*remarks(filled.sheet, cell), only, whose) if text]
 
 
-def of_others(filled: Filled, cell: Cell) -> Claim | None:
+def of_others(filled: Filled, cell: PrintedCell) -> Claim | None:
     """What others measured of the defense of a printed accuracy, the lowest; not on other data."""
     target = cell.target
     if filled.dataset or not target.defense or target.metric not in (ACCURACY, PROTOCOL, *LOWEST):
@@ -142,7 +143,7 @@ def of_others(filled: Filled, cell: Cell) -> Claim | None:
     return next(iter(beside(target.dataset, defense, threat)), None)
 
 
-def _measure(cell: Cell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measurement | None:
+def _measure(cell: PrintedCell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measurement | None:
     target = cell.target
     if not target.measurable or cell.value is None:
         return None
@@ -169,7 +170,7 @@ def _measure(cell: Cell, sheet: Sheet, shelf: Shelf, dataset: str) -> Measuremen
     )
 
 
-def _find(cell: Cell, shelf: Shelf, dataset: str) -> tuple[Board, Entry] | None:
+def _find(cell: PrintedCell, shelf: Shelf, dataset: str) -> tuple[Board, Entry] | None:
     """The board and entry that hold a cell's own accuracy."""
     target = cell.target
     where = key(target.defense, target.attack, target.threat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
-from bench.claims import REPORTED, Claim
+from bench.boards import Board, Row, boards
+from bench.claims import Claim
 from bench.errors import BenchError
 from bench.facts import Facts
 from bench.metrics import Measured, assemble
@@ -40,12 +42,8 @@ def cell(defense: str = "adp@natural", attack: str = "bpda", seed: int = 0, **mo
 
 def claim(value: str, **more: Any) -> Claim:
     """A published value of 512 images, preset `quick`."""
-    given: dict[str, Any] = {
-        **dict.fromkeys(("std", "source", "method", "base", "under"), ""),
-        **{"kind": REPORTED, "metric": "accuracy", "by": "Somebody 2021", "paper": "adp"},
-        **{"table": "3", "n": 512, "subset": "512", "preset": "quick"},
-    }
-    return Claim(**{**given, "value": value, **more})
+    given = Claim(value, "", "accuracy", "Somebody 2021", "adp", 512, "512", "quick", "3")
+    return replace(given, **more)
 
 
 def verdicts(
@@ -155,6 +153,36 @@ def planned(item: Cell, control: bool = False) -> Planned:
     return Planned(cell=item, defense=item.defense, attack=item.attack, control=control)
 
 
+def measure(
+    store: Store, item: Cell, bits: NDArray[np.bool_], *, control: bool = False, **more: Any
+) -> Planned:
+    """Write the records of a cell with these verdicts [V,M,N]; more: of the records."""
+    asked = planned(item, control)
+    for record in records(item, bits, **more):
+        store.write(asked, record)
+    return asked
+
+
+def change_records(store: Store, item: Planned, shards: int = 2, **change: Any) -> None:
+    """Change the first records of a cell."""
+    for shard in range(shards):
+        record = store.read(item, shard)
+        assert record is not None
+        store.write(item, replace(record, **change))
+
+
+def one_board(store: Store) -> Board:
+    """The only board of a store."""
+    (board,) = boards(store, "patches")
+    return board
+
+
+def row_of(board: Board, label: str) -> Row:
+    """The row of a label."""
+    (row,) = (row for row in board.rows if row.label == label)
+    return row
+
+
 ROBUST = {
     "adp@natural": {"clean": 0.9, "bpda": 0.6, "square": 0.7, "corruption": 0.8},
     "none@natural": {"clean": 0.95, "bpda": 0.0, "square": 0.02, "corruption": 0.7},
@@ -177,8 +205,6 @@ def fill(root: Path, images: int = 64, seeds: int = 1, leave_out: Sequence[str] 
             if (defense, attack) == ("none@natural", "square"):
                 continue
             for seed in range(seeds):
-                item = planned(cell(defense, attack, seed), control=defense in CONTROLS)
-                asked.append(item)
                 corrupted = attack == "corruption"
                 random = np.random.default_rng([row, column, seed])
                 bits = verdicts(
@@ -188,10 +214,16 @@ def fill(root: Path, images: int = 64, seeds: int = 1, leave_out: Sequence[str] 
                     seed=row * 100 + column * 10 + seed,
                 )
                 blocks = [i // 2 for i in range(images)]
-                for record in records(
-                    item.cell, bits, variants=KINDS if corrupted else (), block=blocks
-                ):
-                    store.write(item, record)
+                asked.append(
+                    measure(
+                        store,
+                        cell(defense, attack, seed),
+                        bits,
+                        control=defense in CONTROLS,
+                        variants=KINDS if corrupted else (),
+                        block=blocks,
+                    )
+                )
     skips = [Skip("none@natural", "square", "made up for the test")]
     store.write_plan(plan(asked, images, skips))
     for path in root.rglob("*.json"):

@@ -12,7 +12,18 @@ from bench.boards import Worst, boards
 from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import document
-from tests.factories import CONTROLS, cell, fill, plan, planned, records, verdicts
+from tests.factories import (
+    CONTROLS,
+    cell,
+    change_records,
+    fill,
+    measure,
+    one_board,
+    plan,
+    planned,
+    row_of,
+    verdicts,
+)
 
 SPEC = BoardSpec("patches")
 SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square"))
@@ -20,11 +31,9 @@ SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square")
 
 def ask(store: Store, attacks: tuple[str, ...], group: str = "") -> None:
     """Measure attacks on one row of the board, and store the plan that asked for them."""
-    items = [planned(cell("adp@natural", attack)) for attack in ("clean", *attacks)]
-    for item in items[1:]:
-        for record in records(item.cell, verdicts([0.1] * 64, draws=4)):
-            store.write(item, record)
-    store.write_plan(plan(items, command="bench run --attacks strict", group=group))
+    items = [measure(store, cell("adp@natural", a), verdicts([0.1] * 64, draws=4)) for a in attacks]
+    asked = [planned(cell("adp@natural", "clean")), *items]
+    store.write_plan(plan(asked, command="bench run --attacks strict", group=group))
 
 
 def test_who_was_attacked_strictly_has_a_board_and_makes_no_other_row_a_bound(
@@ -50,7 +59,7 @@ def test_who_was_attacked_strictly_has_a_board_and_makes_no_other_row_a_bound(
 def test_one_strict_search_is_a_column_like_others(tmp_path: Path, name: str) -> None:
     store = fill(tmp_path)
     ask(store, (name,))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     assert (board.group, name in board.columns) == ("", True)
     assert analyse(board).worst["none@natural"].missing == (name,)
 
@@ -62,15 +71,11 @@ def worsts(store: Store) -> list[dict[str, Worst]]:
 
 def test_cells_of_different_weights_share_no_worst_case(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda"))
-    for shard in range(2):
-        record = store.read(item, shard)
-        assert record
-        store.write(item, replace(record, weights={"natural": "b" * 64}))
-    (board,) = boards(store, "patches")
+    change_records(store, planned(cell("adp@natural", "bpda")), weights={"natural": "b" * 64})
+    board = one_board(store)
     analysis = analyse(board)
     assert "adp@natural" not in analysis.worst
-    row = next(row for row in board.rows if row.label == "adp@natural")
+    row = row_of(board, "adp@natural")
     assert "different weights of natural" in analysis.why_blank(row, WORST)
     # Nor is the row compared with controls that used the other weights.
     assert not [key for key in analysis.against if key[0] == "adp@natural"]
@@ -78,12 +83,9 @@ def test_cells_of_different_weights_share_no_worst_case(tmp_path: Path) -> None:
 
 def test_mixed_weights_inside_a_cell_blank_it(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda"))
-    record = store.read(item, 0)
-    assert record
-    store.write(item, replace(record, weights={"natural": "b" * 64}))
-    (board,) = boards(store, "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
+    change_records(store, planned(cell("adp@natural", "bpda")), 1, weights={"natural": "b" * 64})
+    board = one_board(store)
+    row = row_of(board, "adp@natural")
     assert "weights" in board.blank(row, "bpda")
 
 
@@ -103,11 +105,9 @@ def test_boards_of_other_presets_and_sizes_stand_apart_in_order(tmp_path: Path) 
 
 def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="adp=2"))
-    for record in records(newer.cell, verdicts([0.0] * 64)):
-        store.write(newer, record)
+    newer = measure(store, cell("adp@natural", "bpda", versions="adp=2"), verdicts([0.0] * 64))
     store.write_plan(plan([newer, planned(cell("gdmp@natural", "bpda"))]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     rows = {row.label: row for row in board.rows}
     assert {label.partition("@")[0] for label in rows} == {"adp", "none", "wiener", "jpeg", "gdmp"}
     assert rows["adp@natural"].entries["bpda"].figure.value == 0
@@ -117,11 +117,9 @@ def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None
 
 def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    easy = planned(cell("gdmp@natural", "bpda"))
-    for record in records(easy.cell, verdicts([1.0] * 64)):
-        store.write(easy, record)
+    easy = measure(store, cell("gdmp@natural", "bpda"), verdicts([1.0] * 64))
     store.write_plan(plan([easy]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     analysis = analyse(board)
     assert analysis.worst["gdmp@natural"].missing == ("clean", "square")
     assert ranked(board, analysis.worst)[-1].label == "gdmp@natural"
@@ -130,17 +128,17 @@ def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path
     assert analysis.worst["none@natural"].missing == ()
     other = replace(planned(cell("jpeg@natural", "square")), attack="square:queries=100")
     store.write_plan(plan([other]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     assert all(not analyse(board).worst[label].missing for label in CONTROLS)
 
 
 def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"))
-    for record in records(newer.cell, verdicts([0.5] * 64)):
-        store.write(newer, record)
+    newer = measure(
+        store, cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"), verdicts([0.5] * 64)
+    )
     store.write_plan(plan([newer]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     rows = {row.label: row for row in board.rows}
     assert not board.blank(rows["adp@natural"], "bpda")
     why = "measured with an older version of bpda; run it again"
@@ -150,12 +148,12 @@ def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Pat
 
 def test_one_row_does_not_mix_versions_of_its_defense(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    newer = planned(cell("adp@natural", "bpda", versions="judge=1,adp=2,bpda=1"))
-    for record in records(newer.cell, verdicts([0.5] * 64)):
-        store.write(newer, record)
+    newer = measure(
+        store, cell("adp@natural", "bpda", versions="judge=1,adp=2,bpda=1"), verdicts([0.5] * 64)
+    )
     store.write_plan(plan([newer]))
-    (board,) = boards(store, "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
+    board = one_board(store)
+    row = row_of(board, "adp@natural")
     assert "older version of adp" in board.blank(row, "clean")
 
 
@@ -163,7 +161,7 @@ def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
     store = fill(tmp_path)
     other = replace(planned(cell("adp:sigma=0.2@natural", "bpda")), defense="adp@natural")
     store.write_plan(plan([other]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     labels = [row.label for row in board.rows if row.asked == "adp@natural"]
     assert labels == ["adp@natural [adp@natural]", "adp@natural [adp:sigma=0.2@natural]"]
 
@@ -171,6 +169,6 @@ def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
 def test_one_setting_with_two_labels_is_one_row(tmp_path: Path) -> None:
     store = fill(tmp_path)
     store.write_plan(plan([replace(planned(cell("adp@natural", "bpda")), defense="adp:sigma=0.1")]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     (row,) = [row for row in board.rows if row.settings == "adp@natural"]
     assert (row.label, analyse(board).worst[row.label].missing) == ("adp@natural", ())

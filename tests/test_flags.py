@@ -17,7 +17,7 @@ from bench.facts import Facts, Knows
 from bench.flags import Flag, flags
 from bench.results import SHARD, Plan, Store
 from bench.tables import reading
-from tests.factories import BORDER, THREAT, cell, plan, planned, records, rewrite, verdicts
+from tests.factories import BORDER, THREAT, cell, measure, one_board, plan, rewrite, verdicts
 
 N = 128
 RISES = {"first_loss": [0.5] * N, "last_loss": [3.0] * N, "zero_gradients": [0.0] * N}
@@ -46,16 +46,20 @@ def board_of(
     for number, (attack, given) in enumerate(columns.items()):
         share, draws, trace = given if isinstance(given, tuple) else (given, 1, None)
         within = "none" if attack == "clean" else threat
-        item = planned(cell(defense, attack, threat=within, versions="judge=1"))
-        asked.append(item)
         right = np.arange(N) < share * N
         bits = (
             verdicts([share] * N, draws, seed=number)
             if draws > 1
             else np.asarray(right).reshape(1, 1, N)
         )
-        for record in records(item.cell, bits, trace=trace, **more):
-            store.write(item, record)
+        item = measure(
+            store,
+            cell(defense, attack, threat=within, versions="judge=1"),
+            bits,
+            trace=trace,
+            **more,
+        )
+        asked.append(item)
     made = plan(asked, images=N, threat=threat)
     store.write_plan(replace(made, attacks={**made.attacks, **(told or {})}))
     return boards(store, "patches")
@@ -213,7 +217,7 @@ def test_verdicts_that_rounding_to_8_bits_changes_are_a_note(
         for path in tmp_path.rglob("bpda/*/*.json"):
             start = SHARD * int(path.stem)
             rewrite(path, partial(dict.update, rounded=[bits[start : start + SHARD]]))
-        (board,) = boards(Store(tmp_path), "patches")
+        board = one_board(Store(tmp_path))
         found = flags(board)
         assert len(found) == expected
     assert (found[0].kind, found[0].attack) == ("note", "bpda")
@@ -232,7 +236,7 @@ def test_submitted_points_are_no_contradiction(tmp_path: Path) -> None:
 def test_an_incomplete_column_is_a_note(tmp_path: Path) -> None:
     flags_of(tmp_path, "adp@natural", {"clean": 0.8, "bpda": 0.5})
     next(tmp_path.rglob("bpda/*/001.json")).unlink()
-    (board,) = boards(Store(tmp_path), "patches")
+    board = one_board(Store(tmp_path))
     assert [flag.text for flag in flags(board)] == ["not complete: bpda"]
 
 
@@ -250,7 +254,7 @@ def test_nan_is_read_where_only_some_shards_have_it(tmp_path: Path) -> None:
     for path in tmp_path.rglob("classifier-pgd/*/*.json"):
         if path.name != "000.json":
             rewrite(path, lambda data: data["trace"].pop("nan_gradients"))
-    (board,) = boards(Store(tmp_path), "patches")
+    board = one_board(Store(tmp_path))
     assert ["not a number on 25.0 %" in flag.text for flag in flags(board)] == [True]
 
 
@@ -381,7 +385,7 @@ def test_a_plan_that_is_older_than_what_attacks_say_has_a_note_and_no_comparison
     # The same request takes its place.
     store.write_plan(Plan.from_json(new, "new"))
     assert [file.read_text() for file in tmp_path.rglob("plans/*.json")] == [new]
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     assert alarms(flags(board))
     assert not any(text.startswith("Planned before") for text in reading(analyse(board)))
     store.write_plan(Plan.from_json(before, "older"))

@@ -23,7 +23,7 @@ from bench.registry import find_attack
 from bench.results import Store
 from bench.spec import parse_part
 from bench.threat import ThreatModel
-from tests.factories import cell, plan, planned, records
+from tests.factories import cell, measure, plan
 
 FEW, MANY = 32, 128
 SMALL, UNBOUNDED = "linf:0.125", "linf:0.5"
@@ -108,12 +108,16 @@ def attacked(
     store, asked = Store(root), []
     for name in ("clean", *attacks):
         within = "none" if name == "clean" else threat
-        item = planned(cell("toy@natural", name, threat=within, versions="judge=1"))
-        asked.append(item)
         found = evaluate(defense, attack_of(name), x, y, ThreatModel.parse(within), key=name)
         far = tuple(float(f"{d:.6g}") for d in found.distance.tolist())
-        for record in records(item.cell, found.correct.numpy(), trace=found.trace, distance=far):
-            store.write(item, record)
+        item = measure(
+            store,
+            cell("toy@natural", name, threat=within, versions="judge=1"),
+            found.correct.numpy(),
+            trace=found.trace,
+            distance=far,
+        )
+        asked.append(item)
     store.write_plan(plan(asked, images=images, threat=threat))
     return boards(store, "patches")
 

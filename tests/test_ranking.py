@@ -13,7 +13,7 @@ from bench.boards import boards
 from bench.ranking import Rank, ranked
 from bench.results import Store
 from bench.tables import Table, document
-from tests.factories import cell, fill, plan, planned, records
+from tests.factories import cell, fill, measure, one_board, plan
 
 N = 128
 
@@ -27,13 +27,11 @@ def analysed(root: Path, right: Mapping[str, int], **weights: str) -> Analysis:
     for defense, count in right.items():
         sha = weights.get(defense.partition("@")[0], "a" * 64)
         for attack in ("clean", "bpda"):
-            item = planned(cell(defense, attack))
-            asked.append(item)
             bits = (np.arange(N) < (N if attack == "clean" else count)).reshape(1, 1, N)
-            for record in records(item.cell, bits, weights={"natural": sha}):
-                store.write(item, record)
+            item = measure(store, cell(defense, attack), bits, weights={"natural": sha})
+            asked.append(item)
     store.write_plan(plan(asked, images=N))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     return analyse(board)
 
 
@@ -69,7 +67,7 @@ def test_other_weights_leave_a_rank_open(tmp_path: Path) -> None:
 
 
 def test_a_row_stands_within_its_own_ranks(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path), "patches")
+    board = one_board(fill(tmp_path))
     analysis = analyse(board)
     for place, row in enumerate(ranked(board, analysis.worst), start=1):
         assert analysis.rank[row.label].first <= place <= analysis.rank[row.label].last
@@ -77,7 +75,7 @@ def test_a_row_stands_within_its_own_ranks(tmp_path: Path) -> None:
 
 def test_an_upper_bound_has_no_rank_and_takes_none(tmp_path: Path) -> None:
     store = fill(tmp_path, leave_out=("adp@natural/square",))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     analysis = analyse(board)
     assert set(analysis.rank) == {"none@natural", "wiener@natural", "jpeg@natural"}
     assert max(rank.last for rank in analysis.rank.values()) == 3

@@ -10,12 +10,24 @@ import pytest
 
 from bench.analysis import WORST, BoardSpec, analyse, load_spec, percent, tidy
 from bench.boards import boards, worst
-from bench.claims import EXTERNAL, Literature
+from bench.claims import Literature
 from bench.metrics import accuracy
 from bench.ranking import ranked
 from bench.results import Store
 from bench.tables import Document, Listing, Table, document
-from tests.factories import THREAT, cell, claim, fill, plan, planned, records, verdicts
+from tests.factories import (
+    THREAT,
+    cell,
+    change_records,
+    claim,
+    fill,
+    measure,
+    one_board,
+    plan,
+    planned,
+    row_of,
+    verdicts,
+)
 
 SPEC = BoardSpec("a board")
 
@@ -37,7 +49,7 @@ def one(rows: list[dict[str, str]], **wanted: str) -> dict[str, str]:
 
 
 def test_a_board_has_a_row_per_defense_ranked_by_its_worst_case(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path), "patches")
+    board = one_board(fill(tmp_path))
     table = main_table(document([board], SPEC, "patches"))
     assert table.header[:6] == ("defense", "clean", "bpda", "square", "corruption", WORST)
     assert len(table.rows) == 4
@@ -72,7 +84,7 @@ def test_the_csv_figure_is_the_mean_of_the_verdicts(tmp_path: Path) -> None:
 
 
 def test_corruptions_stay_out_of_the_worst_case(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path), "patches")
+    board = one_board(fill(tmp_path))
     analysis = analyse(board)
     assert set(analysis.worst["adp@natural"].share) == {"clean", "bpda", "square"}
     assert sum(analysis.worst["adp@natural"].share.values()) == pytest.approx(1)
@@ -84,12 +96,10 @@ def test_certificates_are_a_curve_of_their_own_beside_the_worst_case(tmp_path: P
     radius = [0.3] * 16 + [0.12] * 16 + [0.0] * 32
     shares = {"clean": 0.9, "bpda": 0.5, "certify": 0.0}
     for attack, share in shares.items():
-        item = planned(cell("none@noisy", attack))
-        asked.append(item)
         proof = attack == "certify"
         bits = right.reshape(1, 1, 64) if proof else verdicts([share] * 64)
-        for record in records(item.cell, bits, radius=radius if proof else ()):
-            store.write(item, record)
+        item = measure(store, cell("none@noisy", attack), bits, radius=radius if proof else ())
+        asked.append(item)
     store.write_plan(plan(asked, images=64))
     found = boards(store, "patches")
     shown = document(found, SPEC, "patches")
@@ -107,10 +117,8 @@ def test_certificates_are_a_curve_of_their_own_beside_the_worst_case(tmp_path: P
 
 def test_a_protocols_own_verdict_is_a_metric_and_never_the_headline(tmp_path: Path) -> None:
     store, name = Store(tmp_path), "bpda-eot:protocol=hill"
-    item = planned(cell("adp@natural", name))
     fallen = np.arange(64) >= 16
-    for record in records(item.cell, verdicts([1.0] * 64, draws=4), protocol=fallen):
-        store.write(item, record)
+    item = measure(store, cell("adp@natural", name), verdicts([1.0] * 64, draws=4), protocol=fallen)
     store.write_plan(plan([item], images=64))
     found = boards(store, "patches")
     rows = tidy(found, SPEC, "patches")
@@ -120,8 +128,8 @@ def test_a_protocols_own_verdict_is_a_metric_and_never_the_headline(tmp_path: Pa
 
 
 def test_the_worst_case_of_one_draw_is_the_minimum_over_attacks(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path), "patches")
-    row = next(row for row in board.rows if row.label == "jpeg@natural")
+    board = one_board(fill(tmp_path))
+    row = row_of(board, "jpeg@natural")
     columns = [accuracy(row.entries[name].any) for name in ("clean", "bpda", "square")]
     assert np.array_equal(analyse(board).worst["jpeg@natural"].values, np.min(columns, axis=0))
 
@@ -155,14 +163,14 @@ def test_a_missing_seed_blanks_the_cell(tmp_path: Path) -> None:
         if '"seed":1' in p.read_text()
     )
     path.unlink()
-    (board,) = boards(store, "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
+    board = one_board(store)
+    row = row_of(board, "adp@natural")
     assert board.blank(row, "bpda") == "seed 1: incomplete: 1 of 2 shards"
 
 
 def test_seeds_are_averaged_and_their_deviation_is_apart(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path, seeds=3), "patches")
-    row = next(row for row in board.rows if row.label == "adp@natural")
+    board = one_board(fill(tmp_path, seeds=3))
+    row = row_of(board, "adp@natural")
     means = [accuracy(m).mean() for m in row.entries["bpda"].seeds.values()]
     assert len(means) == 3
     assert row.entries["bpda"].figure.value == pytest.approx(np.mean(means))
@@ -175,9 +183,7 @@ def test_points_submitted_for_one_row_lower_its_worst_case_and_touch_no_other(
 ) -> None:
     store = fill(tmp_path)
     before = {line[0]: line[5] for line in main_table(_shown(store)).rows}
-    item = planned(cell(attack="submitted:file=mine.npz"))
-    for record in records(item.cell, verdicts([0.01] * 64, draws=4)):
-        store.write(item, record)
+    item = measure(store, cell(attack="submitted:file=mine.npz"), verdicts([0.01] * 64, draws=4))
     store.write_plan(plan([item]))
     shown = _shown(store)
     table = main_table(shown)
@@ -214,11 +220,7 @@ def test_a_board_says_what_the_gate_found_and_what_memory_did(tmp_path: Path) ->
 
 def test_settings_say_through_what_the_gradient_went(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    item = planned(cell("adp@natural", "bpda"))
-    for shard in range(2):
-        record = store.read(item, shard)
-        assert record is not None
-        store.write(item, replace(record, gradient="bpda+exact"))
+    change_records(store, planned(cell("adp@natural", "bpda")), gradient="bpda+exact")
     shown = document(boards(store, "patches"), SPEC, "patches")
     tables = [block for block in shown.blocks if isinstance(block, Table)]
     (settings,) = [table for table in tables if table.heading == "Settings of every column"]
@@ -239,12 +241,10 @@ def test_what_stands_aside_stays_out_of_the_worst_case(
     tmp_path: Path, attack: str, threat: str, says: str
 ) -> None:
     store = fill(tmp_path)
-    item = planned(cell("adp@natural", attack, threat=threat))
-    for record in records(item.cell, verdicts([0.0] * 64)):
-        store.write(item, record)
+    item = measure(store, cell("adp@natural", attack, threat=threat), verdicts([0.0] * 64))
     before = analyse(boards(store, "patches")[0]).worst["adp@natural"].values
     store.write_plan(plan([item]))
-    (board,) = boards(store, "patches")
+    board = one_board(store)
     assert np.array_equal(analyse(board).worst["adp@natural"].values, before)
     table = main_table(document([board], SPEC, "patches"))
     assert table.header[4:7] == ("corruption", attack, WORST)
@@ -257,7 +257,7 @@ def test_a_skip_explains_its_blank_cell(tmp_path: Path) -> None:
 
 
 def test_differences_are_to_the_best_control_of_each_column(tmp_path: Path) -> None:
-    (board,) = boards(fill(tmp_path, images=256), "patches")
+    board = one_board(fill(tmp_path, images=256))
     analysis = analyse(board)
     assert analysis.best["bpda", "natural"] == "jpeg@natural"
     assert analysis.best["square", "natural"] == "wiener@natural"
@@ -272,10 +272,13 @@ def test_differences_are_to_the_best_control_of_each_column(tmp_path: Path) -> N
 def test_a_row_is_compared_with_controls_on_its_own_classifier(tmp_path: Path) -> None:
     store, asked = fill(tmp_path), []
     for defense, share in (("adp@madry", 0.9), ("median@madry", 0.1), ("adp@trades", 0.9)):
-        item = planned(cell(defense, "bpda"), control=defense.startswith("median"))
+        item = measure(
+            store,
+            cell(defense, "bpda"),
+            verdicts([share] * 64),
+            control=defense.startswith("median"),
+        )
         asked.append(item)
-        for record in records(item.cell, verdicts([share] * 64)):
-            store.write(item, record)
     store.write_plan(plan(asked))
     found = boards(store, "patches")
     analysis = analyse(found[0])
@@ -301,7 +304,7 @@ def test_a_row_is_compared_with_controls_on_its_own_classifier(tmp_path: Path) -
 def test_reported_numbers_get_a_verdict(tmp_path: Path) -> None:
     found = boards(fill(tmp_path), "patches")
     where, printed = ("adp@natural", "bpda", THREAT), claim("5.0")
-    spec = BoardSpec("a board", (), Literature({where: (printed, claim("1.5", kind=EXTERNAL))}))
+    spec = BoardSpec("a board", (), Literature({where: (printed, claim("1.5", table=""))}))
     row = one(tidy(found, spec, "patches"), defense="adp@natural", attack="bpda", metric="accuracy")
     assert (row["reported"], row["external"], row["verdict"]) == ("5.0", "1.5", "higher")
     assert row["note"].startswith("64 images where the paper has 512; reported in ADP Table 3")
@@ -312,7 +315,7 @@ def test_reported_numbers_get_a_verdict(tmp_path: Path) -> None:
 
 def test_others_stand_beside_every_attack_within_their_threat(tmp_path: Path) -> None:
     found = boards(fill(tmp_path), "patches")
-    other = claim("1.5", kind=EXTERNAL)
+    other = claim("1.5", table="")
     spec = BoardSpec("a board", (), Literature({}, {("adp@natural", THREAT): (other,)}))
     rows = [r for r in tidy(found, spec, "patches") if r["external"]]
     assert {(r["defense"], r["attack"]) for r in rows} == {

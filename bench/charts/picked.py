@@ -27,11 +27,7 @@ class Choice:
 
 
 def sections(boards: Sequence[Board], choice: Choice) -> list[Board]:
-    """The boards of the threat, preset, subset and number of images that were typed.
-
-    Raises:
-        BenchError: there is none; what there is.
-    """
+    """The boards of the threat, preset, subset and number of images that were typed."""
     if not boards:
         return []
     asked = {

@@ -21,7 +21,7 @@ from bench.charts.picked import (
 from bench.charts.picked import sections as of_choice
 from bench.errors import BenchError, unknown
 from bench.metrics import certified
-from bench.pictures import Axis, Chart, Panel, Point, Scatter, Series, Spot
+from bench.pictures.data import Axis, Chart, Panel, Point, Scatter, Series, Spot
 from bench.ranking import ranked
 from bench.stats import Figure
 
@@ -38,9 +38,6 @@ def certified_curve(boards: Sequence[Board], choice: Choice, dataset: str) -> Ch
 
     Markers stand where the board has numbers; the stairs between are the same share at every
     radius.
-
-    Raises:
-        BenchError: no certificate is stored, or an unknown row.
     """
     series: list[Series] = []
     analysis = _first(boards, choice, CERTIFIED)
@@ -67,9 +64,6 @@ def severity_curves(
     """Accuracy against the severity of corruptions: the mean over kinds, or a panel per kind.
 
     kinds: names, or `each`. Severity 0 is the column `clean`, where the row has it.
-
-    Raises:
-        BenchError: no corruption is stored, or an unknown row or kind.
     """
     analysis = _first(boards, choice, CORRUPTION)
     if analysis is None:
@@ -99,11 +93,7 @@ def severity_curves(
 def cost_scatter(
     boards: Sequence[Board], choice: Choice, dataset: str, calls: Calls = "prediction"
 ) -> Scatter:
-    """Worst case against network calls per image: of one prediction, or of `all` that was run.
-
-    Raises:
-        BenchError: no worst case is stored, or an unknown row.
-    """
+    """Worst case against network calls per image: of one prediction, or of `all` that was run."""
     found = of_choice(boards, choice)
     require_rows(found, choice.defenses)
     for analysis in (analyse(board, compared=False) for board in found):

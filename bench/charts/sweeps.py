@@ -34,7 +34,7 @@ from bench.charts.suggest import (
     without,
 )
 from bench.errors import BenchError, nearest, unknown
-from bench.pictures import Axis, Chart, Panel, Point, Series
+from bench.pictures.data import Axis, Chart, Panel, Point, Series
 from bench.ranking import differing_weights
 from bench.spec import DefenseSpec, number, parse_defense, parse_part
 
@@ -47,7 +47,7 @@ Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Reading:
     """A number of a board at one value of the setting. where: the conditions in its caption."""
 
     value: float
@@ -59,16 +59,11 @@ class Found:
     column: str
 
 
-Lines = dict[Key, list[Found]]
+Lines = dict[Key, list[Reading]]
 
 
 def sweep(boards: Sequence[Board], over: str, choice: Choice, dataset: str) -> Chart:
-    """Accuracy against the setting `over` (`steps`, or `defense:steps` where several have it).
-
-    Raises:
-        BenchError: nothing stored varies in it, with the line that would; an unknown row or column;
-            or a setting of several things, which has to say of which.
-    """
+    """Accuracy against the setting `over` (`steps`, or `defense:steps` where several have it)."""
     owner, key = _asked(over)
     found = sections(boards, choice)
     require_rows(found, choice.defenses)
@@ -111,7 +106,7 @@ def _collect(owner: str, key: str, analyses: Sequence[Analysis], choice: Choice)
 
 def _numbers(
     owner: str, key: str, analysis: Analysis, choice: Choice
-) -> Iterator[tuple[Key, Found]]:
+) -> Iterator[tuple[Key, Reading]]:
     board = analysis.board
 
     def usual(column: str) -> bool:
@@ -128,7 +123,7 @@ def _numbers(
             if split is None:
                 continue
             value, identity, label = split
-            yield identity, Found(value, item, label, place(board), board, row, column)
+            yield identity, Reading(value, item, label, place(board), board, row, column)
 
 
 def _by_defense(
@@ -191,7 +186,7 @@ def _several(lines: Lines) -> Lines:
     kept: Lines = {}
     for key, found in lines.items():
         first = found[0]
-        one: dict[float, Found] = {}
+        one: dict[float, Reading] = {}
         for each in found:
             if each.row is first.row or not differing_weights(first.row, each.row):
                 one.setdefault(each.value, each)
@@ -200,14 +195,14 @@ def _several(lines: Lines) -> Lines:
     return kept
 
 
-def _of_first_board(lines: Lines) -> list[list[Found]]:
+def _of_first_board(lines: Lines) -> list[list[Reading]]:
     """The lines that belong to the board (to the family of boards) of the first one."""
     head, *_ = lines
     shared = head[:3]
     return [found for key, found in lines.items() if key[:3] == shared]
 
 
-def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
+def _chart(owner: str, key: str, lines: Sequence[Sequence[Reading]]) -> Chart:
     left_out = f" {MOST} of {len(lines)} lines." if len(lines) > MOST else ""
     lines = lines[:MOST]
     labels = [min((each.label for each in found), key=len) for found in lines]
@@ -233,11 +228,11 @@ def _chart(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Chart:
     return Chart((Panel("", series),), _axis(owner, key, lines), "accuracy (%)", said)
 
 
-def _point(found: Found) -> Point:
+def _point(found: Reading) -> Point:
     return Point(found.value, found.item.figure, bound=bool(found.item.missing))
 
 
-def _axis(owner: str, key: str, lines: Sequence[Sequence[Found]]) -> Axis:
+def _axis(owner: str, key: str, lines: Sequence[Sequence[Reading]]) -> Axis:
     values = sorted({each.value for found in lines for each in found})
     log = values[0] > 0 and values[-1] / values[0] >= LOG_FROM
     first = lines[0][0]

@@ -10,6 +10,7 @@ import click
 
 from bench.cli.common import PICTURE, F, add, results
 from bench.cli.data_root import data_root
+from bench.errors import require_suffix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,14 +124,15 @@ def _draw(
 ) -> None:
     """Prepare this process as a worker, make the picture, write it."""
     from bench import device as devices
-    from bench import pictures, registry
+    from bench import registry
     from bench.home import data_root as root
+    from bench.pictures import files
     from bench.results import write_whole
     from bench.scenes.walks import Wanted
     from bench.worker import Setup, weights_option
 
     out: Path = asked["out"]
-    pictures.check_suffix(out)
+    require_suffix(out, files.SUFFIXES)
     devices.require("float32", devices.parse(asked["device"]))
     chunk = devices.chunk(asked["device"], asked["chunk"])
     registry.load(asked["plugins"])
@@ -140,7 +142,7 @@ def _draw(
     setup = Setup(asked["device"], chunk, 1, asked["plugins"], own, str(root().resolve()))
     setup.start()
     figure = make(wanted, setup)
-    write_whole(out, pictures.encode(figure, out.suffix))
+    write_whole(out, files.encode(figure, out.suffix))
     _say(str(out))
 
 

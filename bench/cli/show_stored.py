@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import PICTURE, F, add, opened, results
+from bench.errors import require_suffix
 
 if TYPE_CHECKING:
     from bench.boards import Board
-    from bench.pictures import Chart, Scatter
+    from bench.pictures.data import Chart, Scatter
 
 OPTIONS = (
     results("Folder of result files, or a packed archive."),
@@ -101,18 +102,18 @@ def cost_command(calls: Any, **asked: Any) -> None:
 
 def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart | Scatter]) -> None:
     """Read the boards, make the chart, write it."""
-    from bench import pictures
     from bench.boards import boards
     from bench.charts.picked import Choice
     from bench.charts.stored import as_data
     from bench.cli.table import dataset_of, require
-    from bench.pictures import Chart
+    from bench.pictures import files
+    from bench.pictures.data import Chart
     from bench.pictures.lines import lines
     from bench.pictures.scatter import scatter
     from bench.results import write_whole
 
     out: Path = asked["out"]
-    pictures.check_suffix(out)
+    require_suffix(out, files.SUFFIXES)
     source = opened(asked["results"])
     dataset = asked["dataset"] or dataset_of(asked["results"])
     require(source, dataset, asked["preset"])
@@ -126,7 +127,7 @@ def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart |
     )
     chart = make(boards(source, dataset), choice, dataset)
     figure = lines(chart) if isinstance(chart, Chart) else scatter(chart)
-    write_whole(out, pictures.encode(figure, out.suffix))
+    write_whole(out, files.encode(figure, out.suffix))
     click.echo(str(out), err=True)
     if asked["as_json"]:
         click.echo(json.dumps(as_data(chart), indent=1))

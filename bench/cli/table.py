@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.common import opened
-from bench.errors import BenchError
+from bench.errors import BenchError, require_suffix, unknown
 
 if TYPE_CHECKING:
     from bench.archive import Source
@@ -76,7 +76,7 @@ def table_command(
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
     from bench import render
-    from bench.analysis import how_to_run, load_spec, tidy
+    from bench.analysis import how_to_run, load_spec
     from bench.boards import boards
 
     if compare:
@@ -86,7 +86,7 @@ def table_command(
         _page(opened(results), out, dataset, preset)
         return
     if out:
-        render.check_suffix(out)
+        require_suffix(out, (*render.BOARDS, render.PAGE))
     dataset = dataset or dataset_of(out, pack, results)
     source = opened(results)
     require(source, dataset, preset)
@@ -94,19 +94,19 @@ def table_command(
     if (pack or unpack) and not out:
         return
     found = boards(source, dataset, preset)
-    spec = load_spec(dataset)
+    output = render.of_boards(found, load_spec(dataset), dataset)
     if not any(board.measured for board in found):
         click.echo(f"nothing measured on {dataset}; run: {how_to_run(dataset)}", err=True)
     if compare:
         _compare(found, compare, as_json)
         return
     if out:
-        for path in render.write(found, spec, dataset, out):
+        for path in output.write(out):
             click.echo(str(path), err=True)
     if as_json:
-        click.echo(json.dumps(tidy(found, spec, dataset), indent=1))
+        click.echo(json.dumps(output.rows(), indent=1))
     elif not out:
-        render.show(found, spec, dataset)
+        render.show(output.document())
 
 
 def _require_names(*names: str) -> None:
@@ -129,20 +129,22 @@ def require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
     from bench.analysis import spec_names
     from bench.claims import datasets
-    from bench.errors import unknown
 
     known = {*source.datasets(), *spec_names(), *datasets()}
     if dataset not in known:
         raise unknown("data set", dataset, known)
-    presets = {plan.preset for plan in source.plans(dataset)}
+    _require_preset(source, [dataset], preset)
+
+
+def _require_preset(source: Source, datasets: list[str], preset: str) -> None:
+    presets = {plan.preset for name in datasets for plan in source.plans(name)}
     if preset and presets and preset not in presets:
-        raise unknown(f"preset on the boards of {dataset}", preset, presets)
+        raise unknown(f"preset on the boards of {', '.join(datasets)}", preset, presets)
 
 
 def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
     """Write the page of one data set, or of all that have results or a board's spec."""
     from bench.analysis import spec_names
-    from bench.errors import unknown
     from bench.page import render
     from bench.results import write_whole
 
@@ -150,22 +152,20 @@ def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
     if dataset and dataset not in known:
         raise unknown("data set", dataset, known)
     names = [dataset] if dataset else known
-    presets = {plan.preset for name in names for plan in source.plans(name)}
-    if preset and presets and preset not in presets:
-        raise unknown("preset on the boards", preset, presets)
+    _require_preset(source, names, preset)
     write_whole(out, render(source, names, preset))
     click.echo(str(out), err=True)
 
 
 def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
     from bench.compare import as_data, as_document, versus
-    from bench.render import show_document
+    from bench.render import show
 
     sections = versus(found, rows)
     if as_json:
         click.echo(json.dumps(as_data(sections), indent=1))
     else:
-        show_document(as_document(sections))
+        show(as_document(sections))
 
 
 def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None) -> Source:

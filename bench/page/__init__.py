@@ -36,11 +36,7 @@ class DataSet:
 
 
 def render(source: Source, datasets: Iterable[str], preset: str = "") -> str:
-    """The page of these data sets, most measured ones first; the same results give the same text.
-
-    Raises:
-        BenchError: a damaged or foreign file among the results, named.
-    """
+    """The page of these data sets, most measured ones first: the same text each time."""
     from bench.page.html import html
 
     found = [_dataset(source, name, preset) for name in datasets]

@@ -27,7 +27,7 @@ REACH = 24
 
 
 @dataclass(frozen=True)
-class Point:
+class Dot:
     """One row: its cost (over 0) and its accuracy with the interval's ends, fractions."""
 
     label: str
@@ -65,7 +65,7 @@ class Mark:
     leader: the line from point to label (x1, y1, x2, y2), where the label stands apart.
     """
 
-    point: Point
+    point: Dot
     x: float
     y: float
     low: float
@@ -88,7 +88,7 @@ class Plot:
     up: tuple[tuple[float, str], ...]
 
 
-def plot(points: Sequence[Point]) -> Plot | None:
+def plot(points: Sequence[Dot]) -> Plot | None:
     """The picture of these points, or None where there are none. The cost axis is logarithmic."""
     if not points:
         return None
@@ -119,7 +119,7 @@ def plot(points: Sequence[Point]) -> Plot | None:
     return Plot(marks, tuple(across), tuple(up))
 
 
-def _decades(points: Sequence[Point]) -> tuple[int, int]:
+def _decades(points: Sequence[Dot]) -> tuple[int, int]:
     """Powers of ten around every cost, at least one decade."""
     costs = [math.log10(point.cost) for point in points]
     first = math.floor(min(costs) + 1e-9)
@@ -140,7 +140,7 @@ def _shown(label: str) -> str:
     return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
 
 
-def _width(point: Point) -> float:
+def _width(point: Dot) -> float:
     return round(CHARACTER * len(_shown(point.label)), 1)
 
 

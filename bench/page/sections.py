@@ -12,7 +12,7 @@ from bench.flags import Flag, flags
 from bench.page.cards import card, classifier, shared
 from bench.page.columns import pack
 from bench.page.pairs import pairs
-from bench.page.plot import Plot, Point, plot
+from bench.page.plot import Dot, Plot, plot
 from bench.ranking import ranked
 from bench.tables import effort, figure_text, reading
 
@@ -33,7 +33,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Line:
+class ShownRow:
     """A row of the board: its main figures. cells: those of the matrix, None where blank.
 
     alarmed: columns with an alarm; alarms: how many alarms the row has in all.
@@ -60,7 +60,7 @@ class Section:
 
     key: str
     board: Board
-    lines: tuple[Line, ...]
+    lines: tuple[ShownRow, ...]
     columns: tuple[str, ...]
     plot: Plot | None
     alarms: tuple[Flag, ...]
@@ -123,14 +123,14 @@ def _place(board: Board) -> tuple[str, ...]:
     return (board.subset, board.threat, board.preset, str(board.images), *group)
 
 
-def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> Line:
+def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> ShownRow:
     board = analysis.board
     alarms = [flag for flag in found if flag.kind == "alarm"]
     attacks = row.complete(board.threat).values()
     strongest = min(attacks, key=lambda entry: entry.figure.value, default=None)
     clean = next(iter(row.complete(CLEAN).values()), None)
     rank = analysis.rank.get(row.label)
-    return Line(
+    return ShownRow(
         label=row.label,
         kind=row.kind,
         classifier=classifier(row),
@@ -161,7 +161,7 @@ def _shown(item: Item | None) -> Shown | None:
     )
 
 
-def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
+def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Dot]:
     """The rows that have a worst case over all attacks, at the calls of one prediction."""
     points = []
     for row in rows:
@@ -171,5 +171,5 @@ def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Point]:
         found = worst.figure
         calls = max(entry.cost.prediction for entry in row.complete().values())
         title = f"{row.label}: {figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
-        points.append(Point(row.label, row.kind, calls, found.value, found.low, found.high, title))
+        points.append(Dot(row.label, row.kind, calls, found.value, found.low, found.high, title))
     return points

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from bench.errors import BenchError, nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,17 +16,6 @@ METADATA: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None, "Creator": None},
 }
 MORE: dict[str, dict[str, Any]] = {".png": {"pil_kwargs": {"optimize": True}}, ".svg": {}}
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse a file that is no picture.
-
-    Raises:
-        BenchError: what is allowed, and the nearest.
-    """
-    if path.suffix not in SUFFIXES:
-        hint = nearest(path.suffix, SUFFIXES)
-        raise BenchError(f"--out '{path}' does not end in one of {', '.join(SUFFIXES)}{hint}")
 
 
 def encode(figure: Figure, suffix: str) -> bytes:

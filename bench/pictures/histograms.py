@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.pictures.data import Histograms
-from bench.pictures.style import COLOURS, COLUMN, PAGE, PER_INCH, blank, caption, picture
+from bench.pictures.data import Bars, Histograms
+from bench.pictures.style import COLOURS, COLUMN, PAGE, blank, caption, picture, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,22 +25,20 @@ def histograms(chart: Histograms) -> Figure:
     across = min(count, ACROSS)
     down = -(-count // across)
     width = COLUMN if count == 1 else PAGE
-    said = 0.11 * (1 + len(chart.caption) / (width * PER_INCH))
+    said = room_for(chart.caption, width)
     figure = blank(width, 0.45 + 1.6 * down + said)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([bars.values for _, sample in chart.panels for bars in sample])
     edges = np.linspace(every.min(), every.max(), BINS + 1)
     for place, axes in enumerate(grid.flat):
-        if place < count:
-            _panel(axes, chart, place, edges)
-            below = place + across >= count
-            axes.tick_params(labelbottom=below)
-            if below:
-                axes.set_xlabel(chart.x_label)
-            if place % across == 0:
-                axes.set_ylabel("density")
-        else:
+        if place >= count:
             axes.set_axis_off()
+            continue
+        _panel(axes, *chart.panels[place], edges)
+        below = place + across >= count
+        axes.tick_params(labelbottom=below)
+        axes.set_xlabel(chart.x_label if below else "")
+        axes.set_ylabel("" if place % across else "density")
     handles, labels = grid.flat[0].get_legend_handles_labels()
     columns = 2 if count == 1 else 4
     figure.legend(handles, labels, loc="outside upper left", ncols=columns)
@@ -47,15 +46,12 @@ def histograms(chart: Histograms) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, chart: Histograms, place: int, edges: np.ndarray) -> None:
-    title, sample = chart.panels[place]
+def _panel(axes: Axes, title: str, sample: Sequence[Bars], edges: np.ndarray) -> None:
     for bars in sample:
         colour = COLOURS[1] if bars.attacked else COLOURS[0]
-        look: dict[str, Any]
+        look: dict[str, Any] = {"histtype": "stepfilled", "facecolor": colour, "alpha": 0.45}
         if bars.purified:
-            look = {"histtype": "step", "edgecolor": colour, "linewidth": 1.2}
-            look |= {"linestyle": "--" if bars.attacked else "-"}
-        else:
-            look = {"histtype": "stepfilled", "facecolor": colour, "alpha": 0.45}
+            line = "--" if bars.attacked else "-"
+            look = {"histtype": "step", "edgecolor": colour, "linewidth": 1.2, "linestyle": line}
         axes.hist(bars.values, bins=edges.tolist(), density=True, label=bars.label, **look)
     axes.set_title(title)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.pictures.data import Axis, Chart, Panel, Point, Series
+from bench.pictures.data import Axis, Chart, Panel, Series
 from bench.pictures.style import (
     COLOURS,
     COLUMN,
     MARKERS,
     PAGE,
-    PER_INCH,
     blank,
     caption,
     percent_axis,
     picture,
+    room_for,
+    with_intervals,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def lines(chart: Chart) -> Figure:
     width = COLUMN if count == 1 and len(labels) <= FEW else PAGE
     columns = _legend_columns(labels, width)
     legend = 0.17 * -(-len(labels) // columns)
-    said = 0.11 * (1 + len(chart.caption) / (width * PER_INCH))
+    said = room_for(chart.caption, width)
     tall = 0.3 + 1.15 * down if count > 1 else 2.1 if width == COLUMN else 3.0
     figure = blank(width, tall + legend + said)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
@@ -51,17 +52,10 @@ def lines(chart: Chart) -> Figure:
             axes.set_axis_off()
             continue
         _panel(axes, chart.panels[place], looks, chart.axis)
-        if place % across == 0:
-            percent_axis(axes, chart.y_label if count <= across else "")
-        else:
-            percent_axis(axes, "")
-    if count == 1:
-        grid.flat[0].set_xlabel(chart.axis.label)
-    else:
-        middle = grid[-1, (across - 1) // 2]
-        middle.set_xlabel(chart.axis.label)
-        if down > 1:
-            figure.supylabel(chart.y_label, fontsize=8)
+        percent_axis(axes, chart.y_label if place == 0 and down == 1 else "")
+    grid[-1, (across - 1) // 2].set_xlabel(chart.axis.label)
+    if down > 1:
+        figure.supylabel(chart.y_label, fontsize=8)
     handles = {h.get_label(): h for a in grid.flat for h in a.get_legend_handles_labels()[0]}
     figure.legend(
         [handles[label] for label in labels],
@@ -113,35 +107,8 @@ def _panel(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]], axis: Axi
             look["linestyle"] = "none"
         shift = (place - middle) * dodge
         aside = axes.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
-        axes.errorbar(
-            [p.x for p in series.points],
-            [100 * p.share.value for p in series.points],
-            yerr=_bars(series.points),
-            label=series.label,
-            elinewidth=0.7,
-            capsize=1.5,
-            capthick=0.7,
-            transform=aside,
-            **look,
-        )
-        for point in series.points:
-            if point.bound:
-                axes.plot(
-                    point.x,
-                    100 * point.share.value,
-                    marker=look["marker"],
-                    color=look["color"],
-                    markerfacecolor="white",
-                    transform=aside,
-                    zorder=3,
-                )
+        with_intervals(axes, series.points, label=series.label, transform=aside, **look)
     axes.set_title(panel.title)
-
-
-def _bars(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    down = [100 * max(0.0, p.share.value - p.share.low) for p in points]
-    up = [100 * max(0.0, p.share.high - p.share.value) for p in points]
-    return down, up
 
 
 def _x_axis(axes: Axes, panel: Panel, axis: Axis) -> None:

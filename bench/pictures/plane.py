@@ -10,12 +10,12 @@ from bench.pictures.data import Journey, Trajectories
 from bench.pictures.style import (
     COLUMN,
     GREY,
-    PER_INCH,
     RIGHT,
     WRONG,
     blank,
     caption,
     picture,
+    room_for,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def plane(chart: Trajectories) -> Figure:
     """Clean, attacked and purified points, the way between the last two as a line."""
     from matplotlib.lines import Line2D
 
-    said = 0.11 * (1 + len(chart.caption) / (COLUMN * PER_INCH))
+    said = room_for(chart.caption, COLUMN)
     figure = blank(COLUMN, COLUMN + 0.4 + said)
     axes = figure.subplots()
     for journey in chart.journeys:

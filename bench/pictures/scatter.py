@@ -10,12 +10,13 @@ from bench.pictures.data import Scatter, Spot
 from bench.pictures.style import (
     COLOURS,
     PAGE,
-    PER_INCH,
     SMALL,
     blank,
     caption,
     percent_axis,
     picture,
+    room_for,
+    with_intervals,
 )
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ Box = tuple[float, float, float, float]
 @picture
 def scatter(chart: Scatter) -> Figure:
     """Every point with its interval; labels where nothing else is, hollow upper bounds."""
-    said = 0.11 * (1 + len(chart.caption) / (PAGE * PER_INCH))
-    figure = blank(PAGE, 4.0 + said)
+    figure = blank(PAGE, 4.0 + room_for(chart.caption, PAGE))
     axes = figure.subplots()
     xs = [spot.x for spot in chart.spots]
     axes.set_xscale("log" if chart.axis.log else "linear")
@@ -56,33 +56,12 @@ def scatter(chart: Scatter) -> Figure:
     for kind, colour, marker in KINDS:
         spots = [spot for spot in chart.spots if spot.kind == kind]
         if spots:
-            _points(axes, spots, colour, marker, kind)
+            look = {"label": kind, "linestyle": "none", "marker": marker, "color": colour}
+            with_intervals(axes, spots, **look)
     figure.legend(loc="outside upper left", ncols=len(KINDS))
     caption(figure, chart.caption)
     _place_labels(figure, axes, chart.spots)
     return figure
-
-
-def _points(axes: Axes, spots: Sequence[Spot], colour: str, marker: str, name: str) -> None:
-    shares = [100 * spot.share.value for spot in spots]
-    down = [100 * max(0.0, s.share.value - s.share.low) for s in spots]
-    up = [100 * max(0.0, s.share.high - s.share.value) for s in spots]
-    axes.errorbar(
-        [spot.x for spot in spots],
-        shares,
-        yerr=(down, up),
-        label=name,
-        linestyle="none",
-        marker=marker,
-        color=colour,
-        elinewidth=0.7,
-        capsize=1.5,
-        capthick=0.7,
-    )
-    for spot in spots:
-        if spot.bound:
-            y = 100 * spot.share.value
-            axes.plot(spot.x, y, marker=marker, color=colour, markerfacecolor="white", zorder=3)
 
 
 def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
@@ -92,20 +71,19 @@ def _place_labels(figure: Figure, axes: Axes, spots: Sequence[Spot]) -> None:
     boxes: list[tuple[str, Box]] = []
     places: list[tuple[float, float]] = []
     for spot in spots:
-        x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
-        places.append((float(x), float(y)))
-        _, low = axes.transData.transform((spot.x, 100 * spot.share.low))
-        _, high = axes.transData.transform((spot.x, 100 * spot.share.high))
+        shares = (spot.share.value, spot.share.low, spot.share.high)
+        ends = [axes.transData.transform((spot.x, 100 * share)) for share in shares]
+        (x, y), (_, low), (_, high) = ((float(across), float(up)) for across, up in ends)
+        places.append((x, y))
         boxes.append(("marker", (x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit)))
         boxes.append(("bar", (x - unit, low, x + unit, high)))
     frame = axes.get_window_extent()
     inside = (frame.x0, frame.y0, frame.x1, frame.y1)
-    for spot in sorted(spots, key=lambda s: (-s.share.value, s.x)):
+    order = sorted(zip(spots, places, strict=True), key=lambda p: (-p[0].share.value, p[0].x))
+    for spot, at in order:
         probe = axes.text(0, 0, spot.label, fontsize=SMALL)
         size = probe.get_window_extent()
         probe.remove()
-        x, y = axes.transData.transform((spot.x, 100 * spot.share.value))
-        at = (float(x), float(y))
         others = [place for place in places if place != at]
         best: tuple[float, tuple[float, float], Align, Box] | None = None
         for far, offset, align, box in _candidates(at, (size.width, size.height), unit):

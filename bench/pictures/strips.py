@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.pictures.data import Frame, Pixels, Strip, Strips
-from bench.pictures.style import PAGE, PER_INCH, RIGHT, SMALL, WRONG, blank, caption, picture
+from bench.pictures.style import PAGE, RIGHT, SMALL, WRONG, blank, caption, picture, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def strips(picture: Strips) -> Figure:
     """
     most = max(len(strip.frames) for strip in picture.strips)
     side = (PAGE - HEAD) / most
-    said = 0.11 * (1 + len(picture.caption) / (PAGE * PER_INCH))
+    said = room_for(picture.caption, PAGE)
     figure = blank(PAGE, len(picture.strips) * (side + 0.38) + said + 0.1)
     grid = figure.subplots(
         len(picture.strips),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from bench.pictures.data import Point, Spot
 
 P = ParamSpec("P")
 
@@ -84,6 +86,11 @@ def caption(figure: Figure, text: str) -> int:
     return len(lines)
 
 
+def room_for(text: str, width: float) -> float:
+    """Inches that a caption takes below a picture of that width."""
+    return 0.11 * (1 + len(text) / (width * PER_INCH))
+
+
 def percent_axis(axes: Axes, label: str) -> None:
     """y from 0 to 100 with faint lines."""
     axes.set_ylim(-3, 103)
@@ -91,3 +98,16 @@ def percent_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
+
+
+def with_intervals(axes: Axes, points: Sequence[Point | Spot], **look: Any) -> None:
+    """Shares in percent, their intervals as bars; upper bounds are hollow."""
+    shares = [100 * p.share.value for p in points]
+    down = [100 * max(0.0, p.share.value - p.share.low) for p in points]
+    up = [100 * max(0.0, p.share.high - p.share.value) for p in points]
+    bars: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7}
+    axes.errorbar([p.x for p in points], shares, yerr=(down, up), **bars, **look)
+    hollow = {key: look[key] for key in ("marker", "color", "transform") if key in look}
+    for point, share in zip(points, shares, strict=True):
+        if point.bound:
+            axes.plot(point.x, share, markerfacecolor="white", zorder=3, **hollow)

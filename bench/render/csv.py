@@ -6,10 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from bench.analysis import FIELDS
 
-
-def render(rows: Sequence[Mapping[str, str]], fields: Sequence[str] = FIELDS) -> str:
+def render(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> str:
     """A header of `fields` and the rows, with `\\n` line ends."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, lineterminator="\n")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bench.defense import Defense
 from bench.errors import BenchError
-from bench.pictures import Bars, Histograms
+from bench.pictures.data import Bars, Histograms
 from bench.scenes.told import Say, all_walks, conditions, counted, with_clean
 from bench.scenes.walks import Scene, Walk, Wanted, scenes
 from bench.worker import Setup
 
 
 @runtime_checkable
-class Scored(Protocol):
+class HasScore(Protocol):
     """A purifier with a score network."""
 
     def score_norm(self, x: Tensor) -> Tensor:
@@ -29,10 +29,6 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
     """Norms of the score at natural, attacked and purified images, a panel for each attack.
 
     after: how many steps purify; 0 for all of them.
-
-    Raises:
-        BenchError: a defense without a score network or with fewer steps than `after`, or what
-            `scenes` and `walk` refuse.
     """
     if len(wanted.defenses) != 1:
         raise BenchError("score norms are of one defense at a time")
@@ -68,7 +64,7 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
 
 def _norms(done: Walk, after: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The norms at the points of a walk and at their purified versions, each [B]."""
-    score = _scored(done.defense)
+    score = _with_score(done.defense)
     steps = len(done.states)
     if after > steps:
         raise BenchError(f"--after {after}: this defense takes {steps} steps, added noise included")
@@ -78,9 +74,9 @@ def _norms(done: Walk, after: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     return first, second
 
 
-def _scored(defense: Defense) -> Scored:
+def _with_score(defense: Defense) -> HasScore:
     for part in defense.purifiers:
-        if isinstance(part, Scored):
+        if isinstance(part, HasScore):
             return part
     names = ", ".join(type(part).__name__ for part in defense.purifiers)
     raise BenchError(f"no part of the defense ({names}) has a score network; adp has one")

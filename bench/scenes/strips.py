@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.pictures import Frame, Strip, Strips
+from bench.pictures.data import Frame, Strip, Strips
 from bench.results import SHARD
 from bench.scenes.told import Say, attack, one_walk
 from bench.scenes.walks import Scene, Walk, Wanted, scenes, where
@@ -24,9 +24,6 @@ def strips(wanted: Wanted, index: int, frames: int, setup: Setup, say: Say) -> S
     """Image number `index` of the subset, attacked and purified by each defense.
 
     frames: steps of purification that are shown, at most, the last one included.
-
-    Raises:
-        BenchError: no such image, or what `scenes` and `walk` refuse.
     """
     info, subset = where(wanted)
     if not 0 <= index < len(subset):

@@ -48,11 +48,7 @@ def _store(wanted: Wanted) -> Store | None:
 
 
 def counted(wanted: Wanted, images: int) -> int:
-    """How many images were asked for.
-
-    Raises:
-        BenchError: fewer than 2, or more than the subset has.
-    """
+    """How many images were asked for."""
     info, subset = where(wanted)
     if not 2 <= images <= len(subset):
         raise BenchError(
@@ -62,11 +58,7 @@ def counted(wanted: Wanted, images: int) -> int:
 
 
 def with_clean(wanted: Wanted) -> Wanted:
-    """The same with clean images before the attacks.
-
-    Raises:
-        BenchError: no attack but clean.
-    """
+    """The same with clean images before the attacks."""
     attacks = [text for text in wanted.attacks if text != NO_ATTACK]
     if not attacks:
         raise BenchError("name an attack: --attack bpda")

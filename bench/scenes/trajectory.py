@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.defense import Network
 from bench.errors import BenchError
 from bench.nets.normalised import Normalised, has_features
-from bench.pictures import Journey, Trajectories
+from bench.pictures.data import Journey, Trajectories
 from bench.scenes.told import Say, all_walks, conditions, counted
 from bench.scenes.walks import Walk, Wanted, scenes, where
 from bench.worker import Setup
@@ -24,9 +24,6 @@ def trajectories(wanted: Wanted, images: int, setup: Setup, say: Say) -> Traject
 
     The plane is that of the classifier's last map, averaged over its positions; of its logits,
     where it offers no maps.
-
-    Raises:
-        BenchError: several defenses or attacks, or what `scenes` and `walk` refuse.
     """
     found = scenes(wanted)
     if len(found) != 1:

@@ -76,11 +76,7 @@ class Walk:
 
 
 def scenes(wanted: Wanted) -> list[Scene]:
-    """A cell for each defense under each attack, in the order in which they were typed.
-
-    Raises:
-        BenchError: an unknown name, a group of attacks, or a pair that cannot be.
-    """
+    """A cell for each defense under each attack, in the order in which they were typed."""
     attacks = split_list(wanted.attacks)
     if grouped := [text for text in attacks if text in GROUPS]:
         raise BenchError(f"--attack {grouped[0]}: a picture is of attacks by name, not of a group")
@@ -129,11 +125,7 @@ def walks(scene: Scene, images: int, setup: Setup, store: Store | None) -> Itera
 
 
 def walk(scene: Scene, number: int, setup: Setup, store: Store | None) -> Walk:
-    """Shard `number` of a cell, with the points of a run and the draws of its judge's first look.
-
-    Raises:
-        BenchError: missing data or weights, damaged points, or several variants of an image.
-    """
+    """Shard `number` of a cell: the points of a run, the draws of its judge's first look."""
     return within_memory(setup, scene.cell.defense, lambda: _walk(scene.cell, number, setup, store))
 
 
@@ -166,11 +158,7 @@ def _walk(cell: Cell, number: int, setup: Setup, store: Store | None) -> Walk:
 
 
 def stored_points(cell: Cell, number: int, context: Context, store: Store) -> Tensor | None:
-    """The attacked images [V,B,C,H,W] that a run with today's weights stored, if it did.
-
-    Raises:
-        BenchError: they are damaged, or not those of their record.
-    """
+    """The attacked images [V,B,C,H,W] that a run with today's weights stored, if it did."""
     path = store.points(cell, number)
     record = store.read(Planned(cell, "", ""), number) if path.is_file() else None
     today = inventory.weights_used(cell.defense, cell.attack, context)

@@ -13,7 +13,7 @@ from bench.analysis import analyse, load_spec
 from bench.boards import boards
 from bench.compare import as_data, versus
 from bench.ranking import ranked
-from bench.render import to_csv
+from bench.render import of_boards
 from tests.page.pages import CHROMIUM, HOSTILE, SMALL, Tab, browser, hostile, store, tab, write
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
@@ -179,7 +179,9 @@ def test_the_download_is_the_boards_part_of_the_csv(page: Tab, results: Path) ->
     head = parts[0].partition("\n")[0] + "\n"
     assert len(parts) == 2
     whole = head + "".join(part.removeprefix(head) for part in parts)
-    assert whole == to_csv(boards(store_of(results), "patches"), load_spec("patches"), "patches")
+    assert whole == of_boards(
+        boards(store_of(results), "patches"), load_spec("patches"), "patches"
+    ).text(".csv")
 
 
 def test_published_figures_filter_and_come_as_the_csv(page: Tab) -> None:
@@ -196,7 +198,9 @@ def test_published_figures_filter_and_come_as_the_csv(page: Tab) -> None:
     with page.page.expect_download() as waiting:
         claims.locator("[data-download]").click()
     spec = load_spec("cifar10")
-    assert Path(waiting.value.path()).read_text("utf-8") == to_csv([], spec, "cifar10")
+    assert Path(waiting.value.path()).read_text("utf-8") == of_boards([], spec, "cifar10").text(
+        ".csv"
+    )
 
 
 def test_data_sets_and_boards_are_chosen_by_links(page: Tab) -> None:

@@ -22,7 +22,7 @@ from bench.page.cards import command
 from bench.page.columns import Packed
 from bench.page.columns import pack as packed
 from bench.page.html import breakable, sourced, to_json
-from bench.page.plot import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Point, plot
+from bench.page.plot import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Dot, plot
 from bench.page.sections import section
 from bench.plan import Request, make
 from bench.spec import split_list
@@ -76,7 +76,7 @@ def test_names_are_escaped_and_whole(text: str) -> None:
 SHARE = st.integers(0, 1000).map(lambda n: n / 1000)
 POINTS = st.lists(
     st.builds(
-        lambda cost, value, name: Point(name, "defense", cost, value, value / 2, (1 + value) / 2),
+        lambda cost, value, name: Dot(name, "defense", cost, value, value / 2, (1 + value) / 2),
         st.sampled_from([1.0, 1.0, 1.0, 2.0, 10.0, 11.0, 110.0, 5000.0]),
         SHARE,
         st.text("abcdefgh", min_size=1, max_size=60),
@@ -87,7 +87,7 @@ POINTS = st.lists(
 
 
 @given(POINTS)
-def test_labels_of_a_plot_never_overlap_and_stay_inside(points: list[Point]) -> None:
+def test_labels_of_a_plot_never_overlap_and_stay_inside(points: list[Dot]) -> None:
     found = plot(points)
     assert found
     boxes = [mark.text for mark in found.marks if mark.text]
@@ -102,7 +102,7 @@ def test_labels_of_a_plot_never_overlap_and_stay_inside(points: list[Point]) -> 
 
 def test_a_plot_is_logarithmic_and_names_every_point_where_there_is_room() -> None:
     costs = (1.0, 10.0, 100.0, 1000.0)
-    found = plot([Point(f"row{c}", "defense", c, 0.5, 0.4, 0.6) for c in costs])
+    found = plot([Dot(f"row{c}", "defense", c, 0.5, 0.4, 0.6) for c in costs])
     assert found
     gaps = [b.x - a.x for a, b in zip(found.marks, found.marks[1:], strict=False)]
     assert max(gaps) - min(gaps) < 0.2

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.boards import Board, boards
 from bench.results import Planned, Store
-from tests.factories import THREATS, cell, plan, records
+from tests.factories import THREATS, cell, measure, plan
 
 IMAGES = 64
 
@@ -38,11 +38,9 @@ def store(
         item = cell(defense, attack, threat=THREATS.get(name, threat))
         item = replace(item, versions="judge=1")
         label = typed or {}
-        planned = Planned(item, label.get(defense, defense), label.get(attack, attack))
-        asked.append(planned)
         proven = radius[defense] if radius and name == "certify" else ()
-        for record in records(item, right(share), radius=proven):
-            found.write(planned, record)
+        measure(found, item, right(share), radius=proven)
+        asked.append(Planned(item, label.get(defense, defense), label.get(attack, attack)))
     found.write_plan(plan(asked, IMAGES, threat=threat))
     return found
 

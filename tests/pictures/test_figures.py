@@ -13,8 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 
-from bench.errors import BenchError
-from bench.pictures import (
+from bench.errors import BenchError, require_suffix
+from bench.pictures.data import (
     Axis,
     Bars,
     Chart,
@@ -29,9 +29,8 @@ from bench.pictures import (
     Strip,
     Strips,
     Trajectories,
-    check_suffix,
-    encode,
 )
+from bench.pictures.files import SUFFIXES, encode
 from bench.pictures.histograms import histograms
 from bench.pictures.lines import lines
 from bench.pictures.plane import plane
@@ -228,6 +227,6 @@ def test_the_plane_has_a_way_and_three_points_for_each_image() -> None:
 
 
 def test_other_suffixes_are_refused() -> None:
-    check_suffix(Path("x.svg"))
+    require_suffix(Path("x.svg"), SUFFIXES)
     with pytest.raises(BenchError, match=r"one of \.png, \.svg; did you mean '\.png'"):
-        check_suffix(Path("x.pgn"))
+        require_suffix(Path("x.pgn"), SUFFIXES)

@@ -11,7 +11,7 @@ from bench.charts.picked import Choice
 from bench.charts.suggest import around
 from bench.charts.sweeps import sweep
 from bench.errors import BenchError
-from bench.pictures import Chart
+from bench.pictures.data import Chart
 from tests.pictures.stored import IMAGES, read, store
 
 STEPS = {5: 0.25, 20: 0.5, 10: 0.75}

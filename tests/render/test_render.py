@@ -14,10 +14,10 @@ from bench.analysis import FIELDS, BoardSpec, load_spec, tidy
 from bench.archive import Archive, open_results, pack
 from bench.boards import boards
 from bench.errors import BenchError
-from bench.render import markdown, to_csv, to_markdown, write
+from bench.render import markdown, of_boards
 from bench.render.terminal import show
 from bench.tables import Document, Table, document
-from tests.factories import cell, fill, plan, planned, records, verdicts
+from tests.factories import cell, fill, measure, plan, verdicts
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards"
 ARCHIVES = sorted((PUBLISHED / "records").glob("*.xz"))
@@ -26,26 +26,24 @@ ARCHIVES = sorted((PUBLISHED / "records").glob("*.xz"))
 @pytest.mark.parametrize("path", ARCHIVES, ids=lambda path: path.name)
 def test_a_published_board_renders_again_byte_for_byte(path: Path) -> None:
     dataset = path.name.partition(".")[0]
-    found, spec = boards(open_results(path), dataset), load_spec(dataset)
-    assert to_markdown(found, spec, dataset) == (PUBLISHED / f"{dataset}.md").read_text("utf-8")
-    assert to_csv(found, spec, dataset) == (PUBLISHED / f"{dataset}.csv").read_text("utf-8")
+    output = of_boards(boards(open_results(path), dataset), load_spec(dataset), dataset)
+    for suffix in (".md", ".csv"):
+        assert output.text(suffix) == (PUBLISHED / f"{dataset}{suffix}").read_text("utf-8")
 
 
 def test_an_archive_renders_what_its_folder_renders(tmp_path: Path) -> None:
     store = fill(tmp_path / "results")
     pack(store, "patches", tmp_path / "patches.jsonl.xz")
-    loose = boards(store, "patches")
-    packed = boards(Archive(tmp_path / "patches.jsonl.xz"), "patches")
-    spec = load_spec("patches")
-    assert to_markdown(loose, spec, "patches") == to_markdown(packed, spec, "patches")
-    assert to_csv(loose, spec, "patches") == to_csv(packed, spec, "patches")
+    loose, packed = (
+        of_boards(boards(source, "patches"), load_spec("patches"), "patches")
+        for source in (store, Archive(tmp_path / "patches.jsonl.xz"))
+    )
+    assert all(loose.text(suffix) == packed.text(suffix) for suffix in (".md", ".csv"))
 
 
 def test_packing_is_deterministic_and_drops_what_no_plan_asks_for(tmp_path: Path) -> None:
     store = fill(tmp_path / "results")
-    stray = planned(cell("other@natural", "bpda"))
-    for record in records(stray.cell, verdicts([1.0] * 64)):
-        store.write(stray, record)
+    measure(store, cell("other@natural", "bpda"), verdicts([1.0] * 64))
     paths = [tmp_path / name for name in ("a.jsonl.xz", "b.jsonl.xz", "c.jsonl.xz")]
     counts = [pack(store, "patches", path) for path in paths[:2]]
     counts.append(pack(open_results(paths[0]), "patches", paths[2]))
@@ -75,7 +73,7 @@ def test_nothing_to_pack_is_one_line(tmp_path: Path) -> None:
 
 def test_csv_is_tidy(tmp_path: Path) -> None:
     found, spec = boards(fill(tmp_path), "patches"), BoardSpec("a board")
-    rows = list(csv.DictReader(io.StringIO(to_csv(found, spec, "patches"))))
+    rows = list(csv.DictReader(io.StringIO(of_boards(found, spec, "patches").text(".csv"))))
     assert rows == tidy(found, spec, "patches")
     assert tuple(rows[0]) == FIELDS
     names = [(r["defense"], r["attack"], r["threat"], r["metric"]) for r in rows]
@@ -102,24 +100,20 @@ def test_hostile_names_stay_in_their_cell(text: str) -> None:
 
 def test_a_hostile_label_keeps_the_board_whole(tmp_path: Path) -> None:
     store = fill(tmp_path)
-    item = planned(cell("a|b`<img src=x>`@natural", "bpda"))
-    for record in records(item.cell, verdicts([0.5] * 64)):
-        store.write(item, record)
+    item = measure(store, cell("a|b`<img src=x>`@natural", "bpda"), verdicts([0.5] * 64))
     store.write_plan(plan([item], command="bench run ```\n# no"))
-    text = to_markdown(boards(store, "patches"), BoardSpec("a board"), "patches")
+    text = of_boards(boards(store, "patches"), BoardSpec("a board"), "patches").text(".md")
     assert "<img" not in text
     assert "````\nbench run" in text
 
 
 def test_files_come_in_pairs(tmp_path: Path) -> None:
-    found, spec = boards(fill(tmp_path / "r"), "patches"), BoardSpec("a board")
-    written = write(found, spec, "patches", tmp_path / "new" / "patches.md")
+    output = of_boards(boards(fill(tmp_path / "r"), "patches"), BoardSpec("a board"), "patches")
+    written = output.write(tmp_path / "new" / "patches.md")
     assert [path.name for path in written] == ["patches.md", "patches.csv"]
-    assert write(found, spec, "patches", tmp_path / "x.csv") == [tmp_path / "x.csv"]
-    with pytest.raises(BenchError, match=r"does not end in one of \.md, \.csv"):
-        write(found, spec, "patches", tmp_path / "x.mdd")
+    assert output.write(tmp_path / "x.csv") == [tmp_path / "x.csv"]
     with pytest.raises(BenchError, match="cannot write"):
-        write(found, spec, "patches", tmp_path / "x.csv" / "y.csv")
+        output.write(tmp_path / "x.csv" / "y.csv")
 
 
 def test_a_terminal_shows_every_figure(tmp_path: Path) -> None:

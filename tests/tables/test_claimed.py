@@ -9,8 +9,8 @@ from bench import papers
 from bench.analysis import BoardSpec, load_spec, tidy
 from bench.boards import CLEAN, boards
 from bench.claimed import document
-from bench.claims import EXTERNAL, Literature, literature
-from bench.render import to_csv, to_markdown
+from bench.claims import Literature, literature
+from bench.render import of_boards
 from bench.tables import Table
 from tests.factories import THREAT, claim, fill
 
@@ -30,9 +30,9 @@ def published(found: Literature, root: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def test_without_results_the_page_of_cifar10_is_what_was_published() -> None:
-    spec = load_spec("cifar10")
-    assert (BOARDS / "cifar10.md").read_text("utf-8") == to_markdown([], spec, "cifar10")
-    assert (BOARDS / "cifar10.csv").read_text("utf-8") == to_csv([], spec, "cifar10")
+    output = of_boards([], load_spec("cifar10"), "cifar10")
+    for suffix in (".md", ".csv"):
+        assert output.text(suffix) == (BOARDS / f"cifar10{suffix}").read_text("utf-8")
 
 
 def test_nothing_measured_is_invented() -> None:
@@ -74,7 +74,7 @@ def test_every_number_that_decides_an_attack_stands_there_with_its_table() -> No
 
 def test_a_measurement_stands_beside_every_printed_value(tmp_path: Path) -> None:
     where = ("adp@natural", "bpda", THREAT)
-    printed = (claim("5.0"), claim("99.0", table="7"), claim("1.5", kind=EXTERNAL, n=1000))
+    printed = (claim("5.0"), claim("99.0", table="7"), claim("1.5", table="", n=1000))
     sections = published(
         Literature({where: printed, ("aid@madry", "bpda", THREAT): printed}), tmp_path
     )

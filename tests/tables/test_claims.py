@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import papers
-from bench.claims import EXTERNAL, REPORTED, beside, claims, key, spelled
+from bench.claims import beside, key, literature, spelled
 from bench.data.subsets import load_subset
 from bench.threat import ThreatModel
 
@@ -26,9 +26,9 @@ def test_every_printed_number_that_a_run_measures_is_a_claim_of_its_experiment()
     found = sorted(
         (dataset, *where, claim.metric, claim.text, claim.table)
         for dataset in datasets
-        for where, there in claims(dataset).items()
+        for where, there in literature(dataset).claims.items()
         for claim in there
-        if claim.kind == REPORTED
+        if claim.table
     )
     assert [line[:5] for line in found] == [line[:5] for line in given]
     assert [line[5].rstrip("*") for line in found] == [line[5].rstrip("*") for line in given]
@@ -36,31 +36,23 @@ def test_every_printed_number_that_a_run_measures_is_a_claim_of_its_experiment()
 
 
 def test_two_printed_values_of_one_experiment_are_two_claims() -> None:
-    there = claims("cifar10")[key("adp", "bpda-eot:protocol=adp", BALL)]
+    there = literature("cifar10").claims[key("adp", "bpda-eot:protocol=adp", BALL)]
     own, borrowed = there[0], next(claim for claim in there if claim.borrowed)
-    assert (own.text, own.by, own.source.split(",")[0]) == (
-        "70.01",
-        "Yoon et al. 2021",
-        "ADP Table 3",
-    )
+    assert (own.text, own.by, own.table) == ("70.01", "Yoon et al. 2021", "3")
     assert (borrowed.text, borrowed.paper, borrowed.table) == ("70.01*", "scoreopt", "1")
-    seen = claims("cifar10")[key("adp", "classifier-pgd", BALL)]
+    seen = literature("cifar10").claims[key("adp", "classifier-pgd", BALL)]
     assert [(claim.text, claim.table) for claim in seen] == [("80.24", "2"), ("83.93", "7")]
 
 
 def test_a_claim_says_what_it_is() -> None:
-    (claim,) = claims("cifar10")[key("scoreopt-n", HILL, BALL)]
+    (claim,) = literature("cifar10").claims[key("scoreopt-n", HILL, BALL)]
     assert (claim.value, claim.std, claim.metric, claim.n) == ("90.59", "0.08", "protocol", 512)
-    assert claim.source.startswith("ScoreOpt Table 1, row Adversarial Purification / ")
-    (other,) = claims("cifar10")[
+    assert (claim.paper, claim.table) == ("scoreopt", "1")
+    (other,) = literature("cifar10").claims[
         key("adp@robustbench/Standard", "apgd:gradient=exact,loss=margin,steps=10,eot=200", BALL)
     ]
-    assert (other.kind, other.text, other.n, other.subset) == (
-        EXTERNAL,
-        "33.7±0.54",
-        1000,
-        "first-1000",
-    )
+    assert (other.table, other.text, other.n) == ("", "33.7±0.54", 1000)
+    assert other.subset == "first-1000"
 
 
 def test_what_others_measured_stands_beside_the_defense_lowest_first() -> None:
@@ -75,8 +67,8 @@ def test_what_others_measured_stands_beside_the_defense_lowest_first() -> None:
 
 
 def test_nothing_was_published_on_embedded_data() -> None:
-    assert not claims("patches")
-    assert not claims("digits")
+    assert not literature("patches").claims
+    assert not literature("digits").claims
 
 
 @pytest.mark.parametrize("attack", ["clean", "corruption:kinds=fog"])
