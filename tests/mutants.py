@@ -15,6 +15,7 @@ import importlib.machinery
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -95,23 +96,28 @@ def key_of(code: CodeType) -> Code:
     return path, code.co_qualname, code.co_firstlineno
 
 
-def forked(work: Callable[[], int], seconds: float) -> int | None:
-    """The exit code of `work` in a process of its own, silent; None where it did not end."""
+def forked(work: Callable[[], int], seconds: int) -> int | None:
+    """The exit code of `work` in a process of its own, silent; None where it did not end.
+
+    It has so many seconds of a core, and ten times as long by the clock.
+    """
     child = os.fork()
     if not child:
         code = 99
         try:
             os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
             code = work()
         finally:
             os._exit(code)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + 10 * seconds
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return None if code == -signal.SIGXCPU else code
         time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -203,7 +209,7 @@ def outcome(mutant: Mutant, names: Sequence[str], seconds: float) -> str:
         (exchange if mutant.function else import_again)(path, mutant.source)
         return run_tests(names)
 
-    code = forked(work, 60 + 8 * seconds)
+    code = forked(work, int(30 + 5 * seconds))
     return "hangs" if code is None else "survived" if code == 0 else "caught"
 
 

@@ -82,3 +82,12 @@ def test_draws_for_a_device_are_the_cpus(
 
 def test_on_the_cpu_nothing_is_redirected() -> None:
     assert isinstance(rng.drawn_on_cpu(torch.device("cpu")), nullcontext)
+
+
+def test_seeds_are_those_of_every_published_record() -> None:
+    """Another number here measures every board anew."""
+    assert rng.seed_of("patches/adp", "attack", 0) == 8925681131245438197
+    with rng.work("patches/adp"), rng.stream("attack"):
+        named = torch.rand(1)
+    torch.manual_seed(8925681131245438197)
+    assert torch.equal(named, torch.rand(1))

@@ -122,3 +122,29 @@ def test_a_flow_ends_where_rounding_ends() -> None:
     x_adv = x + torch.tensor([5e-7, 2e-6], dtype=torch.double).view(-1, 1, 1, 1)
     assert flow.contains(x_adv, x).tolist() == [True, False]
     assert flow.contains(2 * x - x_adv, x).tolist() == [True, False]
+
+
+def test_a_random_start_is_uniform_in_the_ball() -> None:
+    """In D dimensions (r / eps)^D of an l2 ball is uniform; so is each pixel of an linf ball."""
+    x = torch.full((4000, 1, 1, 3), 0.5)
+    torch.manual_seed(0)
+    for norm, power in (("l2", 3), ("linf", 1)):
+        ball = ThreatModel(norm, 0.2)
+        found = ball.random_start(x)
+        size = ball.distance(found, x) if norm == "l2" else (found - x)[:, 0, 0, 0].abs()
+        share = (size / 0.2) ** power
+        assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
+        assert float(share.std()) == pytest.approx(12**-0.5, abs=0.02)
+
+
+def test_a_flow_reaches_as_many_pixels_as_it_says() -> None:
+    """Units in which the image reaches from -1 to 1: of 5 pixels, one is .5."""
+    x = torch.zeros(1, 1, 5, 5)
+    x[0, 0, 0, 0] = 1
+    for eps, far in ((0.5, 1), (0.51, 2), (1.0, 2)):
+        flow = ThreatModel("flow", eps)
+        for place in range(5):
+            moved = torch.zeros_like(x)
+            moved[0, 0, 0, place] = 1
+            assert flow.contains(moved, x).item() == (place <= far)
+            assert flow.contains(moved.mT, x).item() == (place <= far)
