@@ -19,7 +19,9 @@ SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")
 CONDITIONS = ("gate", "out_of_memory")
 """What of the conditions of a measurement a board has to say, where there is something to say."""
-KEPT = ("seconds", *MACHINE, "precision", *CONDITIONS)
+ASSUMED = "assumed"
+"""What nobody said of a classifier from a file, and was taken for granted."""
+KEPT = ("seconds", *MACHINE, "precision", *CONDITIONS, ASSUMED)
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from bench.analysis import (
     percent,
     range_text,
 )
-from bench.archive import CONDITIONS
+from bench.archive import ASSUMED, CONDITIONS
 from bench.boards import CERTIFIED, CLEAN, CORRUPTION, Board, Entry, Item, Row, aside, deviation
 from bench.flags import flags
 from bench.ranking import ranked
@@ -319,6 +319,13 @@ def _made_with(board: Board) -> Iterator[Listing]:
         for key in CONDITIONS
         if key in record.timing
     }
+    assumed = {
+        f"{record.asked['defense']}: {record.timing[ASSUMED]}"
+        for record in records
+        if ASSUMED in record.timing
+    }
+    if assumed:
+        yield Listing("Assumed of files that do not say it", tuple(sorted(assumed)))
     if conditions:
         yield Listing("Precision and memory", tuple(sorted(conditions)))
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from bench import build, device, inventory, plan, points, registry
+from bench.archive import ASSUMED
 from bench.attack import Certificate
 from bench.defense import Network
 from bench.device import Precision
@@ -29,6 +30,7 @@ from bench.results import SHARD, Cell, Planned, Record, Store
 from bench.shards import begun
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
+from bench.zoo.networks import assumed
 
 T = TypeVar("T")
 SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
@@ -217,6 +219,7 @@ def _record(task: Task) -> Record | Saved:
             "seconds": round(outcome.seconds, 3),
             "wall_seconds": round(time.perf_counter() - began, 3),
             **_conditions(setup),
+            **({ASSUMED: taken} if (taken := assumed(work.defense.classifier.module)) else {}),
         },
     )
     record = record.checked()

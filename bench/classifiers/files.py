@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.registry import Context, classifier
 from bench.spec import Settings
-from bench.zoo import layouts, robustbench
+from bench.zoo import layouts, robustbench, untold
 from bench.zoo.networks import rebuild
 from bench.zoo.weights import FILE, ROBUSTBENCH
 
+ACTIVATION = "activation="
 
-def _path(settings: Settings) -> tuple[str, str]:
-    """`PATH#NAME` as path and normalisation; a name holds neither dot nor slash."""
+
+def _path(settings: Settings) -> tuple[str, str, str]:
+    """`PATH#NAME,activation=NAME` in its three parts; names hold neither dot nor slash."""
     text = str(settings["path"])
-    path, mark, name = text.rpartition("#")
-    return (path, name) if mark and not {".", "/"} & set(name) else (text, "")
+    path, mark, told = text.rpartition("#")
+    if not mark or {".", "/"} & set(told):
+        return text, "", ""
+    first, _, second = told.partition(",")
+    if first.startswith(ACTIVATION):
+        first, second = second, first
+    return path, first, second.removeprefix(ACTIVATION)
 
 
 def _file_fits(settings: Settings, dataset: str) -> None:
-    normalisation = _path(settings)[1]
+    _, normalisation, activation = _path(settings)
     if normalisation and normalisation not in layouts.NORMALISATIONS:
         raise BenchError(
             f"file: '#{normalisation}' is no normalisation "
-            f"(one of: {', '.join(layouts.NORMALISATIONS)})"
+            f"(one of: {', '.join(layouts.NORMALISATIONS)}; activation=relu may follow a comma)"
         )
+    if activation and activation not in untold.CHOICES:
+        raise unknown("activation", activation, untold.CHOICES)
 
 
 @classifier(
     "file",
-    pattern="file:PATH[#NORMALISATION]",
+    pattern="file:PATH[#NORMALISATION][,activation=NAME]",
     fits=_file_fits,
     weights=lambda settings: (FILE + _path(settings)[0],),
 )
@@ -38,11 +47,12 @@ def file(context: Context, *, path: str = "") -> nn.Module:
     """Any file: written by `bench train`, or published: a state dict or a pickled network.
 
     Files of `bench train` say how they are normalised. Another may be followed by `#` and a name
-    (`file:wrn.pt#cifar10`, `#none`); without it, it is what the layout's publisher uses.
+    (`file:wrn.pt#cifar10`, `#none`, `#activation=relu`, `#cifar10,activation=relu`); without it, it
+    is what the layout's publisher uses, and a board says that an activation was assumed.
     """
-    path, normalisation = _path({"path": path})
+    path, normalisation, activation = _path({"path": path})
     weights = context.weights(FILE + path)
-    return rebuild(weights, normalisation)
+    return rebuild(weights, normalisation, activation)
 
 
 @classifier(

@@ -43,24 +43,34 @@ class Layout:
 
     prefix: what our wrapper puts before the published keys. kinds: the classes that a file may
     name, where the tensors alone do not tell the network; the first layout is that of a file that
-    names none.
+    names none. activation: what its publishers put between the layers, where that is a matter of
+    choice and not in the tensors.
     """
 
     keys: tuple[str, ...]
     arguments: Callable[[Tensors], dict[str, Any]]
     prefix: str = ""
     kinds: tuple[str, ...] = ()
+    activation: str = ""
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "wideresnet": Layout(("block1.layer.0.bn1.weight", "fc.weight"), sizes.robustbench),
-    "wideresnet-meliketoy": Layout(
-        ("layer1.0.bn1.weight", "conv1.bias", "linear.weight"), sizes.meliketoy
+    "wideresnet": Layout(
+        ("block1.layer.0.bn1.weight", "fc.weight"), sizes.robustbench, activation="relu"
     ),
-    "wideresnet-dm": Layout(("init_conv.weight", "logits.weight"), sizes.deepmind),
-    "vgg": Layout(("features.0.weight", "features.1.running_mean"), sizes.vgg),
-    "adp-simple-conv": Layout(("conv2.weight", "fc1.weight", "fc2.weight"), sizes.simple_conv),
-    "adp-simple-mlp": Layout(("fc1.weight", "fc2.weight", "fc3.weight"), sizes.simple_mlp),
+    "wideresnet-meliketoy": Layout(
+        ("layer1.0.bn1.weight", "conv1.bias", "linear.weight"), sizes.meliketoy, activation="relu"
+    ),
+    "wideresnet-dm": Layout(
+        ("init_conv.weight", "logits.weight"), sizes.deepmind, activation="swish"
+    ),
+    "vgg": Layout(("features.0.weight", "features.1.running_mean"), sizes.vgg, activation="relu"),
+    "adp-simple-conv": Layout(
+        ("conv2.weight", "fc1.weight", "fc2.weight"), sizes.simple_conv, activation="relu"
+    ),
+    "adp-simple-mlp": Layout(
+        ("fc1.weight", "fc2.weight", "fc3.weight"), sizes.simple_mlp, activation="relu"
+    ),
     "ncsnv2": Layout(("begin_conv.weight", "sigmas", "refine4.msf.convs.0.weight"), sizes.ncsnv2),
     "edm-ddpmpp": Layout(
         ("map_layer0.weight", "map_augment.weight"), sizes.song_unet, "model.", ("EDMPrecond",)

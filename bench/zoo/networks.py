@@ -13,6 +13,7 @@ from bench.bounded import json_of
 from bench.errors import BenchError, plain, unknown
 from bench.nets import make
 from bench.nets.normalised import Normalised
+from bench.zoo import untold
 from bench.zoo.layouts import NORMALISATIONS, USUAL, Recognised, recognise
 from bench.zoo.states import read_state
 from bench.zoo.weights import Weights, load_state
@@ -46,22 +47,23 @@ def normalised(
     return Normalised(network, mean, std)
 
 
-def rebuild(weights: Weights, normalisation: str = "") -> nn.Module:
+def rebuild(weights: Weights, normalisation: str = "", activation: str = "") -> nn.Module:
     """The network in `weights`, frozen and in eval mode; takes [B,C,H,W] in [0,1].
 
     A file of ours says what it is; a published one is recognised by its tensors. A classifier
     comes wrapped in its normalisation layer and gives logits [B,K]; a score network gives s(x)
     like x. normalisation: a name of NORMALISATIONS for a published classifier; without one, what
-    its publisher uses on the data set. Raises BenchError when the file does not say what it holds,
-    does not fit, or is of no known layout.
+    its publisher uses on the data set. activation: likewise, where the tensors leave it open; what
+    nobody said is named in the network's `assumed`. Raises BenchError when the file does not say
+    what it holds, does not fit, or is of no known layout.
     """
     if normalisation and normalisation not in NORMALISATIONS:
         raise unknown("normalisation", normalisation, NORMALISATIONS)
     if "network" not in weights.metadata:
-        made = _published(weights, normalisation)
-    elif normalisation:
+        made = _published(weights, normalisation, activation)
+    elif normalisation or activation:
         raise BenchError(
-            f"weights {weights.path} say how they are normalised; drop '#{normalisation}'"
+            f"weights {weights.path} say how they are normalised and built; drop what follows '#'"
         )
     else:
         made = _ours(weights)
@@ -118,15 +120,31 @@ class _Unset(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _published(weights: Weights, normalisation: str) -> nn.Module:
+def _published(weights: Weights, normalisation: str, activation: str) -> nn.Module:
     where = str(weights.path)
-    found = recognise(read_state(weights), where)
+    state = read_state(weights)
+    found, assumed = untold.chosen(recognise(state, where), state, activation, where)
     network = build(found, where)
+    untold.take_over(network, state, where, normalised=bool(normalisation))
+    made = _behind_its_layer(network, found, weights, normalisation)
+    if assumed:
+        made.assumed = assumed  # type: ignore[assignment]  # torch takes it for a module
+    return made
+
+
+def assumed(network: nn.Module) -> str:
+    """What nobody said of a network that `rebuild` gave and was taken for granted, or nothing."""
+    return str(getattr(network, "assumed", ""))
+
+
+def _behind_its_layer(
+    network: nn.Module, found: Recognised, weights: Weights, normalisation: str
+) -> nn.Module:
     usual = USUAL.get((found.network, weights.metadata.get("dataset", "")), "none")
     layer = NORMALISATIONS[normalisation or usual]
     if layer is None:
         return network
-    return normalised(network, *layer, found.arguments.get("channels"), where)
+    return normalised(network, *layer, found.arguments.get("channels"), str(weights.path))
 
 
 def build(found: Recognised, where: str) -> nn.Module:

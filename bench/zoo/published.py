@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.download import Progress, Remote, download, quiet, verify
 from bench.errors import BenchError
-from bench.zoo import sidecar
+from bench.zoo import sidecar, untold
 from bench.zoo.discriminators import published_parts
 from bench.zoo.entries import WEIGHTS, Entry, entries, find, how_to_get, offered
 from bench.zoo.layouts import NORMALISATIONS, USUAL, recognise
@@ -87,7 +87,7 @@ def convert(entry: Entry, source: Path, target: Path) -> Path:
         facts["merit"] = f"reported: {entry.reported}"
     tensors: dict[str, Tensor]
     if entry.network:
-        found = recognise(state, str(source))
+        found, _ = untold.chosen(recognise(state, str(source)), state, "", str(source))
         _require(entry, found.network, found.arguments, source)
         sidecar.compare(source, found.arguments)
         made = build(found, str(source))

@@ -7,13 +7,13 @@ score-SDE and of EDM. `part` asks for the other (`raw`, `ema`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from bench.errors import BenchError, plain
-from bench.pickles import Made
+from bench.pickles import Made, Name
 from bench.zoo.containers import PERSISTENT, TENSORS, WRAPPED, Unpacked, unpack
 from bench.zoo.storages import UnreadableError
 from bench.zoo.weights import PICKLED, SUFFIX, Weights, load_state, what_it_is
@@ -26,9 +26,21 @@ OUTER = {"model", "network", "net"}
 """What classes around a network call it: parts that a name may begin with."""
 UNUSED = "sub_block1."
 """A copy of block1 that the classes of AID-Purifier and TRADES carry and never call."""
-DEEPEST, MOST_MODULES, MOST_TENSORS = 50, 20_000, 100_000
+DEEPEST, MOST_MODULES, MOST_TENSORS, MOST_PARTS = 50, 20_000, 100_000, 20
 AVERAGES = "shadow_params"
 """Where score-SDE keeps its averages: a list, in the order of the parameters."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A pickled module: its class, and its attributes that are numbers, texts or lists of them.
+
+    aside: names of attributes that are tensors and no parameters or buffers.
+    """
+
+    kind: Name
+    values: Mapping[str, Any]
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class State:
 
     tensors: dict[str, Tensor]
     kind: str = ""
+    modules: Mapping[str, Module] = field(default_factory=dict)
+    """What a network that was pickled whole says of its modules, by their names."""
 
 
 def read_state(weights: Weights, part: Choice = "") -> State:
@@ -82,7 +96,11 @@ def _found(file: Unpacked, part: Choice) -> State:
         averages = node["ema"].get(AVERAGES)
         if isinstance(averages, list) and isinstance(node.get("model"), Mapping):
             raw = _collect(file, node["model"])
-            return raw if part == "raw" else State(_averaged(file, raw.tensors, averages), raw.kind)
+            return (
+                raw
+                if part == "raw"
+                else replace(raw, tensors=_averaged(file, raw.tensors, averages))
+            )
     if part == "ema" and not _is_network(_inside(node, "ema")):
         raise UnreadableError("a checkpoint without averaged weights (part=ema)")
     if not _is_network(node):
@@ -98,7 +116,7 @@ def _of_list(file: Unpacked, nodes: list[Any] | tuple[Any, ...], part: Choice) -
     if len(nodes) < 5 or not isinstance(nodes[4], Mapping):
         raise UnreadableError("a checkpoint without averaged weights (part=ema)")
     # Averages are of parameters only; the noise levels are those of the raw weights.
-    return State({**raw.tensors, **_collect(file, nodes[4]).tensors}, raw.kind)
+    return replace(raw, tensors={**raw.tensors, **_collect(file, nodes[4]).tensors})
 
 
 def _inside(node: Any, key: str) -> Any:
@@ -135,7 +153,21 @@ def _collect(file: Unpacked, node: Any) -> State:
         if len(node) > MOST_TENSORS:
             raise UnreadableError("of more tensors than a network has")
         return State(_named({str(key): file.tensor(value) for key, value in node.items()}))
-    return State(_named(dict(_walk(file, node))), _kind(node))
+    modules = {_stripped(f"{prefix}.").rstrip("."): _module(of) for prefix, of in _modules(node)}
+    return State(_named(dict(_walk(file, node))), _kind(node), modules)
+
+
+def _module(node: Made) -> Module:
+    attributes = _attributes(node) or {}
+    plain_ones = {k: v for k, v in attributes.items() if isinstance(k, str) and _is_plain(v)}
+    tensors = (k for k, v in attributes.items() if isinstance(k, str) and _is_tensor(v))
+    return Module(node.of, plain_ones, tuple(tensors))
+
+
+def _is_plain(value: Any) -> bool:
+    """A number, a text, or a few of them."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    return len(parts) <= MOST_PARTS and all(isinstance(v, int | float | str) for v in parts)
 
 
 def _kind(node: Made) -> str:
@@ -147,6 +179,18 @@ def _kind(node: Made) -> str:
 
 def _walk(file: Unpacked, root: Any) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors as `state_dict` gives them: parameters, buffers, then the modules below."""
+    for prefix, node in _modules(root):
+        attributes = _attributes(node) or {}
+        listed = attributes.get("_non_persistent_buffers_set")
+        passing = {n for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
+        for group in ("_parameters", "_buffers"):
+            for name, value in _items(attributes.get(group)):
+                if value is not None and name not in passing:
+                    yield f"{prefix}{name}", file.tensor(value)
+
+
+def _modules(root: Any) -> Iterator[tuple[str, Any]]:
+    """Prefix and node of every module, in the order of `state_dict`."""
     waiting = [("", root, 0)]
     for _ in range(MOST_MODULES):
         if not waiting:
@@ -155,12 +199,7 @@ def _walk(file: Unpacked, root: Any) -> Iterator[tuple[str, Tensor]]:
         attributes = _attributes(node)
         if attributes is None or depth > DEEPEST:
             raise UnreadableError("damaged (a network of something else than modules)")
-        listed = attributes.get("_non_persistent_buffers_set")
-        passing = {n for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
-        for group in ("_parameters", "_buffers"):
-            for name, value in _items(attributes.get(group)):
-                if value is not None and name not in passing:
-                    yield f"{prefix}{name}", file.tensor(value)
+        yield prefix, node
         below = [item for item in _items(attributes.get("_modules")) if item[1] is not None]
         waiting += [(f"{prefix}{name}.", value, depth + 1) for name, value in reversed(below)]
     raise UnreadableError("of more modules than a network has")
