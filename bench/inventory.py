@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+import torch
+
 from bench import build
 from bench.errors import BenchError
+from bench.fingerprint import fingerprint
 from bench.registry import (
     OWNER,
+    ClassifierPlugin,
     Context,
     DefensePlugin,
     Plugin,
@@ -20,8 +26,14 @@ from bench.registry import (
     names,
     owned,
 )
+from bench.registry.code import code_of, outside
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 from bench.zoo.weights import manifest
+
+
+def is_file(name: str) -> bool:
+    """Whether a name of `weights_used` is of a weight file, not of code or a network."""
+    return " of " not in name
 
 
 def weights_used(
@@ -32,12 +44,16 @@ def weights_used(
 ) -> dict[str, str]:
     """The sha256 by name of every weight file that a defense, and an attack on it, reads.
 
-    where: a context, or a data set's name with `overrides` as in `build.context`.
+    Of plug-ins from outside of the project also that of their code, and of the networks that they
+    build. where: a context, or a data set's name with `overrides` as in `build.context`.
+
+    Raises:
+        BenchError: weights that are missing, or a plug-in from outside that cannot be built.
     """
     if isinstance(where, str):
         where = build.context(where, weights_override=overrides)
     spec = parse_defense(defense) if isinstance(defense, str) else defense
-    where = build.behind(spec.classifier, where)
+    bare, where = where, build.behind(spec.classifier, where)
     tried: list[tuple[Plugin, Part]] = [(find_defense(part.name), part) for part in spec.parts]
     tried.append((find_classifier(spec.classifier.name), spec.classifier))
     if attack is not None:
@@ -46,7 +62,37 @@ def weights_used(
     resolved = [(plugin, plugin.resolve(part, where.dataset)) for plugin, part in tried]
     needed = {name for plugin, part in resolved for name in plugin.weights(dict(part.settings))}
     found = (where.weights(name) for name in needed)
-    return {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
+    files = {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
+    tried.append((find_dataset(where.dataset), Part(where.dataset)))
+    strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
+    codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
+    return files | dict(sorted(codes.items())) | _networks(strange, spec.classifier, bare)
+
+
+def _networks(
+    strange: Sequence[tuple[Plugin, Part]], classifier: Part, where: Context
+) -> dict[str, str]:
+    """The digest by name of what plug-ins from outside build with these settings."""
+    found, where = {}, replace(where, device=torch.device("cpu"))
+    for plugin, part in strange:
+        if isinstance(plugin, ClassifierPlugin):
+            found[f"network of {part}"] = _built(part, None, where)
+        elif isinstance(plugin, DefensePlugin):
+            found[f"network of {part}@{classifier}"] = _built(part, classifier, where)
+    return dict(sorted(found.items()))
+
+
+@cache
+def _built(part: Part, classifier: Part | None, where: Context) -> str:
+    """Of a purifier on its classifier, or of a classifier alone: built once more, and let go."""
+    try:
+        if classifier is None:
+            return fingerprint(build.classifier(part, where))
+        return fingerprint(build.purifier(part, build.behind(classifier, where)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its shards say why
+        return "not built"
 
 
 def known_weights(dataset: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,8 @@ class Summary:
 
     gate: what a reduced precision was found to change, by the defense's label. again: records
     that are measured again because their points are wanted and not stored. broken: why records
-    that are there cannot be read; they are moved aside and measured again.
+    that are there cannot be read; they are moved aside and measured again. changed: how many
+    records were made with another file, network or code of each name than today's.
     """
 
     measured: int = 0
@@ -35,6 +37,7 @@ class Summary:
     stale: int = 0
     again: int = 0
     broken: list[str] = field(default_factory=list)
+    changed: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     gate: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +87,9 @@ def pending(
                 continue
             summary.again += valid
             summary.stale += record is not None and not valid
+            if record:
+                before = {*record.weights.items()} ^ {*today.items()}
+                summary.changed.update({name for name, _ in before})
             asked = Task(planned, shard, plan.preset, setup, today, judged, wanted)
             tasks.append(replace(asked, results=str(store.root.absolute())))
     return tasks

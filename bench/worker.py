@@ -238,7 +238,13 @@ def _require_the_planned(task: Task, weights: Mapping[str, str]) -> None:
         raise BenchError(f"planned with plug-ins {cell.versions}, here are {here}")
     planned = weights if task.weights is None else task.weights
     if other := sorted(name for name, sha256 in weights.items() if planned.get(name) != sha256):
-        raise BenchError(f"weights {', '.join(other)} are not the files of the plan")
+        files = [name for name in other if inventory.is_file(name)]
+        if files:
+            raise BenchError(f"weights {', '.join(files)} are not the files of the plan")
+        raise BenchError(
+            f"{', '.join(other)}: not what was planned; edited meanwhile, or made of unseeded "
+            "random numbers, so that every worker has another"
+        )
 
 
 def _conditions(setup: Setup) -> dict[str, Any]:

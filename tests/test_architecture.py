@@ -15,7 +15,7 @@ FLOORS = (
     ("bounded", "seal"),
     ("spec", "facts", "rng", "device", "download", "unpack", "whole", "papers", "pictures"),
     ("record",),
-    ("network", "claims", "request"),
+    ("network", "claims", "request", "fingerprint"),
     ("threat", "defense", "results"),
     ("attack", "looks", "chain", "registry", "archive", "merge", "resized"),
     ("data", "nets", "diffusion", "metrics"),

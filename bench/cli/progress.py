@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bench.cli import interrupt
 from bench.cli.options import count
+from bench.inventory import is_file
 from bench.plan import Draft
 from bench.results import Plan
 from bench.runner import Summary
@@ -55,6 +56,9 @@ class Reporter:
         stale += " (other weights or fewer draws)" if stale else ""
         if self.summary.again:
             stale += f", {self.summary.again} again for their points"
+        for name, shards in sorted(self.summary.changed.items()):
+            what = f"weights '{name}'" if is_file(name) else name
+            self._say(f"{what} changed: {count(shards, 'shard')} measured again")
         for reason in self.summary.broken:
             self._say(f"measured again: {reason}")
         self._say(

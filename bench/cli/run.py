@@ -182,7 +182,7 @@ def measured(
 
     def today(defense: str, attack: str) -> dict[str, str]:
         found = inventory.weights_used(defense, attack, made.dataset, dict(overrides))
-        read.update(found)
+        read.update((name, sha) for name, sha in found.items() if inventory.is_file(name))
         return found
 
     read: dict[str, str] = {}
