@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attacks.losses import LOSSES, AnyLoss, Climbed
+from attacks.losses import AnyLoss, Climbed, climbed
 from bench.defense import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
@@ -238,9 +238,9 @@ def classifier_slope(
         point = z[rows].detach().requires_grad_()
         with torch.enable_grad():
             logits = defense.classifier(point)
-            values = LOSSES[loss](logits, y[rows])
-            climbed = values if pull is None else logits * pull[0][rows]
-            (gradient,) = torch.autograd.grad(climbed.sum(), point)
+            values = climbed(loss, logits, y[rows])
+            rising = values if pull is None else logits * pull[0][rows]
+            (gradient,) = torch.autograd.grad(rising.sum(), point)
         return gradient, values.detach(), logits.detach()
 
     gradients, losses, outputs = zip(*by_chunks(len(z), slope), strict=True)
@@ -256,7 +256,7 @@ def _pull(
         logits = defense.classifier(z)
     mean = _mean(logits, together).requires_grad_()
     with torch.enable_grad():
-        values = LOSSES[loss](mean, y[: len(mean)])
+        values = climbed(loss, mean, y[: len(mean)])
         (gradient,) = torch.autograd.grad(values.sum(), mean)
     return repeat(gradient / together, together), repeat(values.detach(), together)
 

@@ -72,3 +72,8 @@ LOSSES: dict[Climbed, Loss] = {
     "dlr-t": targeted_dlr,
     "gap": gap,
 }
+
+
+def climbed(loss: Climbed, logits: Tensor, y: Tensor) -> Tensor:
+    """The loss, [B], of copies that it may write into."""
+    return LOSSES[loss](logits.clone(), y.clone())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import Slope
-from attacks.losses import LOSSES, LossName
+from attacks.losses import LossName, climbed
 from attacks.pgd import PGD
 from bench.defense import Defense, Traits, repeat
 from bench.registry import Runs, attack
@@ -43,7 +43,7 @@ class Spsa:
             v = torch.randint_like(many, 2) * 2 - 1
             probes = torch.cat([many + self.delta * v, many - self.delta * v]).clamp(0, 1)
             scores = defense.scores(probes, self.runs or None)
-            up, down = LOSSES[self.loss](scores, repeat(y, 2 * pairs)).chunk(2)
+            up, down = climbed(self.loss, scores, repeat(y, 2 * pairs)).chunk(2)
             slope = ((up - down) / (2 * self.delta)).view(-1, 1, 1, 1) * v
             gradient += slope.view(pairs, *x.shape).sum(0) / self.samples
             mean += (up + down).view(pairs, len(x)).sum(0) / (2 * self.samples)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from bench.data.base import Dataset, DatasetInfo
 from bench.defense import Defense, Purifier, Traits
 from bench.device import one
 from bench.errors import BenchError
+from bench.guard import Kept
 from bench.nets.normalised import Normalised, has_features
 from bench.registry import (
     OWNER,
@@ -38,6 +39,7 @@ from bench.resized import fitted
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 from bench.zoo import weights as zoo
 
+T = TypeVar("T")
 CLASSIFIER = "classifier"
 """The name under which a defense's classifier counts its calls."""
 
@@ -80,7 +82,7 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
         return found
 
     def train() -> Tensor:
-        return dataset(name).images("train").x
+        return dataset(name).images("train").x.clone()
 
     return Context(name, info.shape, len(info.classes), one(device), weights, train)
 
@@ -178,15 +180,26 @@ def defense(spec: DefenseSpec | str, context: Context) -> Defense:
     Raises:
         BenchError: an unknown name or setting, or weights that are missing or damaged.
     """
-    return _defense(str(parse_defense(spec) if isinstance(spec, str) else spec), context)
+    text = str(parse_defense(spec) if isinstance(spec, str) else spec)
+    return _as_built(lambda: _defense(text, context))
+
+
+def _as_built(find: Callable[[], tuple[T, Kept]]) -> T:
+    """A warm object as it was built, whatever happened to it since; built anew where it must be."""
+    warm, kept = find()
+    if kept.put_back():
+        forget()
+        warm, _ = find()
+    return warm
 
 
 @cache
-def _defense(text: str, context: Context) -> Defense:
+def _defense(text: str, context: Context) -> tuple[Defense, Kept]:
     spec = parse_defense(text)
     network = context.network(classifier(spec.classifier, context), CLASSIFIER)
     context = behind(spec.classifier, context, network.module)
-    return Defense(network, [purifier(part, context) for part in spec.parts])
+    made = Defense(network, [purifier(part, context) for part in spec.parts])
+    return made, Kept(defense=made)
 
 
 def forget() -> None:
@@ -255,18 +268,18 @@ def attack(part: Part | str, context: Context, preset: str = "") -> Attack:
         BenchError: an unknown name or setting.
     """
     part = parse_part(part) if isinstance(part, str) else part
-    return _attack(str(part), context, preset)
+    return _as_built(lambda: _attack(str(part), context, preset))
 
 
 @cache
-def _attack(text: str, context: Context, preset: str) -> Attack:
+def _attack(text: str, context: Context, preset: str) -> tuple[Attack, Kept]:
     part = parse_part(text)
     plugin = find_attack(part.name)
     settings: dict[str, Any] = dict(plugin.resolve(part, context.dataset, preset).settings)
     made: Attack = (
         plugin.factory(context, **settings) if plugin.uses_dataset else plugin.factory(**settings)
     )
-    return made
+    return made, Kept(attack=made)
 
 
 def _defense_settings(part: Part | str, context: Context) -> tuple[DefensePlugin, dict[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +79,15 @@ class Traits:
 class Purifier(nn.Module):
     """Cleans images before they are classified. One class per method; see CONTRIBUTING.md.
 
-    `traits` is set by the harness from what the plug-in declares.
+    `traits` is set by the harness from what the plug-in declares. What a purifier is called with
+    is a copy, which it may write into.
     """
 
     traits = Traits()
+
+    def __call__(self, x: Tensor) -> Any:
+        """One random run, on a copy of `x`."""
+        return super().__call__(x.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """One random run of the purification, [B,C,H,W] in [0,1] to the same."""
@@ -124,20 +129,20 @@ class Defense:
     def surrogate(self, x: Tensor) -> Tensor:
         """`purify` with every part's differentiable stand-in, where it has one."""
         for purifier in self.purifiers:
-            x = purifier.surrogate(x) if purifier.traits.surrogate else _run(purifier, x)
+            x = purifier.surrogate(x.clone()) if purifier.traits.surrogate else _run(purifier, x)
         return x
 
     def one_step(self, x: Tensor) -> Tensor:
         """`purify` with the first step only of every part that has steps."""
         for purifier in self.purifiers:
-            x = purifier.one_step(x) if purifier.traits.one_step else _run(purifier, x)
+            x = purifier.one_step(x.clone()) if purifier.traits.one_step else _run(purifier, x)
         return x
 
     def direction(self, x: Tensor) -> Tensor:
         """The direction of the first part that has one; zeros without any (bare classifiers)."""
         for purifier in self.purifiers:
             if purifier.traits.direction:
-                return purifier.direction(x)
+                return purifier.direction(x.clone())
         return torch.zeros_like(x)
 
     def logits(self, x: Tensor) -> Tensor:

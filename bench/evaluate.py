@@ -17,6 +17,7 @@ from bench import rng
 from bench.attack import Attack, Attacked, Trace
 from bench.defense import Defense
 from bench.errors import BenchError
+from bench.guard import guarded
 from bench.looks import hidden, watched
 from bench.threat import CERTIFIED, ThreatModel
 
@@ -99,10 +100,17 @@ def evaluate(
 def under_attack(
     defense: Defense, attack: Attack, x: Tensor, y: Tensor, threat: ThreatModel
 ) -> Attacked:
-    """What the attack makes of images x with labels y, on its own stream of the current work."""
-    with rng.stream("attack"), watched(defense, x) as doors:
+    """What the attack makes of images x with labels y, on its own stream of the current work.
+
+    Raises:
+        BenchError: it left something behind that cannot be put back.
+    """
+    shared = {"defense": defense, "attack": attack, "threat": threat}
+    with guarded("the attack", **shared), rng.stream("attack"), watched(defense, x) as doors:
         # Copies: what an attack writes into its arguments is not what it is judged by.
         found = attack(defense, x.clone(), y.clone(), threat)
+    if not isinstance(found, Attacked):
+        raise BenchError(f"the attack gave {type(found).__name__}, not Attacked")
     return replace(found, hidden=hidden(doors))
 
 
@@ -110,8 +118,12 @@ def judge(defense: Defense, points: Tensor, y: Tensor, draws: int, stream: str =
     """Whether each of `draws` predictions of points [V,B,C,H,W] is right, bool [V,M,B].
 
     Draw m is that of the current work's `stream`, for every variant.
+
+    Raises:
+        BenchError: the defense left something behind that cannot be put back.
     """
-    return torch.stack([_judge(defense, point, y, draws, stream) for point in points])
+    with guarded("the defense", defense=defense):
+        return torch.stack([_judge(defense, point, y, draws, stream) for point in points])
 
 
 def judge_rounded(
@@ -123,9 +135,9 @@ def judge_rounded(
     """
     rows = []
     for point, verdicts in zip(points, correct, strict=True):
-        coarse = eight_bits(point)
-        same = torch.equal(coarse, point)
-        rows.append(verdicts if same else _judge(defense, coarse, y, len(verdicts), stream))
+        coarse = eight_bits(point)[None]
+        same = torch.equal(coarse[0], point)
+        rows.append(verdicts if same else judge(defense, coarse, y, len(verdicts), stream)[0])
     return torch.stack(rows)
 
 

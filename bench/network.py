@@ -56,7 +56,12 @@ class Network(nn.Module):
         self.forwards = 0
         self.backwards = 0
         self._call = call or module
+        self.eval()
         Network.alive.add(self)
+
+    def train(self, mode: bool = True) -> Network:
+        """Nothing: a frozen network has no training mode, whatever a library asks for."""
+        return super().train(mode=False)
 
     def forward(self, x: Tensor, *args: Tensor) -> Tensor:
         """The network's output for all of `x` [B,...].
@@ -78,8 +83,9 @@ class Network(nn.Module):
         return Network(self.module, name, self._call, exact=self.exact)
 
     def _one(self, x: Tensor, *args: Tensor) -> Tensor:
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if x.dim() == 4 else torch.preserve_format
+        # Copies: what a network writes into its arguments, nobody else reads.
+        x, args = x.clone(memory_format=layout), tuple(a.clone() for a in args)
         with device.arithmetic("float32" if self.exact else Network.precision, x.device.type):
             out: Any = self._answer(x, *args)
         out = out.float() if out.dtype == torch.bfloat16 else out

@@ -70,6 +70,16 @@ class Hidden(Toy):
         self.layer = nn.Linear(1, 1)
 
 
+class Running(Toy):
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.train()(x)
+        return x
+
+
 class Undeclared(Toy):
     def direction(self, x: Tensor) -> Tensor:
         return x
@@ -91,7 +101,7 @@ BROKEN: dict[str, tuple[Callable[[], Purifier], Traits, str]] = {
     "out of range": (lambda: Toy(lambda x: x * 2 - 0.5), Traits(), "images"),
     "nan": (lambda: Toy(lambda x: x / 0 * 0), Traits(), "images"),
     "dtype": (lambda: Toy(Tensor.double), Traits(), "images"),
-    "in place": (lambda: Toy(lambda x: x.mul_(0.5)), Traits(), "input"),
+    "memory": (Running, Traits(), "leaves"),
     "numpy": (lambda: Toy(numpy_noise), Traits(random=True), "seed"),
     "not random": (lambda: Toy(lambda x: x), Traits(random=True), "random"),
     "random": (lambda: Toy(lambda x: torch.rand_like(x) * x), Traits(), "random"),
@@ -105,6 +115,18 @@ BROKEN: dict[str, tuple[Callable[[], Purifier], Traits, str]] = {
     "uncounted": (Hidden, Traits(), "networks"),
     "raises": (lambda: Toy(lambda x: x[:, 7]), Traits(), "images"),
 }
+
+
+def test_a_purifier_may_write_into_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.load()
+    monkeypatch.setitem(declare.PLUGINS, "defense", dict(declare.PLUGINS["defense"]))
+
+    @registry.defense("writing-toy")
+    def toy(context: registry.Context) -> Purifier:
+        """A purifier that works in place."""
+        return Toy(lambda x: x.mul_(0.5))
+
+    assert [result for result in contract.check("writing-toy") if not result.ok] == []
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -198,9 +220,30 @@ class Leap:
         return Attacked((x + self.by + self.noise * noise).clamp(0, 1))
 
 
-class Melting(Leap):
+class Zeroing(Leap):
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        for parameter in defense.classifier.parameters():
+            parameter.data.zero_()
+        return Attacked(x)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Leaves the network in training mode, after writing into all that it was given."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        defense.classifier.module.train()
+        y.zero_()
         return Attacked(x.mul_(0.99))
+
+
+def test_an_attack_may_write_into_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.load()
+    monkeypatch.setitem(declare.PLUGINS, "attack", dict(declare.PLUGINS["attack"]))
+    build._attack.cache_clear()
+    registry.attack("writing-toy")(Training)
+    assert [result for result in contract.check("writing-toy") if not result.ok] == []
+    build._attack.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +251,7 @@ class Melting(Leap):
     [
         (Leap(by=0.5), "inside linf:0.05"),
         (Leap(noise=0.04), "seed linf:0.05"),
-        (Melting(), "inside linf:0.05"),
+        (Zeroing(), "inside linf:0.05"),
         (lambda defense, x, y, threat: Attacked(x), "frozen"),
         (lambda defense, x, y, threat: Attacked(x * float("nan")), "inside linf:0.05"),
         (lambda defense, x, y, threat: x, "inside linf:0.05"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import build, registry
-from bench.attack import Attack, Attacked
+from bench.attack import Attack
 from bench.contract.common import (
     Check,
     images_of,
@@ -22,6 +22,7 @@ from bench.contract.common import (
     settings_typed,
 )
 from bench.defense import Defense, Purifier, Traits
+from bench.evaluate import under_attack
 from bench.facts import Facts
 from bench.rng import work
 from bench.spec import Part
@@ -72,11 +73,8 @@ def _points(attack: Attack, defense: Defense, x: Tensor, threat: ThreatModel) ->
     """The attacked images; labels are the toy's own predictions."""
     with seeds(0):
         y = defense.predict(x)
-    before = x.clone(), y.clone()
     with work("contract"):
-        attacked = attack(defense, x, y, threat)
-    require(isinstance(attacked, Attacked), f"gave {type(attacked).__name__}, not Attacked")
-    require(torch.equal(x, before[0]) and torch.equal(y, before[1]), "writes into its input")
+        attacked = under_attack(defense, attack, x, y, threat)
     points = attacked.x_adv.detach()
     return points if attacked.variants else points[None]
 
@@ -107,10 +105,14 @@ class _Blur(Purifier):
 
 
 def _toy(context: registry.Context) -> Defense:
-    """A small fixed classifier behind `_Blur`."""
+    """A small fixed classifier behind `_Blur`; training modes would change what it says."""
     with seeds(4):
+        norm = nn.BatchNorm2d(context.shape[0])
         network = nn.Sequential(
-            nn.Flatten(), nn.Linear(int(np.prod(context.shape)), 16), nn.Tanh(),
-            nn.Linear(16, context.classes),
+            norm, nn.Flatten(), nn.Linear(int(np.prod(context.shape)), 16), nn.Tanh(),
+            nn.Dropout(0.5), nn.Linear(16, context.classes),
         )  # fmt: skip
+        for values, fill in ((norm.running_mean, 0.4), (norm.running_var, 2.0)):
+            assert values is not None
+            values.fill_(fill)
     return Defense(context.network(network, build.CLASSIFIER), [_Blur()])

@@ -9,11 +9,11 @@ from bench.contract.common import (
     Check,
     close,
     images_of,
+    leaves,
     one_line,
     require,
     run,
     settings_typed,
-    unchanged,
 )
 from bench.evaluate import no_logits
 from bench.spec import Part
@@ -51,6 +51,6 @@ def check_classifier(part: Part, context: registry.Context) -> list[Check]:
         run("logits", logits),
         run("batch", alone),
         run("gradient", gradient),
-        run("input", lambda: unchanged(network, x)),
+        run("leaves", lambda: leaves(network, x)),
     ]
     return checks

@@ -14,13 +14,13 @@ from bench.contract.common import (
     Check,
     close,
     images_of,
+    leaves,
     one_line,
     require,
     run,
     same_seed,
     seeds,
     settings_typed,
-    unchanged,
 )
 from bench.defense import Network, Purifier
 from bench.errors import BenchError
@@ -44,7 +44,7 @@ def check_defense(part: Part, context: registry.Context) -> list[Check]:
         return [*checks, Check("builds", False, one_line(error))]
     for name, action in {
         "images": lambda: _like(_purify(purifier, x), x),
-        "input": lambda: unchanged(purifier, x),
+        "leaves": lambda: leaves(purifier, x),
         "seed": lambda: same_seed(torch.no_grad()(lambda: purifier(x))),
         "random": lambda: _random(purifier, x),
         "batch": lambda: _batch(part, context, x),
@@ -151,7 +151,7 @@ def _optional(purifier: Purifier, name: str, x: Tensor) -> str:
     if not declared:
         return "none"
     with torch.no_grad(), seeds(0):
-        out = getattr(purifier, name)(x)
+        out = getattr(purifier, name)(x.clone())
     require(out.shape == x.shape, f"shape {tuple(out.shape)}, not {tuple(x.shape)}")
     require(bool(out.isfinite().all()), "NaN or infinite values")
     return "like the images"
@@ -176,7 +176,7 @@ def _calls(
         _spends("an exact gradient", purifier, x, lambda: _differentiate(purifier, x), whole)
     if purifier.traits.direction:
         toward = registry.both_ways(plugin.direction_calls(settings))
-        _spends("a direction", purifier, x, lambda: purifier.direction(x), toward)
+        _spends("a direction", purifier, x, lambda: purifier.direction(x.clone()), toward)
     if purifier.traits.surrogate:
         stand_in = registry.both_ways(plugin.surrogate_calls(settings))
         _spends(
@@ -231,7 +231,7 @@ def _spends(
 def _differentiate(purifier: Callable[[Tensor], Tensor], x: Tensor) -> None:
     point = x.clone().requires_grad_()
     with torch.enable_grad(), seeds(0):
-        out = purifier(point)
+        out = purifier(point.clone())
     if out.requires_grad:
         torch.autograd.grad(out.sum(), point, allow_unused=True)
 

@@ -41,6 +41,10 @@ class Images:
         rows = list(index)
         return Images(self.x[rows], self.y[rows], self.block[rows])
 
+    def copy(self) -> Images:
+        """The same images in memory of their own."""
+        return Images(self.x.clone(), self.y.clone(), self.block.clone())
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -109,14 +113,14 @@ class Dataset:
         return _read(self.load, split, str(data_root()))
 
     def images(self, split: str) -> Images:
-        """All images of a split at once.
+        """All images of a split at once; of embedded data a copy, since verdicts read the same.
 
         Raises:
             BenchError: as `read`, or more images than any memory holds.
         """
         found = self.read(split)
         if isinstance(found, Images):
-            return found
+            return found.copy()
         size = 4 * len(found) * math.prod(self.info.shape)
         if size > AT_ONCE:
             raise BenchError(

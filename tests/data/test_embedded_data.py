@@ -55,7 +55,13 @@ def test_every_class_has_its_share(dataset: Dataset) -> None:
 
 
 def test_images_are_read_once(dataset: Dataset) -> None:
-    assert dataset.images("test") is type(dataset)(dataset.info, dataset.load).images("test")
+    assert dataset.read("test") is type(dataset)(dataset.info, dataset.load).read("test")
+
+
+def test_whoever_writes_into_a_whole_split_writes_into_a_copy(dataset: Dataset) -> None:
+    before = dataset.take("test", [0]).x
+    dataset.images("test").x.zero_()
+    assert torch.equal(dataset.take("test", [0]).x, before)
 
 
 def test_unknown_split_names_the_nearest(dataset: Dataset) -> None:
