@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -93,6 +93,23 @@ def _built(part: Part, classifier: Part | None, where: Context) -> str:
         raise
     except BaseException:  # its shards say why
         return "not built"
+
+
+def buildable(defenses: Collection[str], dataset: str, overrides: Mapping[str, str]) -> None:
+    """Build once, and keep nothing of, all that `defenses` make of weight files.
+
+    Raises:
+        BenchError: a weight file does not hold what a defense needs of it.
+    """
+    context = build.context(dataset, weights_override=overrides)
+    parts: dict[Part, dict[Part, None]] = {}
+    for spec in map(parse_defense, sorted(defenses)):
+        read = (p for p in spec.parts if find_defense(p.name).weights(dict(p.settings)))
+        parts.setdefault(spec.classifier, {}).update(dict.fromkeys(read))
+    for classifier, above in parts.items():
+        where = build.behind(classifier, context, build.classifier(classifier, context))
+        for part in above:
+            build.purifier(part, where)
 
 
 def known_weights(dataset: str) -> list[str]:

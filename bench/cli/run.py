@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bench.plan import Draft, Request
     from bench.results import Plan, Store
     from bench.slices import Slice
-    from bench.spec import Part
     from bench.worker import Setup, Task
 
 DAY = 86400.0
@@ -201,7 +200,9 @@ def measured(
                 f"(read: {', '.join(sorted(read)) or 'none'})"
             )
     draft.notes += own_weights(made.dataset, sorted(read), overrides) + space(tasks)
-    buildable({task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides))
+    inventory.buildable(
+        {task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides)
+    )
     if tasks:
         subset_here(made.dataset, made.subset)  # missing data is one line, before any work
     store.write_plan(made)
@@ -264,26 +265,6 @@ def space(tasks: list[Task]) -> list[str]:
         variants = plugin.variants(dict(plugin.resolve(part, cell.dataset).settings))
         size += 4 * SHARD * variants * prod(plan.find_info(cell.dataset).shape)
     return [f"attacked images: {size / 2**20:,.1f} MB at most"] if size else []
-
-
-def buildable(defenses: set[str], dataset: str, overrides: dict[str, str]) -> None:
-    """Build once, and keep nothing of, all that `defenses` make of weight files.
-
-    Raises:
-        BenchError: a weight file does not hold what a defense needs of it.
-    """
-    from bench import build, registry
-    from bench.spec import parse_defense
-
-    context = build.context(dataset, weights_override=overrides)
-    parts: dict[Part, dict[Part, None]] = {}
-    for spec in map(parse_defense, sorted(defenses)):
-        read = (p for p in spec.parts if registry.find_defense(p.name).weights(dict(p.settings)))
-        parts.setdefault(spec.classifier, {}).update(dict.fromkeys(read))
-    for classifier, above in parts.items():
-        where = build.behind(classifier, context, build.classifier(classifier, context))
-        for part in above:
-            build.purifier(part, where)
 
 
 def time_limit(limit: float | None, executor: str, workers: int) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from bench import build, registry
+from bench import build, inventory, registry
 from bench.contract.attacks import check_attack
 from bench.contract.classifiers import check_classifier
-from bench.contract.common import Check
+from bench.contract.common import Check, run
 from bench.contract.defenses import check_defense
 from bench.errors import BenchError, unknown
-from bench.spec import DefenseSpec, Part, parse_defense, parse_part
+from bench.plan import Request, make
+from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
 
 __all__ = ["Check", "check", "everything", "unfit"]
 
@@ -45,15 +47,34 @@ def check(
         BenchError: no plug-in has that name, a setting is unknown, or an add-on cannot stand on
             the classifier.
     """
-    context = build.context(dataset, weights_override=weights_override)
+    overrides = dict(weights_override or {})
+    context = build.context(dataset, weights_override=overrides)
     spec = parse_defense(name) if not name.strip().startswith("file:") else None
     if spec is not None and ("@" in name or len(spec.parts) > 1):
-        return _on_classifier(spec, context)
+        results = _on_classifier(spec, context)
+        return [*results, run("bench run", partial(_runs, name, "all", dataset, overrides))]
     part = parse_part(name)
     found = [kind for kind in KINDS if part.name in registry.names(kind, patterns=True)]
     if not found:
         raise unknown("defense, attack or classifier", part.name, everything())
-    return [result for kind in found for result in KINDS[kind](part, context)]
+    results = [result for kind in found for result in KINDS[kind](part, context)]
+    asked = {"defense": (name, "all"), "classifier": (f"{NO_PURIFIER}@{name}", "all")}
+    for kind in found:
+        defense, attack = asked.get(kind, ("all", name))
+        results.append(run("bench run", partial(_runs, defense, attack, dataset, overrides)))
+    return results
+
+
+def _runs(defense: str, attack: str, dataset: str, overrides: Mapping[str, str]) -> str:
+    """What `bench run` does before it measures: plan, look weight files up, build."""
+    request = Request([defense], [attack], dataset, controls=[], weights=[*overrides])
+    made, _ = make(request, here=True)
+    if defense == "all":  # which need weights of their own; the attack is built above
+        return f"{len(made.cells)} cells planned"
+    for cell in (planned.cell for planned in made.cells):
+        inventory.weights_used(cell.defense, cell.attack, dataset, overrides)
+    inventory.buildable({planned.cell.defense for planned in made.cells}, dataset, overrides)
+    return f"{len(made.cells)} cells planned, all weights read"
 
 
 def _on_classifier(spec: DefenseSpec, context: registry.Context) -> list[Check]:

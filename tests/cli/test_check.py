@@ -8,23 +8,27 @@ import pytest
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from bench import registry
+from attacks.catalog import Clean
+from bench import contract, registry
 from bench.cli.check import check_command
+from bench.cli.run import run_command
 from bench.defense import Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import declare
+from bench.registry import Runs, declare
 from bench.zoo.weights import packaged
+
+KEPT = {"none", "aid", "median", "clean", "madry", "natural", "cnn", "vgg", "broken-toy"}
 
 
 @pytest.fixture(autouse=True)
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few plug-ins, and no weights of the user."""
+    """`--all` of few plug-ins, and no weights of the user."""
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    everything = contract.everything
+    monkeypatch.setattr(contract, "everything", lambda: [n for n in everything() if n in KEPT])
     registry.load()
-    kept = {"none", "aid", "median", "clean", "madry", "natural", "cnn", "vgg"}
     for kind in ("defense", "attack", "classifier"):
-        found = {k: v for k, v in declare.PLUGINS[kind].items() if k in kept}
-        monkeypatch.setitem(declare.PLUGINS, kind, found)
+        monkeypatch.setitem(declare.PLUGINS, kind, dict(declare.PLUGINS[kind]))
 
 
 def check(*arguments: str) -> tuple[Result, int]:
@@ -81,3 +85,48 @@ def test_weights_of_ones_own_are_read() -> None:
     result, code = check("natural", "--weights", f"natural={other}")
     assert code == 2
     assert "were trained on data set 'patches', not on 'digits'" in result.output
+
+
+def refused(*arguments: str) -> str:
+    """Why `bench run` stops before it measures anything."""
+    more = ["--dataset", "digits", "--images", "32", "--control", "off", "--results", "results"]
+    result = CliRunner().invoke(run_command, [*arguments, *more], standalone_mode=False)
+    assert result.exception is not None
+    assert not list(Path("results").rglob("000.json"))
+    return str(result.exception)
+
+
+def lacking(context: registry.Context) -> Purifier:
+    """Declares weights that it does not read."""
+    made: Purifier = registry.find_defense("none").factory(context)
+    return made
+
+
+def uncounted(*, steps: int = 1) -> Clean:
+    """Its cost cannot be told."""
+    return Clean()
+
+
+def test_check_fails_for_what_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    damaged = "none@file:damaged.safetensors"
+    registry.defense("lacking-toy", weights=lambda settings: ("nobody-has-it",))(lacking)
+    registry.attack("uncounted-toy", cost=lambda s, traits: Runs(float(s["gone"])))(uncounted)
+    for name, asked in {
+        damaged: ["--defense", damaged, "--attacks", "clean"],
+        "lacking-toy": ["--defense", "lacking-toy", "--attacks", "clean"],
+        "uncounted-toy": ["--defense", "none", "--attacks", "uncounted-toy"],
+    }.items():
+        result, code = check(name)
+        lines = [line for line in result.output.splitlines() if line.startswith("FAIL  bench run")]
+        assert code == 2
+        assert len(lines) == 1
+        assert refused(*asked) in lines[0]
+
+
+@pytest.mark.parametrize("name", ["median@cnn", "bpda", "clean", "cnn"])
+def test_check_passes_what_run_takes(name: str) -> None:
+    result, code = check(name)
+    assert code == 0, result.output
+    assert "ok    bench run: " in result.output
