@@ -104,7 +104,8 @@ def buildable(defenses: Collection[str], dataset: str, overrides: Mapping[str, s
     context = build.context(dataset, weights_override=overrides)
     parts: dict[Part, dict[Part, None]] = {}
     for spec in map(parse_defense, sorted(defenses)):
-        read = (p for p in spec.parts if find_defense(p.name).weights(dict(p.settings)))
+        plugins = [(find_defense(part.name), part) for part in spec.parts]
+        read = (p for d, p in plugins if d.weights(dict(d.resolve(p, dataset).settings)))
         parts.setdefault(spec.classifier, {}).update(dict.fromkeys(read))
     for classifier, above in parts.items():
         where = build.behind(classifier, context, build.classifier(classifier, context))

@@ -314,8 +314,9 @@ def _require_some(rows: Sequence[Row], columns: Sequence[Column], threat: Threat
     for column in (column for column in columns if column.named):
         reasons = {row.label: _skip(row, column, threat) for row in asked}
         if all(reasons.values()):
-            told = "; ".join(f"against {label}: {reason}" for label, reason in reasons.items())
-            raise BenchError(f"{column.label} {told}")
+            told = [f"against {label}: {reason}" for label, reason in reasons.items()]
+            more = f"; and {len(told) - 2} more" if len(told) > 2 else ""
+            raise BenchError(f"{column.label} {'; '.join(told[:2])}{more}")
 
 
 def _lacking(row: Row, column: Column, dataset: str, given: Collection[str]) -> str | None:

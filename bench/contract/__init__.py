@@ -11,7 +11,7 @@ from bench.contract.classifiers import check_classifier
 from bench.contract.common import Check, run
 from bench.contract.defenses import check_defense
 from bench.errors import BenchError, unknown
-from bench.plan import Request, make
+from bench.plan import Request, find_info, make
 from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
 
 __all__ = ["Check", "check", "everything", "unfit"]
@@ -67,7 +67,8 @@ def check(
 
 def _runs(defense: str, attack: str, dataset: str, overrides: Mapping[str, str]) -> str:
     """What `bench run` does before it measures: plan, look weight files up, build."""
-    request = Request([defense], [attack], dataset, controls=[], weights=[*overrides])
+    ball = _ball(parse_part(attack).name, dataset)
+    request = Request([defense], [attack], dataset, ball, controls=[], weights=[*overrides])
     made, _ = make(request, here=True)
     if defense == "all":  # which need weights of their own; the attack is built above
         return f"{len(made.cells)} cells planned"
@@ -75,6 +76,15 @@ def _runs(defense: str, attack: str, dataset: str, overrides: Mapping[str, str])
         inventory.weights_used(cell.defense, cell.attack, dataset, overrides)
     inventory.buildable({planned.cell.defense for planned in made.cells}, dataset, overrides)
     return f"{len(made.cells)} cells planned, all weights read"
+
+
+def _ball(attack: str, dataset: str) -> str:
+    """The first ball of a data set that an attack of that name can attack; else the default."""
+    if attack not in registry.names("attack", patterns=True):
+        return ""
+    info, norms = find_info(dataset), registry.find_attack(attack).norms
+    balls = [text for text in (info.threat, *info.threats) if text.partition(":")[0] in norms]
+    return next(iter(balls), "")
 
 
 def _on_classifier(spec: DefenseSpec, context: registry.Context) -> list[Check]:

@@ -125,7 +125,7 @@ def test_check_fails_for_what_run_refuses(tmp_path: Path, monkeypatch: pytest.Mo
         assert refused(*asked) in lines[0]
 
 
-@pytest.mark.parametrize("name", ["median@cnn", "bpda", "clean", "cnn"])
+@pytest.mark.parametrize("name", ["median@cnn", "bpda", "clean", "cnn", "cw", "diffpure"])
 def test_check_passes_what_run_takes(name: str) -> None:
     result, code = check(name)
     assert code == 0, result.output
