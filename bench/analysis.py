@@ -5,7 +5,6 @@ Percent with one decimal, everywhere.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -26,6 +25,7 @@ from bench.boards import (
     paired,
     worst,
 )
+from bench.bounded import toml_of
 from bench.claims import ACCURACY, Literature, fewer, literature
 from bench.errors import BenchError
 from bench.metrics import by_variant, certified, k_of, rounded, vote, worst_of
@@ -102,7 +102,7 @@ def load_spec(dataset: str) -> BoardSpec:
     if not path.is_file():
         return BoardSpec(f"{dataset}: purification measured", (), literature(dataset))
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml_of(path.read_text(encoding="utf-8"))
         how = tuple(data.get("how", ()))
         return BoardSpec(data["title"], tuple(data["prose"]), literature(dataset), how)
     except (ValueError, KeyError, TypeError) as error:

@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from bench.bounded import content_of, json_of
 from bench.errors import BenchError
 from bench.results import FORMAT, Plan, Planned, Record, Store, write_whole
 
 SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")
+LARGEST = 256 << 20
+"""Bytes of an unpacked archive, some fifty times those of a published board."""
 CONDITIONS = ("gate", "out_of_memory")
 """What of the conditions of a measurement a board has to say, where there is something to say."""
 ASSUMED = "assumed"
@@ -58,13 +61,11 @@ class Archive:
         self._plans: list[Plan] = []
         self._records: list[Record] = []
         try:
-            lines = lzma.decompress(path.read_bytes()).decode().splitlines()
-            header = json.loads(lines[0])
+            lines = _unpacked(content_of(path, LARGEST)).decode().splitlines()
+            header = json_of(lines[0])
             if header["format"] != FORMAT or header["lines"] != len(lines):
                 raise ValueError("header")
-        except OSError as error:
-            raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
-        except (lzma.LZMAError, ValueError, KeyError, TypeError, IndexError):
+        except (lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, IndexError):
             raise BenchError(f"{path}: not a whole archive of results (*{SUFFIX})") from None
         for number, line in enumerate(lines[1:], start=2):
             where = f"{path}, line {number}"
@@ -84,6 +85,15 @@ class Archive:
     def records(self, dataset: str) -> Iterator[Record]:
         """The records of a data set, in the file's order."""
         return (record for record in self._records if record.cell.dataset == dataset)
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """The content; LZMAError, EOFError or ValueError where it is damaged, or a bomb."""
+    unpacker = lzma.LZMADecompressor(memlimit=LARGEST)
+    content = unpacker.decompress(packed, LARGEST)
+    if not unpacker.eof:
+        raise ValueError("it ends too early, or unpacks to too much")
+    return content
 
 
 class Archives:

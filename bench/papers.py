@@ -7,13 +7,13 @@ say what a cell is (`Target`) stand on the table, a column, a row or a cell; the
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bench.bounded import toml_of
 from bench.errors import BenchError, unknown
 
 FULL = "paper"
@@ -234,7 +234,7 @@ def _read(name: str) -> Sheet:
 def _toml(name: str) -> dict[str, Any]:
     path = files("leaderboards") / "tables" / f"{name}.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BenchError(f"tables/{name}.toml is damaged: {error}") from None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tests.faults.checkpoints import CHECKPOINTS
 from tests.faults.data import DATA
 from tests.faults.fuzz import Reader
+from tests.faults.results import RESULTS
 from tests.faults.texts import TEXTS
 
-READERS: Mapping[str, Reader] = {**CHECKPOINTS, **DATA, **TEXTS}
+READERS: Mapping[str, Reader] = {**CHECKPOINTS, **DATA, **TEXTS, **RESULTS}

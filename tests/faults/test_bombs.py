@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
 import tarfile
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.archive import Archive
 from bench.data import cifar, imagenet, mnist
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
@@ -86,6 +88,14 @@ def test_points_that_unpack_to_gigabytes(tmp_path: Path) -> None:
     tail = b"PK\x01\x02\x14\0" + kind + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
     end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(tail), len(entry), 0)
     refused(_read_points, written(tmp_path / "a.npz", entry, tail, end))
+
+
+def test_an_archive_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
+    packer = lzma.LZMACompressor(preset=0)
+    content = b"".join(packer.compress(bytes(1 << 20)) for _ in range(300)) + packer.flush()
+    path = written(tmp_path / "board.jsonl.xz", content)
+    assert path.stat().st_size < 1 << 20
+    assert "not a whole archive" in refused(Archive, path)
 
 
 def test_a_picture_of_a_billion_pixels(tmp_path: Path) -> None:

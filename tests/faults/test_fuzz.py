@@ -11,7 +11,7 @@ import pytest
 
 from tests.reference import GOLDEN
 
-FAMILIES = ("checkpoints", "data", "texts")
+FAMILIES = ("checkpoints", "data", "texts", "results")
 ROOT = GOLDEN.parents[1]
 WHOLE_S = 600
 """A guard against hanging where no alarm is heard."""
