@@ -17,7 +17,7 @@ FLOORS = (
     ("record",),
     ("network", "claims", "request", "fingerprint"),
     ("threat", "defense", "results", "surroundings"),
-    ("attack", "looks", "chain", "registry", "archive", "merge", "resized"),
+    ("attack", "looks", "chain", "registry", "archive", "merge", "checkup", "resized"),
     ("data", "nets", "diffusion", "metrics", "guard"),
     ("zoo", "boards"),
     ("ranking", "beside"),

@@ -18,7 +18,7 @@ from bench.merge import merge
 from bench.record import Record
 from bench.request import Plan
 from bench.seal import CHECKSUM, BrokenError
-from tests.factories import cell, fill, plan, planned, records, verdicts
+from tests.factories import cell, fill, plan, planned, records, rewrite, verdicts
 
 ITEM = cell()
 (WRITTEN,) = records(
@@ -79,6 +79,40 @@ def test_any_single_edit_of_a_plan_is_refused_by_name(text: str) -> None:
         return
     with pytest.raises(BenchError, match=r"^here: "):
         Plan.from_json(text, "here")
+
+
+def test_the_doctor_names_every_file_that_is_not_what_was_written(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    asked = ["doctor", "--results", str(tmp_path)]
+    well = CliRunner().invoke(cli, asked)
+    assert (cli.main(asked, standalone_mode=False), well.output) == (0, f"{tmp_path}: all well\n")
+    edited, cut, bare, pointed, *_ = store.paths("patches")
+    data = json.loads(edited.read_text())
+    edited.write_text(json.dumps({**data, "correct": ["1" * 32 for _ in data["correct"]]}))
+    cut.write_text(cut.read_text()[:99])
+    data = json.loads(bare.read_text())
+    del data[CHECKSUM]
+    bare.write_text(json.dumps(data))
+    rewrite(pointed, lambda data: data.update(points="ab" * 32))
+    record = store.record(pointed)
+    points = store.points(record.cell, record.shard)
+    points.parent.mkdir(parents=True)
+    points.write_bytes(b"others")
+    part = edited.with_name(".000.json.abcd.part")
+    part.write_text("")
+    ill = CliRunner().invoke(cli, [*asked, "--json"])
+    assert cli.main(asked, standalone_mode=False) == 1
+    said = (
+        "edited since",
+        "not a whole record",
+        "without a checksum",
+        "not the points",
+        "left over",
+    )
+    found = json.loads(ill.output)["problems"]
+    for path, words in zip((edited, cut, bare, points, part), said, strict=True):
+        assert any(text.startswith(f"{path}: {words}") for text in found), (path, found)
+    assert len(found) == len(said)
 
 
 def test_how_it_is_laid_out_is_no_edit() -> None:

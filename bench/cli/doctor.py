@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,8 +35,19 @@ PACKAGES = (
 @data_root
 @click.option("--dataset", default="", metavar="NAME", help="Only this data set.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def doctor_command(dataset: str, as_json: bool) -> int:
-    """Print versions, device, plug-ins, data sets and weights; exit 2 when something is wrong."""
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Instead: what is damaged, edited or left over in a folder of results.",
+)
+def doctor_command(dataset: str, as_json: bool, results: Path | None) -> int:
+    """Print versions, device, plug-ins, data sets and weights; exit 2 when something is wrong.
+
+    With --results, exit 1 when a record, a plan or stored points are not what was written.
+    """
+    if results:
+        return _results(results, as_json=as_json)
     from bench import registry
 
     names = [registry.find_dataset(dataset).name] if dataset else _embedded()
@@ -53,6 +65,17 @@ def doctor_command(dataset: str, as_json: bool) -> int:
     else:
         _print(found)
     return 2 if problems else 0
+
+
+def _results(root: Path, *, as_json: bool) -> int:
+    from bench.checkup import complaints
+
+    found = list(complaints(root))
+    if as_json:
+        click.echo(json.dumps({"results": str(root), "problems": found}, indent=1))
+    else:
+        click.echo("\n".join(found) if found else f"{root}: all well")
+    return 1 if found else 0
 
 
 def _machine(problems: list[str]) -> dict[str, Any]:
