@@ -56,6 +56,8 @@ TESTS = (
 """What may catch it."""
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.txt"
 """Survivors that change no behaviour, or none that anybody could want tested: see there."""
+CONTROL = "bench/threat.py"
+"""What is also run unchanged."""
 PROJECT = ("attacks", "defenses", "bench", "tests", "leaderboards")
 LONGEST = 20.0
 """Seconds; a test that takes longer is not asked."""
@@ -213,6 +215,16 @@ def outcome(mutant: Mutant, names: Sequence[str], seconds: float) -> str:
     return "hangs" if code is None else "survived" if code == 0 else "caught"
 
 
+def check_controls(calls: Mapping[Code, set[str]], seconds: Mapping[str, float]) -> None:
+    """A source that is not changed, both ways: nothing may catch it, or every figure is void."""
+    file = ROOT / CONTROL
+    for function in (1, 0):
+        mutant = Mutant(CONTROL, 0, function, "", file.read_text("utf-8"))
+        names = asked(mutant, calls, seconds)
+        if not names or outcome(mutant, names, sum(seconds[name] for name in names)) != "survived":
+            sys.exit(f"{CONTROL} unchanged fails its tests in a fork: no mutant can be judged")
+
+
 def files() -> list[Path]:
     """Every source file that is changed."""
     found = [ROOT / name for name in SOURCES]
@@ -276,6 +288,7 @@ def main() -> None:
         done = {key: row for key, row in done.items() if row["outcome"] != "survived"}
     import_everything()
     calls, seconds = measured(given.results / "calls.json")
+    check_controls(calls, seconds)
     with kept.open("a") as out:
         for mutant in sample(given.count, given.seed):
             key = (mutant.file, mutant.change, mutant.line)

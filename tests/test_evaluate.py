@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attack import Attacked, Trace
+from bench.attack import ABSTAINED, Attacked, Certificate, Trace
 from bench.defense import Defense, Network
 from bench.errors import BenchError
 from bench.evaluate import eight_bits, evaluate
@@ -153,3 +153,20 @@ def test_an_attack_of_less_than_half_a_level_does_not_survive_8_bits() -> None:
     assert found.rounded is not None
     assert not found.correct.any()
     assert found.rounded.all()
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Certificates for the classes 0, 1 and none."""
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        labels = torch.tensor([0, 1, ABSTAINED])
+        return Attacked(x, certificate=Certificate(labels, labels, labels.float()))
+
+
+def test_a_certificate_is_the_verdict() -> None:
+    y = torch.tensor([0, 0, 0])
+    threat = ThreatModel.parse("certified")
+    outcome = evaluate(defense(Noise()), Proven(), x()[:3], y, threat, draws=2)
+    assert outcome.correct.tolist() == [[[True, False, False]]]
+    assert outcome.calls["classifier"]["judge"] == (0, 0)

@@ -12,12 +12,23 @@ import numpy as np
 import pytest
 
 from bench.analysis import BoardSpec, analyse, tidy
-from bench.boards import Board, boards
+from bench.boards import Board, Entry, boards
 from bench.facts import Facts, Knows
 from bench.flags import Flag, flags
+from bench.flags.knowledge import follows
 from bench.results import SHARD, Plan, Store
 from bench.tables import reading
-from tests.factories import BORDER, THREAT, cell, measure, one_board, plan, rewrite, verdicts
+from tests.factories import (
+    BORDER,
+    THREAT,
+    cell,
+    measure,
+    measured,
+    one_board,
+    plan,
+    rewrite,
+    verdicts,
+)
 
 N = 128
 RISES = {"first_loss": [0.5] * N, "last_loss": [3.0] * N, "zero_gradients": [0.0] * N}
@@ -441,3 +452,19 @@ def test_probabilities_and_saturated_logits_are_an_alarm_on_the_row(tmp_path: Pa
     assert [(flag.kind, flag.attack) for flag in found] == [("alarm", ""), ("alarm", "")]
     assert found[0].text.startswith("the classifier hands out probabilities")
     assert "50.0 % of the predictions" in found[1].text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "followed"),
+    [("bpda", "bpda"), ("exact", "exact"), ("bpda+exact", "exact"), ("", "")],
+)
+def test_an_attack_that_does_not_say_followed_what_it_recorded(
+    recorded: str, followed: str
+) -> None:
+    found = measured(verdicts([0.5] * 32))
+    (record,) = found.records
+    found = replace(found, records=(replace(record, gradient=recorded),))
+    entry = Entry("adp", "bpda", THREAT, "bpda", {0: found}, facts=Facts())
+    assert follows(entry) == followed
+    said = replace(entry, facts=Facts(follows="exact"))
+    assert follows(said) == "exact"

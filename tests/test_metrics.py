@@ -186,3 +186,13 @@ def test_only_the_shards_that_were_asked_for_count() -> None:
     part = assemble(cell(), 32, found.records)
     assert not isinstance(part, Gap)
     assert accuracy(part).tolist() == [1.0] * 32
+
+
+def test_a_network_that_the_judge_never_called_costs_no_prediction() -> None:
+    found = measured(verdicts([0.5] * 32))
+    (record,) = found.records
+    calls = {**record.calls, "twin": {"attack": (64, 32)}}
+    spent = cost([replace(found, records=(replace(record, calls=calls),))])
+    assert spent.networks["twin"] == (2.0, 1.0)
+    plain = cost([found])
+    assert (spent.prediction, spent.followed_back) == (plain.prediction, plain.followed_back)
