@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtri
 from scipy.stats import betabinom, binom
 
 from bench.stats import (
     Figure,
+    certified_radius,
     clopper_pearson,
     compare,
     holm,
@@ -209,3 +211,18 @@ def test_verdict_on_a_reported_half(low: float, high: float, expected: str) -> N
 def test_other_conditions_are_not_compared() -> None:
     found = verdict(Figure(0.5, 0.4, 0.6), 0.5, ("subset", "budget"))
     assert found == "not comparable: subset, budget"
+
+
+def test_one_image_is_one_trial() -> None:
+    for value in (0.0, 1.0):
+        found = mean_interval(np.array([value]), np.array([7]))
+        assert found == wilson(value, 1)
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(100, 1e-3), (1000, 0.05)])
+def test_a_class_that_every_copy_got_is_proven_as_far_as_so_many_copies_prove(
+    n: int, alpha: float
+) -> None:
+    """Clopper and Pearson's bound of n hits in n is alpha^(1/n) (Cohen et al. 2019, 3.2.2)."""
+    expected = 0.5 * ndtri(alpha ** (1 / n))
+    assert certified_radius(n, n, alpha, 0.5) == pytest.approx(expected)
