@@ -14,6 +14,9 @@ from bench.record import FORMAT, SHARD, Cell
 from bench.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
 
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
+
+
 @dataclass(frozen=True)
 class Planned:
     """One cell of a plan, with the labels that its row and column carry on a board."""
@@ -97,7 +100,7 @@ class Plan:
             if not isinstance(data.get("group", ""), str):
                 raise TypeError("group")
             plan = cls(**{**data, "cells": cells, "skips": skips, "attacks": attacks})
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (*DAMAGED, RecursionError, OverflowError) as error:
             raise BrokenError(f"{where}: not a plan ({type(error).__name__})") from None
         except BenchError as error:
             raise BrokenError(f"{where}: not a plan ({error})") from None

@@ -78,7 +78,7 @@ def load_subset(dataset: str, name: str) -> Subset:
         index = tuple(map(int, raw["index"]))
         label, block = (tuple(map(int, raw.get(key, ()))) for key in ("label", "block"))
         rule, split, sha256 = (str(raw[key]) for key in ("rule", "split", "sha256"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BenchError(f"subset file {file} is damaged; reinstall it") from error
     if not len(index) == len(label) == len(block) and drawn is None:
         raise BenchError(f"subset file {file} has columns of unequal length")
@@ -195,7 +195,7 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
         found = json_of(_text(f"{dataset}.json"))
         if not 0 < int(found["test"]) <= MOST or not isinstance(found["subsets"], dict):
             raise ValueError("test")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BenchError(f"subset file {dataset}.json is damaged; reinstall it") from error
     return dict(found)
 
