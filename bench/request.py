@@ -13,7 +13,6 @@ from bench.facts import Facts
 from bench.record import FORMAT, SHARD, Cell
 from bench.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
-
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 
 
