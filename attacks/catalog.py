@@ -93,7 +93,8 @@ SHORT_EOT = {"quick": {"steps": 10, "eot": 5}}
 
 def no_purifier(settings: Settings, traits: Traits) -> str | None:
     """Without a purifier the bare classifier's gradient is the only one there is."""
-    return "no purifier: duplicate of classifier-pgd" if traits.identity else None
+    alone = traits.identity and not traits.random  # else the classifier draws: EOT asks more of it
+    return "no purifier: duplicate of classifier-pgd" if alone else None
 
 
 def deterministic(settings: Settings, traits: Traits) -> str | None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.attack import Attack
 from bench.bounded import json_of
 from bench.data.base import Dataset, DatasetInfo
-from bench.defense import Defense, Purifier, Traits
+from bench.defense import Defense, Network, Purifier, Traits
 from bench.device import one
 from bench.errors import BenchError
 from bench.guard import Kept
@@ -196,7 +196,7 @@ def _as_built(find: Callable[[], tuple[T, Kept]]) -> T:
 @cache
 def _defense(text: str, context: Context) -> tuple[Defense, Kept]:
     spec = parse_defense(text)
-    network = context.network(classifier(spec.classifier, context), CLASSIFIER)
+    network = network_of(spec.classifier, context)
     context = behind(spec.classifier, context, network.module)
     made = Defense(network, [purifier(part, context) for part in spec.parts])
     return made, Kept(defense=made)
@@ -241,6 +241,16 @@ def classifier(part: Part | str, context: Context) -> nn.Module:
     made: nn.Module = plugin.factory(context, **settings)
     _probe(str(part), made, context)
     return made
+
+
+def network_of(part: Part | str, context: Context) -> Network:
+    """A named classifier behind its door, as defenses ask it.
+
+    Raises:
+        BenchError: as `classifier`.
+    """
+    plugin, _ = _classifier_settings(part, context)
+    return context.network(classifier(part, context), CLASSIFIER, random=plugin.random)
 
 
 def _probe(name: str, network: nn.Module, context: Context) -> None:

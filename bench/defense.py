@@ -110,11 +110,12 @@ class Defense:
     """Purifiers in order, then a classifier; the deployed rule is a vote of S runs."""
 
     def __init__(self, classifier: Network, purifiers: Sequence[Purifier] = ()) -> None:
-        """`runs` (S), `random`, `exact` and `vote` are those of the stack (`Traits.merge`)."""
+        """`runs`, `exact`, `vote` are the stack's (`Traits.merge`), `random` is of all together."""
         self.classifier = classifier
         self.purifiers = tuple(purifiers)
         merged = Traits.merge(purifier.traits for purifier in self.purifiers)
-        self.runs, self.random, self.exact = merged.runs, merged.random, merged.exact
+        self.runs, self.exact = merged.runs, merged.exact
+        self.random = merged.random or classifier.random
         self.vote = merged.vote
 
     def purify(self, x: Tensor) -> Tensor:

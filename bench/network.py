@@ -1,6 +1,7 @@
 """The only door to a neural network: chunks, counts, precision, memory.
 
-Nothing random happens behind it, so how a batch is split moves no random number.
+Nothing random happens behind it, so how a batch is split moves no random number, unless a network
+says that it is random.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from bench.device import Precision
 from bench.errors import BenchError
 
 T = TypeVar("T")
+RANDOM = 32
+"""Images that a random network sees at a time: another split would draw other numbers."""
 
 
 class Network(nn.Module):
@@ -44,15 +47,17 @@ class Network(nn.Module):
         call: Callable[..., Tensor] | None = None,
         *,
         exact: bool = False,
+        random: bool = False,
     ) -> None:
         """Wrap `module` (its method `call` when given), freeze it and put it in eval mode.
 
-        exact: answers are always computed in float32, whatever precision is asked for.
+        exact: answers are always computed in float32, whatever precision is asked for. random: it
+        draws, and so it sees `RANDOM` images at a time, whatever the chunk.
         """
         super().__init__()
         # The faster layout of convolutions on every device, always: one definition, one rounding.
         self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.name, self.exact = name, exact
+        self.name, self.exact, self.random = name, exact, random
         self.forwards = 0
         self.backwards = 0
         self._call = call or module
@@ -75,12 +80,12 @@ class Network(nn.Module):
             return self._one(x[rows], *rest)
 
         graph = torch.is_grad_enabled() and any(a.requires_grad for a in (x, *args))
-        outputs = by_chunks(len(x), one, graph=graph)
+        outputs = by_chunks(len(x), one, graph=graph, most=RANDOM if self.random else 0)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def apart(self, name: str) -> Network:
         """The same network under another name, with counts of its own."""
-        return Network(self.module, name, self._call, exact=self.exact)
+        return Network(self.module, name, self._call, exact=self.exact, random=self.random)
 
     def _one(self, x: Tensor, *args: Tensor) -> Tensor:
         layout = torch.channels_last if x.dim() == 4 else torch.preserve_format
@@ -88,6 +93,8 @@ class Network(nn.Module):
         x, args = x.clone(memory_format=layout), tuple(a.clone() for a in args)
         with device.arithmetic("float32" if self.exact else Network.precision, x.device.type):
             out: Any = self._answer(x, *args)
+        if not out.dim() or len(out) != len(x):
+            raise BenchError(f"network '{self.name}' gave {tuple(out.shape)} for {len(x)} images")
         out = out.float() if out.dtype == torch.bfloat16 else out
         if not torch.isfinite(out).all():
             raise BenchError(f"network '{self.name}' gave NaN or infinite values")
@@ -104,7 +111,7 @@ class Network(nn.Module):
             return out.clone()  # an ordinary tensor again, which later steps may differentiate
         if Network.lean:
             again: Tensor = checkpoint(
-                self._call, x, *args, use_reentrant=False, preserve_rng_state=False
+                self._call, x, *args, use_reentrant=False, preserve_rng_state=self.random
             )
             return again
         return self._call(x, *args)
@@ -113,8 +120,12 @@ class Network(nn.Module):
         self.backwards += len(gradient)
 
 
-def by_chunks(count: int, work: Callable[[slice], T], *, graph: bool = False) -> list[T]:
+def by_chunks(
+    count: int, work: Callable[[slice], T], *, graph: bool = False, most: int = 0
+) -> list[T]:
     """`work` on consecutive rows of `count` images, at most `Network.chunk` of them at a time.
+
+    most: or at most so many.
 
     Where memory runs out, the chunk is halved for the rest of the shard and the rows are done
     again, as if the first time had not been. graph: `work` returns what holds its graph, so that
@@ -126,7 +137,7 @@ def by_chunks(count: int, work: Callable[[slice], T], *, graph: bool = False) ->
     done: list[T] = []
     start = 0
     while start < count or not done:
-        rows = slice(start, min(start + Network.chunk, count))
+        rows = slice(start, min(start + min(Network.chunk, most or count), count))
         before = [(net, net.forwards, net.backwards) for net in Network.alive]
         try:
             done.append(work(rows))

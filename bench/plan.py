@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from attacks.catalog import BOARDS, GROUPS, IMAGES
 from bench import cost, registry
@@ -12,7 +13,7 @@ from bench.data.base import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.defense import Traits
 from bench.errors import BenchError, unknown
-from bench.registry import PRESETS, AttackPlugin, owned
+from bench.registry import PRESETS, AttackPlugin, ClassifierPlugin, DefensePlugin, owned
 from bench.results import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import (
     DEFAULT_CLASSIFIER,
@@ -198,9 +199,19 @@ def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int
 
 def draws_of(dataset: str, defense: str, threat: str, asked: int = 0) -> int:
     """M of a cell, from its names alone."""
-    found = [(registry.find_defense(part.name), part) for part in parse_defense(defense).parts]
-    traits = [f.traits(dict(f.resolve(part, dataset).settings)) for f, part in found]
-    return draws(find_info(dataset), Traits.merge(traits), threat, asked)
+    spec = parse_defense(defense)
+    found = [(registry.find_defense(part.name), part) for part in spec.parts]
+    plugins = [(f, dict(f.resolve(part, dataset).settings)) for f, part in found]
+    traits = _traits(plugins, registry.find_classifier(spec.classifier.name))
+    return draws(find_info(dataset), traits, threat, asked)
+
+
+def _traits(
+    plugins: Sequence[tuple[DefensePlugin, dict[str, Any]]], classifier: ClassifierPlugin
+) -> Traits:
+    """Of a stack on a classifier, which may be what is random."""
+    traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
+    return replace(traits, random=traits.random or classifier.random)
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -267,7 +278,7 @@ def _row(
     misfits = [reason for plugin, s in plugins if (reason := plugin.misfit(s, behind, info))]
     if misfits and named:
         raise BenchError(f"{spec}: {misfits[0]}")
-    traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
+    traits = _traits(plugins, behind)
     reason = misfits[0] if misfits else ""
     return Row(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
 

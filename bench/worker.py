@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from bench import build, device, inventory, plan, points, registry
+from bench import build, device, inventory, plan, points, probe, registry
 from bench.archive import ASSUMED
 from bench.attack import Certificate
 from bench.defense import Network
@@ -27,7 +27,7 @@ from bench.home import DATA
 from bench.network import computing, shrink
 from bench.registry import Context
 from bench.results import SHARD, Cell, Planned, Record, Store
-from bench.shards import begun
+from bench.shards import begun, images_of
 from bench.spec import Part, parse_defense, parse_part
 from bench.threat import ThreatModel
 from bench.zoo.networks import assumed
@@ -185,6 +185,7 @@ def _record(task: Task) -> Record | Saved:
     work = begun(cell, task.shard, context)
     weights = inventory.weights_used(cell.defense, cell.attack, context)
     _require_the_planned(task, weights)
+    probe.require(work.defense, lambda: images_of(cell, 0, context).x, task.planned.defense)
     shard = work.shard
     draws = task.draws or plan.draws_of(cell.dataset, cell.defense, cell.threat)
     with computing(setup.precision):

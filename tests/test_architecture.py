@@ -24,7 +24,7 @@ FLOORS = (
     ("classifiers", "flags", "analysis", "points"),
     ("attacks", "defenses", "tables", "reported"),
     ("claimed",),
-    ("build", "evaluate", "render", "compare", "printed", "charts"),
+    ("build", "evaluate", "render", "compare", "printed", "charts", "probe"),
     ("cost", "inventory", "shards", "page"),
     ("plan", "executors", "slices"),
     ("worker", "training", "wanted", "contract"),

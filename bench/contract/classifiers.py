@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench import build, registry
+from bench import build, probe, registry
 from bench.contract.common import (
     Check,
     close,
@@ -26,7 +26,7 @@ def check_classifier(part: Part, context: registry.Context) -> list[Check]:
     x = images_of(context)
     checks = [run("settings", lambda: settings_typed(plugin))]
     try:
-        network = context.network(build.classifier(part, context), build.CLASSIFIER)
+        network = build.network_of(part, context)
     except Exception as error:
         return [*checks, Check("builds", False, one_line(error))]
 
@@ -38,7 +38,10 @@ def check_classifier(part: Part, context: registry.Context) -> list[Check]:
         require("saturated" not in wrong, "logits so large that softmax has one class")
         return f"logits {shape}"
 
-    def alone() -> str:
+    def behaves() -> str:
+        probe.of_classifier(network, x, part.name)
+        if network.random:
+            return "random, as declared"
         return close(network(x[:1]), network(x)[:1], "alone and in a batch", 1e-3)
 
     def gradient() -> str:
@@ -49,7 +52,7 @@ def check_classifier(part: Part, context: registry.Context) -> list[Check]:
 
     checks += [
         run("logits", logits),
-        run("batch", alone),
+        run("behaves", behaves),
         run("gradient", gradient),
         run("leaves", lambda: leaves(network, x)),
     ]

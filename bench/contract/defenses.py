@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import build, registry
+from bench import build, probe, registry
 from bench.contract.common import (
     Check,
     close,
@@ -46,6 +46,7 @@ def check_defense(part: Part, context: registry.Context) -> list[Check]:
         "images": lambda: _like(_purify(purifier, x), x),
         "leaves": lambda: leaves(purifier, x),
         "seed": lambda: same_seed(torch.no_grad()(lambda: purifier(x))),
+        "behaves": lambda: _behaves(purifier, x),
         "random": lambda: _random(purifier, x),
         "batch": lambda: _batch(part, context, x),
         "gradient": lambda: _gradient(purifier, x),
@@ -65,6 +66,12 @@ def _like(out: Tensor, x: Tensor) -> str:
     require(bool(out.isfinite().all()), "NaN or infinite values")
     require(bool(((out >= 0) & (out <= 1)).all()), "values outside of [0,1]")
     return f"{tuple(out.shape)} {str(out.dtype).removeprefix('torch.')} in [0,1]"
+
+
+def _behaves(purifier: Purifier, x: Tensor) -> str:
+    """What `bench run` asks before it measures."""
+    probe.of_purifier(purifier, x, "it")
+    return "alone, together and again"
 
 
 def _random(purifier: Purifier, x: Tensor) -> str:

@@ -98,14 +98,16 @@ class Context:
         call: Callable[..., torch.Tensor] | None = None,
         *,
         exact: bool = False,
+        random: bool = False,
     ) -> Network:
         """`module` on the device, frozen, chunked and counted under `name`.
 
         exact: its answers need float32 (a finite difference), whatever precision is asked for.
+        random: two of its answers may differ.
         """
         from bench.defense import Network
 
-        return Network(module.to(self.device), name, call, exact=exact)
+        return Network(module.to(self.device), name, call, exact=exact, random=random)
 
 
 @dataclass(frozen=True)
@@ -187,11 +189,13 @@ class Plugin:
 class ClassifierPlugin(Plugin):
     """A classifier: `factory(context, *, key=default, ...) -> nn.Module`, [0,1] images to logits.
 
-    taps(data set): the maps that add-ons may read, from input to output.
+    taps(data set): the maps that add-ons may read, from input to output. random: two answers may
+    differ, so that it is judged and attacked by draws.
     """
 
     kind = "classifier"
     taps: Callable[[str], tuple[str, ...]] = lambda dataset: ()
+    random: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,137 @@
+"""What nobody declared is an error before anything is measured; random classifiers are declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import build, probe, registry
+from bench.defense import Defense, Network, Purifier, Traits
+from bench.errors import BenchError
+from bench.plan import Request, make
+from bench.registry.declare import PLUGINS
+from bench.results import Record
+from bench.worker import Failure, Setup, Task, measure
+from tests.tiny import Linear, images
+
+GENERATOR = torch.Generator().manual_seed(0)
+RANDOM = Traits(random=True)
+
+
+def seldom(x: Tensor) -> Tensor:
+    return x * float(torch.rand(()) < 0.5)
+
+
+CASES: dict[str, tuple[Callable[[Tensor], Tensor], Traits, str]] = {
+    "noise": (lambda x: (x + 0.1 * torch.randn_like(x)).clamp(0, 1), Traits(), "random=True"),
+    "dropout": (lambda x: F.dropout(x, 0.1).clamp(0, 1), Traits(), "random=True"),
+    "seldom": (seldom, Traits(), "random=True"),
+    "own": (lambda x: x * torch.rand(1, generator=GENERATOR), RANDOM, "torch's own generator"),
+    "mates": (lambda x: (x - 0.1 * x.mean()).clamp(0, 1), Traits(), "beside other images"),
+    "mates, random": (lambda x: x * x.mean() * torch.rand(1), RANDOM, "beside other images"),
+    "alone": (lambda x: x / len(x), Traits(), "that is alone"),
+    "first": (lambda x: x[:1], Traits(), "gives torch.float32 (1, 1, 4, 4)"),
+    "type": (lambda x: x.double(), Traits(), "torch.float64"),
+    "range": (lambda x: x * 3, Traits(), "in [0,1]"),
+    "nan": (lambda x: x / 0 * 0, Traits(), "NaN"),
+}
+
+
+class Toy(Purifier):
+    def __init__(self, function: Callable[[Tensor], Tensor], traits: Traits) -> None:
+        super().__init__()
+        self.function, self.traits = function, traits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def classifier(*, p: float = 0.0, random: bool = False) -> Network:
+    weight = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(Drops(p), Linear(weight))
+    return Network(network, "classifier", random=random)
+
+
+class Drops(nn.Module):
+    """Dropout that stays on."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, training=self.p > 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_purifier_is_what_it_says(case: str) -> None:
+    function, traits, words = CASES[case]
+    defense = Defense(classifier(), [Toy(function, traits)])
+    with pytest.raises(BenchError) as error:
+        probe.require(defense, images, "toy")
+    assert words in str(error.value)
+    assert str(error.value).startswith("toy")
+
+
+def test_what_is_declared_passes() -> None:
+    noise = Toy(CASES["noise"][0], RANDOM)
+    for defense in (Defense(classifier()), Defense(classifier(), [noise])):
+        probe.require(defense, images, "toy")
+    probe.require(Defense(classifier(p=0.3, random=True)), images, "toy")
+
+
+def test_a_random_classifier_is_declared() -> None:
+    with pytest.raises(BenchError, match=r"@classifier\(\.\.\., random=True\)"):
+        probe.require(Defense(classifier(p=0.3)), images, "toy")
+    assert Defense(classifier(p=0.3, random=True)).random
+
+
+def test_a_network_of_the_wrong_length_is_refused() -> None:
+    network = Network(nn.Sequential(nn.Flatten(0)), "classifier")
+    with pytest.raises(BenchError, match="for 8 images"):
+        network(images())
+
+
+@pytest.fixture
+def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two classifiers with dropout, one of which says so."""
+    registry.load()
+    monkeypatch.setitem(PLUGINS, "classifier", dict(PLUGINS["classifier"]))
+    build.forget()
+
+    def made(context: registry.Context) -> nn.Module:
+        """The natural classifier of images that lose pixels."""
+        return nn.Sequential(Drops(0.3), build.classifier("natural", context))
+
+    registry.classifier("says-so", random=True, weights=lambda settings: ("natural",))(made)
+    registry.classifier("says-nothing", weights=lambda settings: ("natural",))(made)
+    yield
+    build.forget()
+
+
+def test_a_random_classifier_is_judged_by_draws_and_attacked_by_eot(dropping: None) -> None:
+    asked = Request(
+        ["none@says-so", "none@says-nothing"],
+        ["clean", "adaptive"],
+        "digits",
+        images=32,
+        preset="quick",
+        controls=[],
+    )
+    cells = make(asked)[0].cells
+    eot = {p.defense for p in cells if p.attack == "bpda-eot"}
+    assert eot == {"none@says-so"}
+    for planned in cells:
+        if planned.attack == "clean":
+            found = measure(Task(planned, 0, "quick", Setup()))
+            if planned.defense == "none@says-so":
+                assert isinstance(found, Record)
+                assert found.draws > 1
+                assert len(set(found.correct)) > 1
+            else:
+                assert isinstance(found, Failure)
+                assert "random=True" in found.reason
