@@ -20,7 +20,7 @@ from bench.guard import guarded
 from bench.network import Network
 
 IMAGES = 3
-AGAIN = 8
+AGAIN = 16
 """Times that something is asked again which draws random numbers and says that it is not random."""
 BESIDE = 1e-3
 """How far, on average, neighbours may move what is made of an image, by rounding."""
