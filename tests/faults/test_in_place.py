@@ -71,7 +71,7 @@ class Centred(nn.Module):
 
 def greedy(logits: Tensor, y: Tensor) -> Tensor:
     """The margin, after writing into both."""
-    found = margin(logits, y)
+    found = margin(logits.clone(), y.clone())
     with torch.no_grad():
         logits.zero_()
         y.zero_()
