@@ -49,7 +49,7 @@ TESTS = (
         f"tests/test_{name}.py"
         for name in (
             *("threat", "evaluate", "metrics", "stats", "rng", "flags", "looks"),
-            *("compare", "defense", "declared"),
+            *("compare", "defense", "published_cells"),
         )
     ),
 )
