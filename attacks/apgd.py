@@ -12,9 +12,9 @@ from attacks.keep import Keep
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
-from bench.defense import Traits
+from bench.api import Runs, attack
+from bench.api.purifier import Traits
 from bench.facts import Follows, Knows
-from bench.registry import Runs, attack
 from bench.spec import Later, Settings
 
 Through = Literal["blind", "bpda", "exact"]

@@ -23,8 +23,8 @@ from attacks.gradients import Bpda, BpdaSurrogate, Eot, Exact, Slope
 from attacks.losses import LossName
 from attacks.pgd import PGD
 from attacks.steps import Search, Walk, along
-from bench.defense import Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Traits
 from bench.spec import Settings
 
 

@@ -16,10 +16,10 @@ from attacks.gradients import draws_of
 from attacks.library import LOGGER, GradientMode, View, ball, quiet
 from attacks.select import Best
 from attacks.square import Deployed
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits
 from bench.facts import BUDGET
-from bench.registry import Runs, attack
 from bench.spec import Range, Settings, joined_names
 from bench.threat import ThreatModel
 

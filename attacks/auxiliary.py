@@ -22,10 +22,10 @@ from attacks.gradients import Gradient, Score, Slope, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD
 from attacks.select import Best
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits
 from bench.errors import BenchError
-from bench.registry import Runs, attack
 from bench.spec import Settings, number
 from bench.threat import ThreatModel
 

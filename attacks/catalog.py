@@ -27,9 +27,9 @@ from attacks.keep import Keep
 from attacks.losses import LossName
 from attacks.pgd import PGD, Start
 from attacks.transfer import BASE, StaticBase
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits
 from bench.spec import Later, Range, Settings
 from bench.threat import ThreatModel
 

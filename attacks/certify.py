@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.attack import ABSTAINED, Attacked, Certificate
-from bench.defense import Defense, Traits, repeat
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.attacked import ABSTAINED, Attacked, Certificate
+from bench.api.purifier import Defense, Traits, repeat
 from bench.spec import Range, Settings
 from bench.stats import certified_radius, mcnemar
 from bench.threat import CERTIFIED, ThreatModel

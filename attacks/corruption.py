@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from attacks.transfer import fingerprint
-from bench import rng
-from bench.attack import Attacked
+from bench.api import attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense
+from bench.compute import rng
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
 from bench.data.corruptions.stored import missing, stored
-from bench.defense import Defense
 from bench.errors import BenchError
-from bench.registry import attack
 from bench.spec import Later, Settings, joined_names
 from bench.threat import ThreatModel
 

@@ -11,8 +11,8 @@ from attacks.catalog import SHORT_EOT, Count, Step
 from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD, Followed
-from bench.defense import Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Traits
 from bench.spec import Settings
 from bench.threat import PROBE
 

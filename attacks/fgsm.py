@@ -17,10 +17,10 @@ from attacks.apgd import following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Share, Step
 from attacks.gradients import draws_of
 from attacks.library import GradientMode, View, quiet, straight_through
-from bench.attack import Attacked
-from bench.defense import Defense, Traits, repeat
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits, repeat
 from bench.facts import BUDGET
-from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.losses import AnyLoss, Climbed, climbed
-from bench.defense import Defense, by_chunks, repeat
+from bench.api.purifier import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
 Through = Literal["purify", "surrogate", "one_step"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.gradients import Slope, draws_of, mean_logits, voted
 from attacks.select import Best, Selector
-from bench.defense import Defense
+from bench.api.purifier import Defense
 
 Keep = Literal["last", "best", "loss"]
 """The last point, the best of all on fresh draws, or that of the highest loss seen."""

@@ -14,9 +14,9 @@ from attacks.catalog import Count, Step
 from attacks.gradients import Eot, Exact, Slope
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Followed
-from bench import rng
-from bench.defense import Defense, Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Defense, Traits
+from bench.compute import rng
 from bench.spec import Settings
 from bench.threat import KNOWN
 

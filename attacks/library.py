@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import voted
-from bench import rng
-from bench.defense import Defense
+from bench.api.purifier import Defense
+from bench.compute import rng
 from bench.threat import ThreatModel
 
 GradientMode = Literal["bpda", "exact"]

@@ -21,9 +21,9 @@ from torch import Tensor
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count, Step
 from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, mean_logits, voted
-from bench.attack import Attacked
-from bench.defense import Defense, Traits, repeat
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits, repeat
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 

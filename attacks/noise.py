@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from attacks.catalog import Count
-from bench.attack import Attacked
-from bench.defense import Defense
-from bench.registry import attack
+from bench.api import attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense
 from bench.threat import ThreatModel
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from attacks.gradients import Direction, Gradient, Slope, draws_of, followed, mean_logits
 from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
-from bench.attack import Attack, Attacked, Trace
-from bench.defense import Defense
+from bench.api.attacked import Attack, Attacked, Trace
+from bench.api.purifier import Defense
 from bench.threat import ThreatModel
 
 

@@ -22,8 +22,8 @@ from attacks.catalog import (
 from attacks.gradients import Bpda, Displacement, Eot, Score, draws_of, surrogate
 from attacks.keep import Verify
 from attacks.pgd import PGD
-from bench.defense import Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Traits
 from bench.spec import Settings
 
 HILL = (

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import draws_of, mean_logits
-from bench import rng
-from bench.defense import Answer, Defense
+from bench.api.purifier import Answer, Defense
+from bench.compute import rng
 
 
 class Verdict(NamedTuple):

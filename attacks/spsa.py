@@ -11,8 +11,8 @@ from torch import Tensor
 from attacks.gradients import Slope
 from attacks.losses import LossName, climbed
 from attacks.pgd import PGD
-from bench.defense import Defense, Traits, repeat
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Defense, Traits, repeat
 from bench.spec import Range, Settings
 
 # Pairs per image that go through the defense together; fixed, so that memory never moves a number.

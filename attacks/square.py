@@ -14,10 +14,10 @@ from attacks.gradients import draws_of, voted
 from attacks.library import Scores, View, ball, quiet
 from attacks.losses import margin
 from attacks.select import Best
-from bench.attack import Attacked
-from bench.defense import Answer, Defense, Traits
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Answer, Defense, Traits
 from bench.facts import BUDGET
-from bench.registry import Runs, attack
 from bench.spec import Range, Settings
 from bench.threat import ThreatModel
 

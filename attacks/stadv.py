@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
 from attacks.catalog import Count
 from attacks.gradients import Gradient
-from bench.attack import Attacked, Trace
-from bench.defense import Defense, Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.attacked import Attacked, Trace
+from bench.api.purifier import Defense, Traits
 from bench.spec import Range, Settings
 from bench.threat import FLOW, ThreatModel
 

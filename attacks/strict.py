@@ -14,8 +14,8 @@ from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Auto
-from bench.defense import Traits
-from bench.registry import Runs, attack
+from bench.api import Runs, attack
+from bench.api.purifier import Traits
 from bench.spec import Settings, Value, joined_names
 
 SOURCE = "after Croce et al. 2022 and Lee & Kim 2023"

@@ -8,14 +8,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.attack import Attacked
-from bench.defense import Defense
+from bench.api import Context, attack
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense
+from bench.data.points import (
+    SUFFIXES,
+    Points,
+    check,
+    read,
+)
 from bench.errors import BenchError
-from bench.points import SUFFIXES, Points, check, read
-from bench.registry import Context, attack
+from bench.models.zoo.weights import FILE
 from bench.spec import Settings
 from bench.threat import ThreatModel
-from bench.zoo.weights import FILE
 
 NAME = "submitted"
 

@@ -14,11 +14,11 @@ from attacks.gradients import Blind
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD, Strongest
 from attacks.steps import Auto
-from bench import rng
-from bench.attack import Attacked
-from bench.defense import Defense, Traits
-from bench.network import computing
-from bench.registry import Context, attack, find_classifier
+from bench.api import Context, attack, find_classifier
+from bench.api.attacked import Attacked
+from bench.api.purifier import Defense, Traits
+from bench.compute import rng
+from bench.compute.network import computing
 from bench.spec import Later, Range, Settings
 from bench.threat import ThreatModel
 

@@ -36,14 +36,14 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import passed
-from bench.defense import Network, Purifier, Traits
+from bench.api import Context, defense
+from bench.api.chain import passed
+from bench.api.purifier import Network, Purifier, Traits
 from bench.errors import BenchError
-from bench.nets.ncsnv2 import NCSNv2
-from bench.nets.unet import ScoreUNet
-from bench.registry import Context, defense
+from bench.models.nets.ncsnv2 import NCSNv2
+from bench.models.nets.unet import ScoreUNet
+from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild_as
 from defenses.adp_walk import Rotation, StepRule, dot, grid, purify
 
 LAST = 0.01

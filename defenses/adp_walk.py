@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.chain import passed
-from bench.defense import by_chunks
+from bench.api.chain import passed
+from bench.api.purifier import by_chunks
 
 Score = Callable[[Tensor], Tensor]
 

@@ -1,8 +1,9 @@
 """AID-Purifier (Hwang et al. 2021), Algorithm 2: sign steps away from what looks adversarial.
 
-A discriminator reads maps of the classifier behind (bench/nets/aid.py) and was trained on that one
-alone: `bench train aid@madry`. It is an iterated sign, so its gradient is not exact; attacks pass
-gradients on unchanged, as Croce et al. 2022 did, or follow `direction` as the joint attack does.
+A discriminator reads maps of the classifier behind (bench/models/nets/aid.py) and was trained on
+that one alone: `bench train aid@madry`. It is an iterated sign, so its gradient is not exact;
+attacks pass gradients on unchanged, as Croce et al. 2022 did, or follow `direction` as the joint
+attack does.
 
 Paper (the default) and published code (`variant=code`) differ: the paper's discriminator answers
 the probability of an adversarial image from two branches without batch norm, on the first
@@ -24,14 +25,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.chain import passed
-from bench.data.base import DatasetInfo
-from bench.defense import Network, Purifier, Traits, by_chunks
-from bench.nets.aid import OnClassifier
-from bench.registry import ClassifierPlugin, Context, defense
+from bench.api import ClassifierPlugin, Context, defense
+from bench.api.chain import passed
+from bench.api.images import DatasetInfo
+from bench.api.purifier import (
+    Network,
+    Purifier,
+    Traits,
+    by_chunks,
+)
+from bench.models.foreign.discriminators import discriminator
+from bench.models.nets.aid import OnClassifier
+from bench.models.zoo.weights import FILE
 from bench.spec import Range, Settings
-from bench.zoo.discriminators import discriminator
-from bench.zoo.weights import FILE
 
 # Patches and digits: chosen on validation images, behind `madry`
 # (leaderboards/choices-<data set>.txt). The others: Table 6, of which CIFAR-10 and TinyImageNet are

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.data.base import DatasetInfo
-from bench.defense import Purifier, Traits
+from bench.api import ClassifierPlugin, Context, defense
+from bench.api.images import DatasetInfo
+from bench.api.purifier import Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import ClassifierPlugin, Context, defense
 from bench.spec import Range, Settings
 
 # The settings of `patches` and `digits` were chosen on validation images by

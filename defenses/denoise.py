@@ -13,14 +13,14 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
-from bench.diffusion import run
+from bench.api import Context, defense
+from bench.api.chain import Step
+from bench.api.purifier import Network, Purifier, Traits
 from bench.errors import BenchError
-from bench.nets.edm import EDMPrecond, VPPrecond
-from bench.registry import Context, defense
+from bench.models.nets.edm import EDMPrecond, VPPrecond
+from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild_as
+from defenses.schedule import run
 
 Class = Literal["compact", "ddpmpp", "guided", "score-sde"]
 WEIGHTS = {

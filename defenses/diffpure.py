@@ -16,9 +16,14 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
-from bench.diffusion import (
+from bench.api import Context, defense
+from bench.api.chain import Step
+from bench.api.purifier import Network, Purifier, Traits
+from bench.errors import BenchError
+from bench.spec import Later, Range, Settings
+from defenses import denoise
+from defenses.denoise import Class, load, with_networks
+from defenses.schedule import (
     TIME_END,
     Prior,
     euler,
@@ -28,11 +33,6 @@ from bench.diffusion import (
     run,
     there_and_back,
 )
-from bench.errors import BenchError
-from bench.registry import Context, defense
-from bench.spec import Later, Range, Settings
-from defenses import denoise
-from defenses.denoise import Class, load, with_networks
 
 # Patches and digits: t was chosen on validation images (leaderboards/choices-<data set>.txt); 10
 # steps are what a board can afford, the paper takes one per thousandth. The paper's CIFAR-10 (linf)

@@ -19,9 +19,14 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
-from bench.diffusion import (
+from bench.api import Context, defense
+from bench.api.chain import Step
+from bench.api.purifier import Network, Purifier, Traits
+from bench.errors import BenchError
+from bench.spec import Later, Range, Settings
+from defenses import denoise
+from defenses.denoise import Class, load, with_networks
+from defenses.schedule import (
     Jump,
     Prior,
     ancestral,
@@ -33,11 +38,6 @@ from bench.diffusion import (
     run,
     sigma,
 )
-from bench.errors import BenchError
-from bench.registry import Context, defense
-from bench.spec import Later, Range, Settings
-from defenses import denoise
-from defenses.denoise import Class, load, with_networks
 
 # Patches and digits: t was chosen on validation images (leaderboards/choices-<data set>.txt);
 # rounds, steps and runs are what a board can afford (the paper's 4 rounds of 36 are 144 network

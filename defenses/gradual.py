@@ -21,14 +21,19 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
-from bench.diffusion import STEPS, noise_prediction, run, there_and_back
+from bench.api import Context, defense
+from bench.api.chain import Step
+from bench.api.purifier import Network, Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import Context, defense
 from bench.spec import Later, Range, Settings
 from defenses import denoise
 from defenses.denoise import Class, load, with_networks
+from defenses.schedule import (
+    STEPS,
+    noise_prediction,
+    run,
+    there_and_back,
+)
 
 Schedule = tuple[tuple[int, int], ...]
 """(noise steps, denoising steps) of each stage."""

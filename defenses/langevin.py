@@ -22,14 +22,19 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.data.base import DatasetInfo
-from bench.defense import Network, Purifier, Traits, by_chunks
-from bench.diffusion import run
-from bench.nets.ebm import EBM, slope
-from bench.registry import ClassifierPlugin, Context, defense
+from bench.api import ClassifierPlugin, Context, defense
+from bench.api.chain import Step
+from bench.api.images import DatasetInfo
+from bench.api.purifier import (
+    Network,
+    Purifier,
+    Traits,
+    by_chunks,
+)
+from bench.models.nets.ebm import EBM, slope
+from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild_as
+from defenses.schedule import run
 
 WEIGHTS = {"smooth": "ebm", "igebm": "ebm-igebm"}
 # Patches and digits: chosen on validation images (leaderboards/choices-<data set>.txt), at the long

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.defense import Purifier, Traits
-from bench.registry import Context, defense
+from bench.api import Context, defense
+from bench.api.purifier import Purifier, Traits
 
 
 class Nothing(Purifier):

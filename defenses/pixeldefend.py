@@ -22,8 +22,8 @@ Everything is computed in double precision. A rounding difference between two ba
 turn a near-tie, and through its context every later pixel; images would depend on their batch.
 
 Network calls: one of `pixelcnn-decode` is a whole decoding, the arithmetic of one evaluation of the
-network (bench/nets/pixelcnnpp_decode.py) in as many small steps as there are pixels; `pixelcnn` is
-the evaluation of the threshold. Images below the article's threshold are not decoded.
+network (bench/models/nets/pixelcnnpp_decode.py) in as many small steps as there are pixels;
+`pixelcnn` is the evaluation of the threshold. Images below the article's threshold are not decoded.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.data.base import DatasetInfo
-from bench.defense import Purifier, Traits
+from bench.api import ClassifierPlugin, Context, defense
+from bench.api.images import DatasetInfo
+from bench.api.purifier import Purifier, Traits
 from bench.errors import BenchError
-from bench.nets import logistic
-from bench.nets.logistic import Mixture, to_level, to_value
-from bench.nets.pixelcnnpp import PixelCNNpp
-from bench.nets.pixelcnnpp_decode import decode
-from bench.registry import ClassifierPlugin, Context, defense
+from bench.models.nets import logistic
+from bench.models.nets.logistic import Mixture, to_level, to_value
+from bench.models.nets.pixelcnnpp import PixelCNNpp
+from bench.models.nets.pixelcnnpp_decode import decode
+from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
-from bench.zoo.networks import rebuild_as
 
 CODE_THRESHOLD = 3.0
 """Bits of a pixel above which the code's adaptive form purifies it."""

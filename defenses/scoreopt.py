@@ -33,13 +33,13 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, Purifier, Traits
-from bench.diffusion import run
+from bench.api import Context, defense
+from bench.api.chain import Step
+from bench.api.purifier import Network, Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import Context, defense
 from bench.spec import Range, Settings
 from defenses.denoise import Class, fits, load, shot, weights, with_networks
+from defenses.schedule import run
 from defenses.scoreopt_walk import ADAM_EPS, AdamRule, Draw, Loss, Signs, walk_n, walk_o
 
 SOURCE = "Zhang et al. 2023, Enhancing Adversarial Robustness via Score-Based Optimization"

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.chain import Step
-from bench.defense import Network, by_chunks
+from bench.api.chain import Step
+from bench.api.purifier import Network, by_chunks
 
 Loss = Literal["diff", "mse", "sr"]
 BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from bench.defense import Traits
-from bench.registry import Context, defense
+from bench.api import Context, defense
+from bench.api.purifier import Traits
 from bench.spec import Range
 from defenses.controls import Gaussian
 

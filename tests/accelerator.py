@@ -18,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from bench import build, device
-from bench.network import Network
+from bench.compute import device
+from bench.compute.network import Network
+from bench.measure import build
 
 NAME = "meta"
 MOVES = ("_to_copy", "copy_")

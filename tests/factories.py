@@ -11,14 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import registry
-from bench.boards import Board, Row, boards
-from bench.claims import Claim
+from bench import api
+from bench.boards.board import Board, Row, boards
+from bench.boards.metrics import Measured, assemble
 from bench.errors import BenchError
 from bench.facts import Facts
-from bench.metrics import Measured, assemble
-from bench.results import SHARD, Cell, Plan, Planned, Record, Skip, Store
-from bench.seal import CHECKSUM, sealed
+from bench.literature.claims import Claim
+from bench.results.seal import CHECKSUM, sealed
+from bench.results.store import (
+    SHARD,
+    Cell,
+    Plan,
+    Planned,
+    Record,
+    Skip,
+    Store,
+)
 from bench.spec import parse_part
 
 THREAT = "linf:8/255"
@@ -127,7 +135,7 @@ def facts_of(attack: str) -> Facts:
     """What a registered attack says of itself at the settings in its name; nothing of others."""
     try:
         part = parse_part(attack)
-        plugin = registry.find_attack(part.name)
+        plugin = api.find_attack(part.name)
     except BenchError:
         return Facts()
     return plugin.facts({**plugin.defaults, **dict(part.settings)})

@@ -34,24 +34,25 @@ ROOT = Path(__file__).parents[1]
 SOURCES = (
     "attacks",
     "defenses",
-    "bench/flags",
+    "bench/boards/flags",
     "bench/threat.py",
-    "bench/evaluate.py",
-    "bench/metrics.py",
+    "bench/measure/judge.py",
+    "bench/boards/metrics.py",
     "bench/stats.py",
-    "bench/rng.py",
+    "bench/compute/rng.py",
 )
 """What is changed: files and folders."""
 TESTS = (
     "tests/attacks",
     "tests/defenses",
-    *(
-        f"tests/test_{name}.py"
-        for name in (
-            *("threat", "evaluate", "metrics", "stats", "rng", "flags", "looks"),
-            *("compare", "defense", "published_cells"),
-        )
-    ),
+    "tests/boards",
+    "tests/compute/test_rng.py",
+    "tests/measure/test_judge.py",
+    "tests/measure/test_looks.py",
+    "tests/api/test_purifier.py",
+    "tests/test_published_cells.py",
+    "tests/test_stats.py",
+    "tests/test_threat.py",
 )
 """What may catch it."""
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.txt"

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.nets.aid import CodeDiscriminator, Discriminator
-from bench.nets.ebm import EBM
-from bench.nets.edm import Denoiser
-from bench.nets.ncsnv2 import NCSNv2
-from bench.nets.normalised import Normalised
-from bench.nets.pixelcnnpp import PixelCNNpp
-from bench.nets.unet import ScoreUNet
+from bench.models.nets.aid import CodeDiscriminator, Discriminator
+from bench.models.nets.ebm import EBM
+from bench.models.nets.edm import Denoiser
+from bench.models.nets.ncsnv2 import NCSNv2
+from bench.models.nets.normalised import Normalised
+from bench.models.nets.pixelcnnpp import PixelCNNpp
+from bench.models.nets.unet import ScoreUNet
 
 
 def answer(network: nn.Module, x: Tensor) -> Tensor:

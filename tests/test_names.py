@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from attacks import catalog as attacks
-from bench import registry
+from bench import api
 from bench.spec import NO_PURIFIER, parse_defense, parse_part
 from bench.threat import MARKERS
 from defenses import catalog as defenses
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 GRADIENT = "the gradient of that name"
 ALLOWED = {
     "bench/facts.py: bpda": GRADIENT,
-    "bench/flags/between.py: bpda": GRADIENT,
-    "bench/flags/knowledge.py: bpda": GRADIENT,
+    "bench/boards/flags/between.py: bpda": GRADIENT,
+    "bench/boards/flags/knowledge.py: bpda": GRADIENT,
     "bench/spec.py": "the two words of the harness: it adds the bare classifier and clean images",
-    "bench/papers.py": "names of papers",
-    "bench/nets/__init__.py": "names of networks",
+    "bench/literature/sheets.py": "names of papers",
+    "bench/models/nets/__init__.py": "names of networks",
     "bench/training/recipes/aid.py": "names of networks",
     "bench/training/candidates.py": "the experiment that chose the settings of our own defenses",
     "bench/training/choose.py": "the experiment that chose the settings of our own defenses",
@@ -31,18 +31,18 @@ ALLOWED = {
     "bench/training/recipes/noisy.py": "what a figure in a manifest is called",
     "bench/data/corruptions/__init__.py": "kinds of corruptions",
     "bench/data/make_subsets.py": "subsets are called after the scripts that drew them",
-    "bench/pictures/plane.py": "captions",
-    "bench/scenes/strips.py": "captions",
-    "bench/charts/picked.py": "an example in a message",
-    "bench/charts/stored.py": "an example in a message",
-    "bench/charts/suggest.py": "an example in a message",
-    "bench/zoo/robustbench.py": "the name of a package",
+    "bench/report/figures/plane.py": "captions",
+    "bench/walkthrough/strips.py": "captions",
+    "bench/report/charts/selection.py": "an example in a message",
+    "bench/report/charts/curves.py": "an example in a message",
+    "bench/report/charts/suggest.py": "an example in a message",
+    "bench/models/zoo/robustbench.py": "the name of a package",
 }
 """File, or file and name -> why a literal there may be called like a plug-in."""
 NAMES = {
     *(parse_part(label).name for members in attacks.GROUPS.values() for label in members),
     *(part.name for label in defenses.ALL for part in parse_defense(label).parts),
-    *(plugin.name for plugin in registry.controls()),
+    *(plugin.name for plugin in api.controls()),
     *(NO_PURIFIER, "submitted"),
 }
 """Of ours: a plug-in from outside may be called like any word."""

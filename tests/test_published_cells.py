@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
-from bench.archive import SUFFIX, Archive
-from bench.request import Plan
+from bench import api
+from bench.results.archive import SUFFIX, Archive
+from bench.results.request import Plan
 from bench.spec import parse_defense, parse_part
 
 FOLDER = Path(__file__).parents[1] / "leaderboards" / "records"
@@ -25,7 +25,7 @@ PLANS = [
 def test_names_of_attacks_mean_the_same_settings(plan: Plan) -> None:
     for planned in plan.cells:
         part = parse_part(planned.attack)
-        plugin = registry.find_attack(part.name)
+        plugin = api.find_attack(part.name)
         resolved = plugin.resolve(part, plan.dataset, plan.preset)
         assert str(resolved) == planned.cell.attack, planned.attack
         assert plugin.facts(dict(resolved.settings)) == plan.attacks[planned.cell.attack]
@@ -36,9 +36,9 @@ def test_names_of_defenses_mean_the_same_settings(plan: Plan) -> None:
     for label, stored in {(p.defense, p.cell.defense) for p in plan.cells}:
         spec = parse_defense(label)
         parts = [
-            registry.find_defense(part.name).resolve(part, plan.dataset, plan.preset)
+            api.find_defense(part.name).resolve(part, plan.dataset, plan.preset)
             for part in spec.parts
         ]
-        behind = registry.find_classifier(spec.classifier.name)
+        behind = api.find_classifier(spec.classifier.name)
         classifier = behind.resolve(spec.classifier, plan.dataset, plan.preset)
         assert f"{'+'.join(map(str, parts))}@{classifier}" == stored, label

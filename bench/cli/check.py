@@ -25,15 +25,15 @@ def check_command(
     """Run the contract on a defense, an attack or a classifier (a spec such as adp:sigma=0, or
     aid@madry), or on all of them.
     """
-    from bench import contract, registry
+    from bench import api, contract
     from bench.errors import BenchError
-    from bench.worker import weights_option
+    from bench.measure.worker import weights_option
 
     if everything and name:
         raise BenchError(f"'{name}' and --all exclude each other")
     if not everything and not name:
         raise BenchError("name a plug-in or --all")
-    registry.load(plugins)
+    api.load(plugins)
     overrides = dict(weights_option(dataset, weights))
     if everything:
         return _all(dataset, overrides)
@@ -47,8 +47,9 @@ def check_command(
 
 def _all(dataset: str, overrides: dict[str, str]) -> int:
     """A line for every plug-in, and below it one for every check that failed."""
-    from bench import build, contract
+    from bench import contract
     from bench.errors import BenchError
+    from bench.measure import build
 
     build.context(dataset)  # a wrong data set is one error, not one per plug-in
     names, broken = contract.everything(), []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from bench.archive import Source
+    from bench.results.archive import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ def results(help_: str) -> Callable[[F], F]:
 
 def opened(path: Path) -> Source:
     """The results at `path`; what of them cannot be read is said when the command ends."""
-    from bench.archive import open_results
+    from bench.results.archive import open_results
 
     source = open_results(path)
     click.get_current_context().call_on_close(lambda: _say_left_out(source))

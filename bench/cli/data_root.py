@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.home import DATA
+from bench.files.paths import DATA
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.data_root import data_root
-from bench.zoo.entries import WEIGHTS
+from bench.models.zoo.entries import WEIGHTS
 
 if TYPE_CHECKING:
-    from bench.zoo.entries import Entry
+    from bench.models.zoo.entries import Entry
 
 PACKAGES = (
     "purifybench",
@@ -48,13 +48,13 @@ def doctor_command(dataset: str, as_json: bool, results: Path | None) -> int:
     """
     if results:
         return _results(results, as_json=as_json)
-    from bench import registry
+    from bench import api
 
-    names = [registry.find_dataset(dataset).name] if dataset else _embedded()
-    problems = [f"plug-in {b.where}: {b.reason}" for b in registry.broken()]
+    names = [api.find_dataset(dataset).name] if dataset else _embedded()
+    problems = [f"plug-in {b.where}: {b.reason}" for b in api.broken()]
     found = {
         **_machine(problems),
-        "plugins": {kind: len(registry.names(kind)) for kind in ("defense", "attack")},
+        "plugins": {kind: len(api.names(kind)) for kind in ("defense", "attack")},
         "robustbench": _robustbench(problems),
         "datasets": {name: _data_set(name, problems) for name in names},
         "fetched": {} if dataset else _fetched(),
@@ -68,7 +68,7 @@ def doctor_command(dataset: str, as_json: bool, results: Path | None) -> int:
 
 
 def _results(root: Path, *, as_json: bool) -> int:
-    from bench.checkup import complaints
+    from bench.results.checkup import complaints
 
     found = list(complaints(root))
     if as_json:
@@ -80,7 +80,7 @@ def _results(root: Path, *, as_json: bool) -> int:
 
 def _machine(problems: list[str]) -> dict[str, Any]:
 
-    from bench.home import home
+    from bench.files.paths import home
 
     versions = {name: _version(name) for name in PACKAGES}
     problems += [f"{name} is missing; run: make setup" for name, v in versions.items() if not v]
@@ -111,7 +111,7 @@ def _version(name: str) -> str:
 
 def _robustbench(problems: list[str]) -> bool:
     from bench.errors import BenchError
-    from bench.zoo import robustbench
+    from bench.models.zoo import robustbench
 
     try:
         robustbench.load()
@@ -122,31 +122,36 @@ def _robustbench(problems: list[str]) -> bool:
 
 
 def _embedded() -> list[str]:
-    from bench import registry
-    from bench.plan import find_info
+    from bench import api
+    from bench.plan.plan import find_info
 
-    return [name for name in registry.names("dataset") if find_info(name).embedded]
+    return [name for name in api.names("dataset") if find_info(name).embedded]
 
 
 def _fetched() -> dict[str, bool]:
     """Whether each data set that is fetched is here."""
     from bench.data.sources import SOURCES
-    from bench.home import data_root
+    from bench.files.paths import data_root
 
     return {name: source.present(data_root()) for name, source in SOURCES.items()}
 
 
 def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     """What is there of a data set; what is not is added to `problems`."""
-    from bench import build
     from bench.data.sources import SOURCES
     from bench.data.subsets import load_subset
     from bench.errors import BenchError
-    from bench.home import data_root as data_folder
-    from bench.inventory import known_weights
-    from bench.plan import find_info
-    from bench.zoo.entries import entries, how_to_get
-    from bench.zoo.weights import find, here, manifest, packaged
+    from bench.files.paths import data_root as data_folder
+    from bench.measure import build
+    from bench.measure.weights_used import known_weights
+    from bench.models.zoo.entries import entries, how_to_get
+    from bench.models.zoo.weights import (
+        find,
+        here,
+        manifest,
+        packaged,
+    )
+    from bench.plan.plan import find_info
 
     info = find_info(name)
     found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}
@@ -181,7 +186,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
 
 def _published(entry: Entry) -> dict[str, Any]:
     """What is known of a published file, and whether its weights came from it here."""
-    from bench.zoo.weights import SUFFIX, own
+    from bench.models.zoo.weights import SUFFIX, own
 
     return {
         "name": f"{WEIGHTS}{entry.name}",

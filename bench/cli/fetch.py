@@ -13,8 +13,8 @@ import click
 from bench.cli.data_root import data_root
 
 if TYPE_CHECKING:
-    from bench.download import Progress
-    from bench.zoo.entries import Entry
+    from bench.files.download import Progress
+    from bench.models.zoo.entries import Entry
 
 WEIGHTS = "weights/"
 """What the names of published weights begin with."""
@@ -68,7 +68,7 @@ def _files(path: Path) -> list[Path]:
 def _data(name: str, given: list[Path], progress: Progress) -> None:
     from bench.data.sources import SOURCES, fetch
     from bench.errors import unknown
-    from bench.home import data_root as root
+    from bench.files.paths import data_root as root
 
     if name not in SOURCES:
         raise unknown("data set to fetch", name, [*SOURCES, *_published()])
@@ -81,10 +81,10 @@ def _data(name: str, given: list[Path], progress: Progress) -> None:
 
 
 def _generate(name: str, progress: Progress) -> None:
-    from bench import build
     from bench.data.generate import generate
     from bench.errors import unknown
-    from bench.home import data_root as root
+    from bench.files.paths import data_root as root
+    from bench.measure import build
 
     if name not in CORRUPTED:
         raise unknown("data set to generate", name, CORRUPTED)
@@ -95,14 +95,14 @@ def _generate(name: str, progress: Progress) -> None:
 
 def _published() -> dict[str, Entry]:
     """The published weights, by the names that they are fetched under."""
-    from bench.zoo.published import entries
+    from bench.models.zoo.published import entries
 
     return {f"{WEIGHTS}{entry.name}": entry for entry in entries("")}
 
 
 def _weights(name: str, given: list[Path], progress: Progress) -> None:
     from bench.errors import unknown
-    from bench.zoo.published import fetch
+    from bench.models.zoo.published import fetch
 
     entries = _published()
     if name not in entries:
@@ -125,7 +125,7 @@ def _list(as_json: bool) -> None:
     from tabulate import tabulate
 
     from bench.data.sources import SOURCES
-    from bench.home import data_root as root
+    from bench.files.paths import data_root as root
 
     rows = [
         {

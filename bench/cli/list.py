@@ -12,7 +12,7 @@ import click
 from bench.cli.stdout import others_to_stderr
 
 if TYPE_CHECKING:
-    from bench.registry import Plugin
+    from bench.api import Plugin
 
 KINDS = {
     "defenses": "defense",
@@ -50,7 +50,7 @@ def list_command(
 
     Settings are the papers' defaults; with --dataset and --preset, what a run would use.
     """
-    from bench import registry
+    from bench import api
     from bench.errors import unknown
 
     if kind == TABLES:
@@ -61,21 +61,21 @@ def list_command(
     if kind and kind not in KINDS:
         raise unknown("kind", kind, [*KINDS, TABLES])
     with others_to_stderr():
-        registry.load(plugins)
+        api.load(plugins)
     if dataset:
-        registry.find_dataset(dataset)
-    if preset and preset not in registry.PRESETS:
-        raise unknown("preset", preset, registry.PRESETS)
+        api.find_dataset(dataset)
+    if preset and preset not in api.PRESETS:
+        raise unknown("preset", preset, api.PRESETS)
     wanted = {kind: KINDS[kind]} if kind else KINDS
     listing = {
         plural: [
-            _entry(registry.find(single, name), dataset, preset)
-            for name in registry.names(single, patterns=True)
+            _entry(api.find(single, name), dataset, preset)
+            for name in api.names(single, patterns=True)
         ]
         for plural, single in wanted.items()
     }
     groups = _groups(wanted)
-    broken = [{"where": b.where, "reason": b.reason} for b in registry.broken()]
+    broken = [{"where": b.where, "reason": b.reason} for b in api.broken()]
     if as_json:
         click.echo(json.dumps({**listing, "groups": groups, "broken": broken}, indent=1))
         return
@@ -100,8 +100,8 @@ def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
-    from bench.plan import controls
-    from bench.registry import AttackPlugin, DatasetPlugin
+    from bench.api import AttackPlugin, DatasetPlugin
+    from bench.plan.plan import controls
     from bench.spec import Part
 
     unfit = "" if plugin.pattern else plugin.unfit(dataset, preset)

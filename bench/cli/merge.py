@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bench.merge import Merged
+    from bench.results.merge import Merged
 
 
 @click.command("merge")
@@ -34,8 +34,8 @@ def merge_command(*, sources: tuple[Path, ...], into: Path, unsealed: bool) -> N
     Equal records are kept; a damaged, edited or foreign file, or two records of one shard that
     differ, stop it before anything is written.
     """
-    from bench.merge import merge
-    from bench.results import Store
+    from bench.results.merge import merge
+    from bench.results.store import Store
 
     done = merge(sources, into, unsealed=unsealed)
     click.echo(

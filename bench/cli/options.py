@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from bench import registry
+from bench import api
 from bench.cli.common import F, add
 from bench.errors import BenchError
-from bench.plan import Request
+from bench.plan.plan import Request
 from bench.spec import parse_defense, split_list
 from bench.threat import ThreatModel
 
@@ -117,7 +117,7 @@ def paper_alone() -> None:
 def _printed(paper: str, number: str, asked: dict[str, Any]) -> list[Request]:
     """What fills a paper's tables: its own defenses and attacks, in the amounts that were typed."""
     from bench.cli.papers import chosen
-    from bench.wanted import requests as wanted
+    from bench.plan.from_papers import requests as wanted
 
     paper_alone()
     sheets = [sheet for some in chosen(paper, number).values() for sheet in some]
@@ -179,7 +179,7 @@ def _control(text: str) -> None:
     if "@" in text:
         raise BenchError(f"--control '{text}': controls take the classifiers of the defenses")
     for part in parse_defense(text).parts:
-        registry.find_defense(part.name)
+        api.find_defense(part.name)
 
 
 def count(number: int, noun: str) -> str:

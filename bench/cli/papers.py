@@ -13,7 +13,7 @@ from bench.cli.common import opened
 from bench.errors import BenchError, require_suffix
 
 if TYPE_CHECKING:
-    from bench.papers import Sheet
+    from bench.literature.sheets import Sheet
 
 ALL = "all"
 SUFFIXES = (".md", ".csv", ".tex", ".html")
@@ -21,7 +21,7 @@ SUFFIXES = (".md", ".csv", ".tex", ".html")
 
 def chosen(paper: str, number: str) -> dict[str, list[Sheet]]:
     """The tables that were asked for, by paper."""
-    from bench import papers
+    from bench.literature import sheets as papers
 
     if number and paper in ("", ALL):
         raise BenchError(f"--table {number}: of which paper? --paper {', '.join(papers.PAPERS)}")
@@ -37,13 +37,14 @@ def paper_tables(
 
     dataset: lays them out on the boards of another data set than the papers'.
     """
-    from bench import render, reported
-    from bench.printed import document
+    from bench.boards import reproduced
+    from bench.report import render
+    from bench.report.paper import document
 
     several = paper == ALL
-    shelf = reported.Shelf(opened(results))
+    shelf = reproduced.Shelf(opened(results))
     filled = {
-        name: [reported.fill(sheet, shelf, dataset) for sheet in sheets]
+        name: [reproduced.fill(sheet, shelf, dataset) for sheet in sheets]
         for name, sheets in chosen(paper, number).items()
     }
     is_file = out and (out.is_file() or (out.suffix in SUFFIXES and not out.is_dir()))
@@ -53,8 +54,8 @@ def paper_tables(
         require_suffix(out, SUFFIXES)
     lines = []
     for name, tables in filled.items():
-        rows = [line for table in tables for line in reported.tidy(table)]
-        output = render.Output(partial(document, tables), partial(list, rows), reported.FIELDS)
+        rows = [line for table in tables for line in reproduced.tidy(table)]
+        output = render.Output(partial(document, tables), partial(list, rows), reproduced.FIELDS)
         lines += rows
         if out:
             for path in output.write(out / f"{name}.md" if several else out):
@@ -69,13 +70,14 @@ def list_tables(results: Path, *, as_json: bool) -> None:
     """Every printed table: its numbers, those that a run measures, those that are measured."""
     from tabulate import tabulate
 
-    from bench import papers, reported
-    from bench.printed import summary
+    from bench.boards import reproduced
+    from bench.literature import sheets as papers
+    from bench.report.paper import summary
 
-    shelf = reported.Shelf(opened(results))
+    shelf = reproduced.Shelf(opened(results))
     keys = ("paper", "table", "title", "numbers", "measurable", "measured")
     rows = [
-        (sheet.paper, sheet.table, sheet.title, *summary(reported.fill(sheet, shelf)))
+        (sheet.paper, sheet.table, sheet.title, *summary(reproduced.fill(sheet, shelf)))
         for sheet in papers.sheets()
     ]
     if as_json:

@@ -10,13 +10,13 @@ import click
 
 from bench.cli.options import count, paper_alone, requests, shared, typed
 from bench.cli.stdout import others_to_stderr
-from bench.results import SHARD, Plan, Planned
+from bench.results.store import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
-    from bench.cost import Cost
-    from bench.outlook import Outlook
-    from bench.plan import Draft
-    from bench.slices import Slice
+    from bench.estimate.plan_cost import Outlook
+    from bench.plan.cost import Cost
+    from bench.plan.plan import Draft
+    from bench.plan.slices import Slice
 
 MEMORY = (
     "memory: parameters of all networks and the largest peak of one network call, by its tensors"
@@ -52,9 +52,11 @@ def plan_command(
     Network calls are those that the records will count, or at most those; memory and hours are
     estimates. Reads neither images nor weights.
     """
-    from bench import device as devices
-    from bench import outlook, plan, registry
-    from bench.slices import Slice
+    from bench import api
+    from bench.compute import device as devices
+    from bench.estimate import plan_cost
+    from bench.plan import plan
+    from bench.plan.slices import Slice
 
     if paper or number:
         from bench.cli.price import price
@@ -67,13 +69,13 @@ def plan_command(
     chunk = devices.chunk(places[0], chunk)
     part = Slice.parse(shard)
     with others_to_stderr():
-        registry.load(plugins)
+        api.load(plugins)
         plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]
     data = []
     for made, draft in plans:
         mine = _part(part, made, draft)
         with others_to_stderr():
-            found = outlook.look(made, draft.costs, chunk, places[0] if timed else "")
+            found = plan_cost.look(made, draft.costs, chunk, places[0] if timed else "")
         draft.notes += found.notes
         if as_json:
             data.append(_json(made, draft, found, mine))

@@ -16,14 +16,15 @@ def price(paper: str, number: str, dataset: str, preset: str, *, as_json: bool) 
     """
     from tabulate import tabulate
 
-    from bench import registry, wanted
+    from bench import api
+    from bench.plan import from_papers
 
-    registry.load(())
+    api.load(())
     seen: dict[str, float] = {}
     rows = []
     for name, sheets in chosen(paper, number).items():
         for sheet in sheets:
-            calls, left_out = wanted.price([sheet], dataset, preset)
+            calls, left_out = from_papers.price([sheet], dataset, preset)
             rows.append((name, sheet.table, len(calls), left_out, sum(calls.values())))
             seen |= calls
     keys = ("paper", "table", "cells", "left out", "network calls")

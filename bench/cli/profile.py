@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bench.cli.stdout import others_to_stderr
-from bench.results import SHARD
+from bench.results.store import SHARD
 
 
 @click.command("profile")
@@ -37,9 +37,10 @@ def profile_command(
     import torch
     from tabulate import tabulate
 
-    from bench import device as devices
-    from bench import outlook, profile, registry
+    from bench import api
+    from bench.compute import device as devices
     from bench.errors import BenchError
+    from bench.estimate import plan_cost, profile
     from bench.spec import split_list
 
     if images < 1 or chunk < 1:
@@ -48,8 +49,8 @@ def profile_command(
     device = devices.parse(device)[0]
     devices.prepare(device)
     with others_to_stderr():
-        registry.load(plugins)
-    found: dict[str, Any] = {"dataset": dataset, "device": outlook.describe(device)}
+        api.load(plugins)
+    found: dict[str, Any] = {"dataset": dataset, "device": plan_cost.describe(device)}
     found["defenses"] = {
         spec: profile.whole(spec, dataset, device, images, chunk) for spec in split_list(defenses)
     }

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bench.cli import interrupt
 from bench.cli.options import count
-from bench.inventory import is_file
-from bench.plan import Draft
-from bench.results import Plan
-from bench.runner import Summary
-from bench.worker import Failure, Task
+from bench.measure.runner import Summary
+from bench.measure.weights_used import is_file
+from bench.measure.worker import Failure, Task
+from bench.plan.plan import Draft
+from bench.results.store import Plan
 
 LONG = 60
 """Seconds after which a shard is said to be running still; then after twice as many, and so on."""

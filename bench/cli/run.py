@@ -19,11 +19,11 @@ from bench.errors import BenchError, nearest, unknown
 
 if TYPE_CHECKING:
     from bench.cli.progress import Reporter
-    from bench.executors import Fleet
-    from bench.plan import Draft, Request
-    from bench.results import Plan, Store
-    from bench.slices import Slice
-    from bench.worker import Setup, Task
+    from bench.measure.executors import Fleet
+    from bench.measure.worker import Setup, Task
+    from bench.plan.plan import Draft, Request
+    from bench.plan.slices import Slice
+    from bench.results.store import Plan, Store
 
 DAY = 86400.0
 
@@ -105,13 +105,14 @@ def run_command(
     Started again, it measures only what is missing. Nothing is printed as a number here: see
     `bench table`. Exit code 2 where a shard failed: the rest is measured and kept.
     """
-    from bench import device as devices
-    from bench import plan, registry
-    from bench.home import data_root as root
-    from bench.results import Store
-    from bench.slices import Slice
-    from bench.verify import check_submissions
-    from bench.worker import Setup, weights_option
+    from bench import api
+    from bench.compute import device as devices
+    from bench.files.paths import data_root as root
+    from bench.measure.verify import check_submissions
+    from bench.measure.worker import Setup, weights_option
+    from bench.plan import plan
+    from bench.plan.slices import Slice
+    from bench.results.store import Store
 
     part = Slice.parse(shard)
     fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
@@ -123,7 +124,7 @@ def run_command(
     files = tuple(str(Path(file).resolve()) if Path(file).is_file() else file for file in plugins)
     store = Store(Path(results).absolute())
     with others_to_stderr():
-        registry.load(files)
+        api.load(files)
         wanted = requests(**asked, plugins=plugins, weights=weights)
         plans = [plan.make(each, here=True) for each in wanted]
         for made, _ in plans:
@@ -131,7 +132,7 @@ def run_command(
         if weights and len({each.dataset for each in wanted}) > 1:
             raise BenchError("--weights goes with one data set; name one --table of the paper")
         overrides = weights_option(wanted[0].dataset, weights)
-        held = (*registry.sources(), *(path for _, path in overrides))
+        held = (*api.sources(), *(path for _, path in overrides))
         limit = time_limit(limit, executor, workers or len(places))
         fleet = replace(fleet, workers=workers or len(places), files=held, limit=limit)
         setup = Setup(device, chunk, 1, files, overrides, str(root().resolve()), allowed)
@@ -170,18 +171,26 @@ def measured(
     quiet: bool,
 ) -> Reporter:
     """What of a plan (of its `part`) is not in the store yet, measured and reported."""
-    from bench import inventory, plan
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
-    from bench.runner import Summary, gated, longest_first, pending, require_all, run
-    from bench.shards import subset_here
+    from bench.measure import weights_used
+    from bench.measure.runner import (
+        Summary,
+        gated,
+        longest_first,
+        pending,
+        require_all,
+        run,
+    )
+    from bench.measure.shard import subset_here
+    from bench.plan import plan
 
     made, draft = planned
     overrides, summary = setup.weights, Summary()
 
     def today(defense: str, attack: str) -> dict[str, str]:
-        found = inventory.weights_used(defense, attack, made.dataset, dict(overrides))
-        read.update((name, sha) for name, sha in found.items() if inventory.is_file(name))
+        found = weights_used.weights_used(defense, attack, made.dataset, dict(overrides))
+        read.update((name, sha) for name, sha in found.items() if weights_used.is_file(name))
         return found
 
     read: dict[str, str] = {}
@@ -200,7 +209,7 @@ def measured(
                 f"(read: {', '.join(sorted(read)) or 'none'})"
             )
     draft.notes += own_weights(made.dataset, sorted(read), overrides) + space(tasks)
-    inventory.buildable(
+    weights_used.buildable(
         {task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides)
     )
     if tasks:
@@ -226,8 +235,8 @@ def fleet_of(
     Raises:
         BenchError: an unknown executor, or an option that does not go with it.
     """
-    from bench.executors import EXECUTORS, Fleet
-    from bench.executors.ray import endpoint
+    from bench.measure.executors import EXECUTORS, Fleet
+    from bench.measure.executors.ray import endpoint
 
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
@@ -254,14 +263,15 @@ def space(tasks: list[Task]) -> list[str]:
     """A line that says how large the points of all tasks will be, where any are stored."""
     from math import prod
 
-    from bench import plan, registry
-    from bench.results import SHARD
+    from bench import api
+    from bench.plan import plan
+    from bench.results.store import SHARD
     from bench.spec import parse_part
 
     size = 0
     for cell in (task.planned.cell for task in tasks if task.save):
         part = parse_part(cell.attack)
-        plugin = registry.find_attack(part.name)
+        plugin = api.find_attack(part.name)
         variants = plugin.variants(dict(plugin.resolve(part, cell.dataset).settings))
         size += 4 * SHARD * variants * prod(plan.find_info(cell.dataset).shape)
     return [f"attacked images: {size / 2**20:,.1f} MB at most"] if size else []
@@ -284,7 +294,7 @@ def own_weights(
     dataset: str, names: list[str], overrides: tuple[tuple[str, str], ...]
 ) -> list[str]:
     """A line for every weight file that is not the packaged one."""
-    from bench.zoo.weights import find, packaged
+    from bench.models.zoo.weights import find, packaged
 
     files = dict(overrides)
     paths = {n: Path(files[n]) if n in files else find(dataset, n).path for n in names}

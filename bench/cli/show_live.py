@@ -15,8 +15,8 @@ from bench.errors import require_suffix
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.scenes.walks import Wanted
-    from bench.worker import Setup
+    from bench.measure.worker import Setup
+    from bench.walkthrough.walk import Wanted
 
 OPTIONS = (
     click.option(
@@ -71,8 +71,8 @@ def images_command(attack: str, index: int, frames: int, **asked: Any) -> None:
     """
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench.pictures.strips import strips
-        from bench.scenes.strips import strips as found
+        from bench.report.figures.strips import strips
+        from bench.walkthrough.strips import strips as found
 
         return strips(found(wanted, index, frames, setup, _say))
 
@@ -95,8 +95,8 @@ def scores_command(attacks: tuple[str, ...], images: int, after: int, **asked: A
     """Norms of the score at natural, attacked and purified images, as histograms."""
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench.pictures.histograms import histograms
-        from bench.scenes.scores import score_norms
+        from bench.report.figures.histograms import histograms
+        from bench.walkthrough.scores import score_norms
 
         return histograms(score_norms(wanted, images, after, setup, _say))
 
@@ -111,8 +111,8 @@ def trajectory_command(attack: str, images: int, **asked: Any) -> None:
     """Attacked images and every step of their purification in a plane of features (t-SNE)."""
 
     def make(wanted: Wanted, setup: Setup) -> Figure:
-        from bench.pictures.plane import plane
-        from bench.scenes.trajectory import trajectories
+        from bench.report.figures.plane import plane
+        from bench.walkthrough.trajectory import trajectories
 
         return plane(trajectories(wanted, images, setup, _say))
 
@@ -123,19 +123,19 @@ def _draw(
     attacks: tuple[str, ...], asked: dict[str, Any], make: Callable[[Wanted, Setup], Figure]
 ) -> None:
     """Prepare this process as a worker, make the picture, write it."""
-    from bench import device as devices
-    from bench import registry
-    from bench.home import data_root as root
-    from bench.pictures import files
-    from bench.results import write_whole
-    from bench.scenes.walks import Wanted
-    from bench.worker import Setup, weights_option
+    from bench import api
+    from bench.compute import device as devices
+    from bench.files.paths import data_root as root
+    from bench.measure.worker import Setup, weights_option
+    from bench.report.figures import files
+    from bench.results.store import write_whole
+    from bench.walkthrough.walk import Wanted
 
     out: Path = asked["out"]
     require_suffix(out, files.SUFFIXES)
     devices.require("float32", devices.parse(asked["device"]))
     chunk = devices.chunk(asked["device"], asked["chunk"])
-    registry.load(asked["plugins"])
+    api.load(asked["plugins"])
     keys = ("defenses", "dataset", "threat", "subset", "preset", "seed", "results")
     wanted = Wanted(attacks=attacks, **{key: asked[key] for key in keys})
     own = weights_option(wanted.dataset, asked["weights"])

@@ -13,8 +13,8 @@ from bench.cli.common import PICTURE, F, add, opened, results
 from bench.errors import require_suffix
 
 if TYPE_CHECKING:
-    from bench.boards import Board
-    from bench.pictures.data import Chart, Scatter
+    from bench.boards.board import Board
+    from bench.report.figures.data import Chart, Scatter
 
 OPTIONS = (
     results("Folder of result files, or a packed archive."),
@@ -57,7 +57,7 @@ def curve_command(over: str, **asked: Any) -> None:
 
     A line is made of numbers that differ in this setting alone, with 95 % intervals.
     """
-    from bench.charts.sweeps import sweep
+    from bench.report.charts.sweeps import sweep
 
     _draw(asked, lambda boards, choice, dataset: sweep(boards, over, choice, dataset))
 
@@ -67,7 +67,7 @@ def curve_command(over: str, **asked: Any) -> None:
 @stored
 def certified_command(**asked: Any) -> None:
     """Certified accuracy against the l2 radius, from stored certificates."""
-    from bench.charts.stored import certified_curve
+    from bench.report.charts.curves import certified_curve
 
     _draw(asked, certified_curve)
 
@@ -79,7 +79,7 @@ def certified_command(**asked: Any) -> None:
 @stored
 def corruptions_command(kinds: tuple[str, ...], **asked: Any) -> None:
     """Accuracy against the severity of common corruptions."""
-    from bench.charts.stored import severity_curves
+    from bench.report.charts.curves import severity_curves
 
     _draw(asked, lambda boards, choice, dataset: severity_curves(boards, choice, dataset, kinds))
 
@@ -95,22 +95,22 @@ def corruptions_command(kinds: tuple[str, ...], **asked: Any) -> None:
 @stored
 def cost_command(calls: Any, **asked: Any) -> None:
     """Worst case against network calls per image, a point for each row of a board."""
-    from bench.charts.stored import cost_scatter
+    from bench.report.charts.curves import cost_scatter
 
     _draw(asked, lambda boards, choice, dataset: cost_scatter(boards, choice, dataset, calls))
 
 
 def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart | Scatter]) -> None:
     """Read the boards, make the chart, write it."""
-    from bench.boards import boards
-    from bench.charts.picked import Choice
-    from bench.charts.stored import as_data
+    from bench.boards.board import boards
     from bench.cli.table import dataset_of, require
-    from bench.pictures import files
-    from bench.pictures.data import Chart
-    from bench.pictures.lines import lines
-    from bench.pictures.scatter import scatter
-    from bench.results import write_whole
+    from bench.report.charts.curves import as_data
+    from bench.report.charts.selection import Choice
+    from bench.report.figures import files
+    from bench.report.figures.data import Chart
+    from bench.report.figures.lines import lines
+    from bench.report.figures.scatter import scatter
+    from bench.results.store import write_whole
 
     out: Path = asked["out"]
     require_suffix(out, files.SUFFIXES)

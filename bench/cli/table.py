@@ -12,8 +12,8 @@ from bench.cli.common import opened
 from bench.errors import BenchError, require_suffix, unknown
 
 if TYPE_CHECKING:
-    from bench.archive import Source
-    from bench.boards import Board
+    from bench.boards.board import Board
+    from bench.results.archive import Source
 
 
 @click.command("table")
@@ -75,9 +75,9 @@ def table_command(
         _alone("--paper", compare=compare, preset=preset, pack=pack, unpack=unpack)
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
-    from bench import render
-    from bench.analysis import how_to_run, load_spec
-    from bench.boards import boards
+    from bench.boards.analysis import how_to_run, load_spec
+    from bench.boards.board import boards
+    from bench.report import render
 
     if compare:
         _alone("--compare, which prints and writes no file", out=out)
@@ -127,8 +127,8 @@ def _alone(what: str, **others: object) -> None:
 
 def require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
-    from bench.analysis import spec_names
-    from bench.claims import datasets
+    from bench.boards.analysis import spec_names
+    from bench.literature.claims import datasets
 
     known = {*source.datasets(), *spec_names(), *datasets()}
     if dataset not in known:
@@ -144,9 +144,9 @@ def _require_preset(source: Source, datasets: list[str], preset: str) -> None:
 
 def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
     """Write the page of one data set, or of all that have results or a board's spec."""
-    from bench.analysis import spec_names
-    from bench.page import render
-    from bench.results import write_whole
+    from bench.boards.analysis import spec_names
+    from bench.report.page import render
+    from bench.results.store import write_whole
 
     known = sorted({*source.datasets(), *spec_names()})
     if dataset and dataset not in known:
@@ -158,8 +158,8 @@ def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
 
 
 def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
-    from bench.compare import as_data, as_document, versus
-    from bench.render import show
+    from bench.boards.compare import as_data, as_document, versus
+    from bench.report.render import show
 
     sections = versus(found, rows)
     if as_json:
@@ -170,8 +170,8 @@ def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
 
 def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None) -> Source:
     """Pack and unpack as asked; what is rendered beside an archive is rendered from it."""
-    from bench import archive
-    from bench.results import Store
+    from bench.results import archive
+    from bench.results.store import Store
 
     if pack:
         click.echo(f"{pack}: {archive.pack(source, dataset, pack)} records", err=True)

@@ -40,18 +40,19 @@ def train_command(
     """
     import torch
 
-    from bench import build, registry
+    from bench import api
     from bench.cli import interrupt
     from bench.errors import BenchError
+    from bench.measure import build
+    from bench.models.zoo.weights import check_writable, own
+    from bench.models.zoo.weights import packaged as shipped
     from bench.training.needs import exists, needed
     from bench.training.train import train
-    from bench.zoo.weights import check_writable, own
-    from bench.zoo.weights import packaged as shipped
 
     if packaged and out:
         raise BenchError("--packaged and --out exclude each other")
     folder = shipped(dataset) if packaged else out
-    registry.load(plugins)
+    api.load(plugins)
     torch.set_num_threads(1)
     build.context(dataset, device)  # a wrong data set or device is an error at once
     found = build.dataset(dataset)

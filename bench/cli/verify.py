@@ -13,8 +13,8 @@ from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.measure.verify import Scored
     from bench.stats import Floats
-    from bench.verify import Scored
 
 
 @click.command("verify")
@@ -63,11 +63,12 @@ def verify_command(
     labels, range and distance of every image are checked first; one that is outside is named, and
     nothing is counted.
     """
-    from bench import device as devices
-    from bench import registry, verify
-    from bench.home import data_root as root
-    from bench.results import POINTS, write_whole
-    from bench.worker import Setup, weights_option
+    from bench import api
+    from bench.compute import device as devices
+    from bench.files.paths import data_root as root
+    from bench.measure import verify
+    from bench.measure.worker import Setup, weights_option
+    from bench.results.store import POINTS, write_whole
 
     if draws is not None and draws < 1:
         raise BenchError("--draws needs at least 1")
@@ -76,7 +77,7 @@ def verify_command(
     devices.require("float32", devices.parse(device))
     chunk = devices.chunk(device, chunk)
     with others_to_stderr():
-        registry.load(plugins)
+        api.load(plugins)
     asked = verify.Request(paths, defense, dataset, subset, threat, draws or 0, seed)
     found = verify.claims(asked)
     own = weights_option(found[0].subset.dataset, weights)
@@ -110,8 +111,8 @@ def _figures(scored: Scored) -> dict[str, Floats]:
 def _text(scored: Scored) -> str:
     """A heading, a figure per line and what there is to say of them."""
     from bench.cli.options import count
+    from bench.report.tables import figure_text
     from bench.stats import mean_interval
-    from bench.tables import figure_text
 
     claim = scored.claim
     lines = [
@@ -124,7 +125,7 @@ def _text(scored: Scored) -> str:
 
 
 def _notes(scored: Scored) -> list[str]:
-    from bench.flags.single import eight_bits_change
+    from bench.boards.flags.single import eight_bits_change
 
     said = eight_bits_change(scored.coarser)
     notes = [said] if said else []
@@ -137,7 +138,7 @@ def _notes(scored: Scored) -> list[str]:
 
 
 def _data(scored: Scored) -> dict[str, Any]:
-    from bench.analysis import percent
+    from bench.boards.analysis import percent
     from bench.stats import mean_interval
 
     def numbers(values: Floats) -> dict[str, str]:
@@ -165,7 +166,7 @@ def _how_to_run(scored: Scored, out: Path) -> str:
     import shlex
 
     from attacks.submitted import NAME
-    from bench.results import SHARD
+    from bench.results.store import SHARD
 
     claim = scored.claim
     subset, number = claim.subset, len(claim.images)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from bench import build, inventory, registry
+from bench import api
 from bench.contract.attacks import check_attack
 from bench.contract.classifiers import check_classifier
 from bench.contract.common import Check, run
 from bench.contract.defenses import check_defense
 from bench.errors import BenchError, unknown
-from bench.plan import Request, find_info, make
+from bench.measure import build, weights_used
+from bench.plan.plan import Request, find_info, make
 from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
 
 __all__ = ["Check", "check", "everything", "unfit"]
 
-KINDS: dict[str, Callable[[Part, registry.Context], list[Check]]] = {
+KINDS: dict[str, Callable[[Part, api.Context], list[Check]]] = {
     "defense": check_defense,
     "attack": check_attack,
     "classifier": check_classifier,
@@ -25,13 +26,13 @@ KINDS: dict[str, Callable[[Part, registry.Context], list[Check]]] = {
 
 def everything() -> list[str]:
     """The name of every plug-in that has a contract: defenses, attacks, classifiers."""
-    return list(dict.fromkeys(name for kind in KINDS for name in registry.names(kind)))
+    return list(dict.fromkeys(name for kind in KINDS for name in api.names(kind)))
 
 
 def unfit(name: str, dataset: str) -> str:
     """Why a plug-in as it stands is not for a data set; nothing where it is."""
-    kinds = (kind for kind in KINDS if name in registry.names(kind))
-    reasons = (registry.find(kind, name).unfit(dataset) for kind in kinds)
+    kinds = (kind for kind in KINDS if name in api.names(kind))
+    reasons = (api.find(kind, name).unfit(dataset) for kind in kinds)
     return next(filter(None, reasons), "")
 
 
@@ -41,7 +42,7 @@ def check(
     """Run the contract on a defense, an attack or a classifier, such as `adp:sigma=0`.
 
     Of `a+b@classifier` every purifier is checked, with that classifier behind it.
-    weights_override: as in `bench.build.context`.
+    weights_override: as in `bench.measure.build.context`.
 
     Raises:
         BenchError: no plug-in has that name, a setting is unknown, or an add-on cannot stand on
@@ -54,7 +55,7 @@ def check(
         results = _on_classifier(spec, context)
         return [*results, run("bench run", partial(_runs, name, "all", dataset, overrides))]
     part = parse_part(name)
-    found = [kind for kind in KINDS if part.name in registry.names(kind, patterns=True)]
+    found = [kind for kind in KINDS if part.name in api.names(kind, patterns=True)]
     if not found:
         raise unknown("defense, attack or classifier", part.name, everything())
     results = [result for kind in found for result in KINDS[kind](part, context)]
@@ -73,28 +74,28 @@ def _runs(defense: str, attack: str, dataset: str, overrides: Mapping[str, str])
     if defense == "all":  # which need weights of their own; the attack is built above
         return f"{len(made.cells)} cells planned"
     for cell in (planned.cell for planned in made.cells):
-        inventory.weights_used(cell.defense, cell.attack, dataset, overrides)
-    inventory.buildable({planned.cell.defense for planned in made.cells}, dataset, overrides)
+        weights_used.weights_used(cell.defense, cell.attack, dataset, overrides)
+    weights_used.buildable({planned.cell.defense for planned in made.cells}, dataset, overrides)
     return f"{len(made.cells)} cells planned, all weights read"
 
 
 def _ball(attack: str, dataset: str) -> str:
     """The first ball of a data set that an attack of that name can attack; else the default."""
-    if attack not in registry.names("attack", patterns=True):
+    if attack not in api.names("attack", patterns=True):
         return ""
-    info, norms = find_info(dataset), registry.find_attack(attack).norms
+    info, norms = find_info(dataset), api.find_attack(attack).norms
     balls = [text for text in (info.threat, *info.threats) if text.partition(":")[0] in norms]
     return next(iter(balls), "")
 
 
-def _on_classifier(spec: DefenseSpec, context: registry.Context) -> list[Check]:
-    classifier = registry.find_classifier(spec.classifier.name)
+def _on_classifier(spec: DefenseSpec, context: api.Context) -> list[Check]:
+    classifier = api.find_classifier(spec.classifier.name)
     context = build.behind(spec.classifier, context)
-    others = {*everything()} - {*registry.names("defense")}
+    others = {*everything()} - {*api.names("defense")}
     for part in spec.parts:
         if part.name in others:
             raise BenchError(f"'{part.name}' is no defense: it takes no classifier and no '+'")
-        plugin = registry.find_defense(part.name)
+        plugin = api.find_defense(part.name)
         settings = dict(plugin.resolve(part, context.dataset).settings)
         if reason := plugin.misfit(settings, classifier, build.dataset(context.dataset).info):
             raise BenchError(f"{part}@{spec.classifier}: {reason}")

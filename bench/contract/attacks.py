@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import build, registry
-from bench.attack import Attack
+from bench import api
+from bench.api.attacked import Attack
+from bench.api.purifier import Defense, Purifier, Traits
+from bench.compute.rng import work
 from bench.contract.common import (
     Check,
     images_of,
@@ -21,21 +23,20 @@ from bench.contract.common import (
     seeds,
     settings_typed,
 )
-from bench.defense import Defense, Purifier, Traits
-from bench.evaluate import under_attack
 from bench.facts import Facts
-from bench.rng import work
+from bench.measure import build
+from bench.measure.judge import under_attack
 from bench.spec import Part
 from bench.threat import NORMS, ThreatModel
 
 
-def check_attack(part: Part, context: registry.Context) -> list[Check]:
+def check_attack(part: Part, context: api.Context) -> list[Check]:
     """The contract of an attack, on a toy defense so that few attacks need weights.
 
     Raises:
         BenchError: an unknown setting.
     """
-    plugin = registry.find_attack(part.name)
+    plugin = api.find_attack(part.name)
     settings = dict(plugin.resolve(part, context.dataset, "quick").settings)
     checks = [
         run("settings", lambda: settings_typed(plugin)),
@@ -104,7 +105,7 @@ class _Blur(Purifier):
         return 0.5 - x
 
 
-def _toy(context: registry.Context) -> Defense:
+def _toy(context: api.Context) -> Defense:
     """A small fixed classifier behind `_Blur`; training modes would change what it says."""
     with seeds(4):
         norm = nn.BatchNorm2d(context.shape[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench import build, probe, registry
+from bench import api
 from bench.contract.common import (
     Check,
     close,
@@ -15,13 +15,14 @@ from bench.contract.common import (
     run,
     settings_typed,
 )
-from bench.evaluate import no_logits
+from bench.measure import build, probe
+from bench.measure.judge import no_logits
 from bench.spec import Part
 
 
-def check_classifier(part: Part, context: registry.Context) -> list[Check]:
+def check_classifier(part: Part, context: api.Context) -> list[Check]:
     """The contract of a classifier: logits [B,K], the same alone and in a batch, a gradient."""
-    plugin = registry.find_classifier(part.name)
+    plugin = api.find_classifier(part.name)
     plugin.resolve(part, context.dataset)
     x = images_of(context)
     checks = [run("settings", lambda: settings_typed(plugin))]

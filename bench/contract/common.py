@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import build, registry
+from bench import api
+from bench.compute.rng import seeded
 from bench.errors import BenchError
-from bench.guard import guarded
-from bench.rng import seeded
+from bench.measure import build
+from bench.measure.guard import guarded
 from bench.spec import coerce
 
 IMAGES = 6
@@ -71,13 +72,13 @@ def seeds(torch_seed: int, others: int = 0) -> Iterator[None]:
         yield
 
 
-def images_of(context: registry.Context) -> Tensor:
+def images_of(context: api.Context) -> Tensor:
     """A few validation images of the context's data set, [IMAGES,C,H,W]."""
     images: Tensor = build.dataset(context.dataset).take("validation", range(IMAGES)).x
     return images.clone().to(context.device)
 
 
-def settings_typed(plugin: registry.Plugin) -> str:
+def settings_typed(plugin: api.Plugin) -> str:
     """Every default is of the type that the factory declares, and there is a docstring."""
     require(bool(plugin.summary), "the factory has no docstring")
     for key, default in plugin.defaults.items():

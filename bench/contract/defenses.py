@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import build, probe, registry
+from bench import api
+from bench.api.purifier import Network, Purifier
 from bench.contract.common import (
     Check,
     close,
@@ -22,8 +23,8 @@ from bench.contract.common import (
     seeds,
     settings_typed,
 )
-from bench.defense import Network, Purifier
 from bench.errors import BenchError
+from bench.measure import build, probe
 from bench.spec import Part
 
 ROUNDING = 1e-4
@@ -32,9 +33,9 @@ CLOSE = 0.03
 """How far, relatively, finite differences may be from a gradient that is declared exact."""
 
 
-def check_defense(part: Part, context: registry.Context) -> list[Check]:
+def check_defense(part: Part, context: api.Context) -> list[Check]:
     """The contract of a purifier on a few validation images."""
-    plugin = registry.find_defense(part.name)
+    plugin = api.find_defense(part.name)
     x = images_of(context)
     settings = dict(plugin.resolve(part, context.dataset).settings)
     checks = [run("settings", lambda: settings_typed(plugin))]
@@ -84,7 +85,7 @@ def _random(purifier: Purifier, x: Tensor) -> str:
     return "two draws differ" if differ else "two draws are equal"
 
 
-def _batch(part: Part, context: registry.Context, x: Tensor) -> str:
+def _batch(part: Part, context: api.Context, x: Tensor) -> str:
     """With other batch mates under the same draws; alone and in a batch where nothing is drawn."""
     purifier = build.purifier(part, context)
     others = torch.cat([x[:1], 1 - x[1:].flip(0)])
@@ -98,9 +99,9 @@ def _batch(part: Part, context: registry.Context, x: Tensor) -> str:
     return f"{told}; {alone}"
 
 
-def _deterministic(part: Part, context: registry.Context) -> Part | None:
+def _deterministic(part: Part, context: api.Context) -> Part | None:
     """`part` itself, or with one setting at 0, such that two draws are equal."""
-    plugin = registry.find_defense(part.name)
+    plugin = api.find_defense(part.name)
     typed = dict(part.settings)
     tries = [part, *(Part(part.name, tuple({**typed, k: 0}.items())) for k in plugin.defaults)]
     for candidate in tries:
@@ -173,19 +174,19 @@ def _networks(purifier: Purifier) -> str:
 
 
 def _calls(
-    purifier: Purifier, plugin: registry.DefensePlugin, settings: dict[str, Any], x: Tensor
+    purifier: Purifier, plugin: api.DefensePlugin, settings: dict[str, Any], x: Tensor
 ) -> str:
     """A run, its exact gradient, a direction and a surrogate call networks as declared, at most."""
-    calls = registry.both_ways(plugin.calls(settings))
+    calls = api.both_ways(plugin.calls(settings))
     _spends("a run", purifier, x, lambda: _purify(purifier, x), calls)
     if purifier.traits.exact:
         whole = _sum(calls, plugin.gradient(settings))
         _spends("an exact gradient", purifier, x, lambda: _differentiate(purifier, x), whole)
     if purifier.traits.direction:
-        toward = registry.both_ways(plugin.direction_calls(settings))
+        toward = api.both_ways(plugin.direction_calls(settings))
         _spends("a direction", purifier, x, lambda: purifier.direction(x.clone()), toward)
     if purifier.traits.surrogate:
-        stand_in = registry.both_ways(plugin.surrogate_calls(settings))
+        stand_in = api.both_ways(plugin.surrogate_calls(settings))
         _spends(
             "a surrogate",
             purifier,
@@ -195,7 +196,7 @@ def _calls(
         )
     if purifier.traits.one_step:
         first = {**settings, "steps": 1}
-        step = _sum(registry.both_ways(plugin.calls(first)), plugin.gradient(first))
+        step = _sum(api.both_ways(plugin.calls(first)), plugin.gradient(first))
         _spends("one step", purifier, x, lambda: _differentiate(purifier.one_step, x), step)
     told = [f"{n} of '{name}'{f' and {b} backward' if b else ''}" for name, (n, b) in calls.items()]
     return ", ".join(told) or "none"

@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.bounded import content_of
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.errors import plain
-from bench.pickles import Made, Name, PickleError, parse
-from bench.registry import dataset
+from bench.files.bounded import content_of
+from bench.files.pickles import (
+    Made,
+    Name,
+    PickleError,
+    parse,
+)
 
 if TYPE_CHECKING:
     from bench.data.files import Bytes

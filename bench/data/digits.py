@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from bench.data.base import Dataset, DatasetInfo, Images
-from bench.registry import dataset
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Images
 
 SPLIT_SEED = 20261
 TEST, VALIDATION = 512, 256

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.base import DatasetInfo, Rows
+from bench.api.images import DatasetInfo, Rows
 from bench.errors import BenchError
-from bench.home import data_root
+from bench.files.paths import data_root
 
 if TYPE_CHECKING:
     import numpy as np

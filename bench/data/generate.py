@@ -6,11 +6,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench.data.base import Dataset
+from bench.api.images import Dataset
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
 from bench.data.corruptions.stored import LABELS
-from bench.download import Progress, quiet
 from bench.errors import BenchError
+from bench.files.download import Progress, quiet
 
 SUFFIX = "-generated"
 """Of the folder: these are not the published files, and nothing may take them for those."""
@@ -33,7 +33,7 @@ def generate(
     """
     import numpy as np
 
-    from bench import rng
+    from bench.compute import rng
 
     target = root / f"{folder}{SUFFIX}"
     if target.exists():

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, labels_of, part, require
 from bench.errors import BenchError, plain
-from bench.home import data_root
-from bench.registry import dataset
+from bench.files.paths import data_root
 
 if TYPE_CHECKING:
     from PIL.Image import Image

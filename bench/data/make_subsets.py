@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.data.base import Dataset, DatasetInfo, Images
+from bench.api.images import Dataset, DatasetInfo, Images
 from bench.data.cifar import CIFAR10, CIFAR100
 from bench.data.digits import digits
 from bench.data.files import HELD_OUT

@@ -12,11 +12,11 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.bounded import expanded
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
-from bench.home import data_root
-from bench.registry import dataset
+from bench.files.bounded import expanded
+from bench.files.paths import data_root
 
 if TYPE_CHECKING:
     from bench.data.files import Bytes

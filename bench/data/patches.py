@@ -16,9 +16,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.base import SPLITS, Dataset, DatasetInfo, Images
+from bench.api import dataset
+from bench.api.images import (
+    SPLITS,
+    Dataset,
+    DatasetInfo,
+    Images,
+)
 from bench.errors import BenchError
-from bench.registry import dataset
 
 if TYPE_CHECKING:
     import numpy as np

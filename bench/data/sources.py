@@ -14,9 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import imagenet
-from bench.download import Progress, Remote, download, quiet, verify
 from bench.errors import BenchError
-from bench.unpack import gunzip, is_archive, merge, unpack
+from bench.files.archives import (
+    gunzip,
+    is_archive,
+    merge,
+    unpack,
+)
+from bench.files.download import (
+    Progress,
+    Remote,
+    download,
+    quiet,
+    verify,
+)
 
 DOWNLOADS = ".downloads"
 

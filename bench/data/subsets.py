@@ -19,12 +19,12 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from bench import registry
-from bench.bounded import json_of
+from bench import api
 from bench.errors import BenchError, unknown
+from bench.files.bounded import json_of
 
 if TYPE_CHECKING:
-    from bench.data.base import Dataset
+    from bench.api.images import Dataset
 
 ORDER_SEED = 20263
 TEST = "test"
@@ -201,7 +201,7 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
 
 
 def _declared(dataset: str) -> Mapping[str, Any] | None:
-    info = registry.find_dataset(dataset).info if dataset in registry.names("dataset") else None
+    info = api.find_dataset(dataset).info if dataset in api.names("dataset") else None
     return {"test": info.published, "subsets": {}} if info and info.published else None
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.bounded import inflated_size
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
-from bench.registry import dataset
+from bench.files.bounded import inflated_size
 
 FILES = {"train": "train_32x32.mat", "validation": "train_32x32.mat", "test": "test_32x32.mat"}
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.bounded import text_of
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api import dataset
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, labels_of, part, require
 from bench.data.imagenet import class_folders, decode
 from bench.errors import plain
-from bench.registry import dataset
+from bench.files.bounded import text_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.nets.aid import Discriminator, pooled
+from bench.models.nets.aid import Discriminator, pooled
 from bench.training.fit import Loss
 from bench.training.losses import ascend
 
@@ -63,9 +63,9 @@ def discriminate(
 ) -> Loss:
     """Binary cross-entropy of a discriminator on a frozen classifier's maps.
 
-    Algorithm 1 of AID-Purifier. The module is a discriminator of bench/nets/aid.py. The published
-    code clips the vertex to [0,1], the paper's form does not. PGD has a random start, `size` is its
-    step.
+    Algorithm 1 of AID-Purifier. The module is a discriminator of bench/models/nets/aid.py. The
+    published code clips the vertex to [0,1], the paper's form does not. PGD has a random start,
+    `size` is its step.
     """
 
     def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import build
+from bench.api import Context
 from bench.data.subsets import in_order, load_subset
-from bench.evaluate import evaluate
-from bench.registry import Context
-from bench.results import SHARD
+from bench.measure import build
+from bench.measure.judge import evaluate
+from bench.results.store import SHARD
 from bench.threat import ThreatModel
 from bench.training.candidates import FILTERS, PURIFIERS
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.nets.ebm import EBM, slope
-from bench.rng import seeded
+from bench.compute.rng import seeded
+from bench.models.nets.ebm import EBM, slope
 from bench.training.fit import Loss
 from bench.training.merit import Merit
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from bench.compute.rng import seeded
 from bench.errors import BenchError
-from bench.rng import seeded
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(module in training mode, images [B,C,H,W] in [0,1], labels [B]) -> scalar."""

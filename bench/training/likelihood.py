@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.nets.logistic import bits_per_dim, to_level, to_value
-from bench.nets.pixelcnnpp import PixelCNNpp
-from bench.rng import seeded
+from bench.compute.rng import seeded
+from bench.models.nets.logistic import bits_per_dim, to_level, to_value
+from bench.models.nets.pixelcnnpp import PixelCNNpp
 from bench.training.merit import Merit
 
 CHUNK = 128

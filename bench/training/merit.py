@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.rng import seeded
+from bench.compute.rng import seeded
 from bench.training.losses import ascend
 
 Merit = Callable[[nn.Module, Tensor, Tensor], dict[str, float]]

@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import build, registry
+from bench import api
+from bench.api import (
+    OWNER,
+    Context,
+    Plugin,
+    owned,
+)
 from bench.errors import BenchError, unknown
-from bench.registry import OWNER, Context, Plugin, owned
+from bench.measure import build
+from bench.models.zoo.weights import SUFFIX, find, manifest
 from bench.spec import DEFAULT_CLASSIFIER, NO_PURIFIER, Part, parse_defense, split_list
 from bench.training.recipes import ADD_ONS, names, recipe_name
-from bench.zoo.weights import SUFFIX, find, manifest
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,14 @@ def needed(specs: Iterable[str], dataset: str) -> list[Need]:
 
 
 def _recipes(dataset: str) -> list[str]:
-    info = registry.find_dataset(dataset).info
+    info = api.find_dataset(dataset).info
     return names(info) if info else []
 
 
 def add_ons(dataset: str) -> dict[str, Need]:
     """By name, the weights of every add-on for every named classifier that offers taps."""
-    known = registry.names("classifier")
-    owners = [Part(name) for name in known if registry.find_classifier(name).taps(dataset)]
+    known = api.names("classifier")
+    owners = [Part(name) for name in known if api.find_classifier(name).taps(dataset)]
     needs = [Need(recipe, owner) for recipe in ADD_ONS for owner in owners]
     return {need.name: need for need in needs}
 
@@ -83,14 +89,14 @@ def _add_on(text: str, dataset: str) -> Need | None:
     """`aid-code@madry`, where `aid-code` is no defense."""
     family, at, classifier = text.partition("@")
     recipe = f"{family}-{OWNER}"
-    if recipe not in ADD_ONS or family in registry.names("defense"):
+    if recipe not in ADD_ONS or family in api.names("defense"):
         return None
     part = parse_defense(f"{NO_PURIFIER}@{classifier if at else DEFAULT_CLASSIFIER}").classifier
     return Need(recipe, _classifier(part, dataset)[1])
 
 
 def _classifier(part: Part, dataset: str) -> tuple[Plugin, Part]:
-    plugin = registry.find_classifier(part.name)
+    plugin = api.find_classifier(part.name)
     return plugin, plugin.resolve(part, dataset)
 
 
@@ -109,7 +115,7 @@ def _of_classifier(part: Part, dataset: str) -> Iterator[Need]:
 
 def _of_defense(text: str, dataset: str) -> Iterator[Need]:
     spec = parse_defense(text)
-    defenses = registry.names("defense")
+    defenses = api.names("defense")
     for name in (part.name for part in spec.parts if part.name not in defenses):
         if recipe_name(name, dataset) in _recipes(dataset):
             raise BenchError(
@@ -119,7 +125,7 @@ def _of_defense(text: str, dataset: str) -> Iterator[Need]:
         raise unknown("defense or weights", name, [*defenses, *_recipes(dataset)])
     classifier = _classifier(spec.classifier, dataset)[1]
     for part in spec.parts:
-        plugin = registry.find_defense(part.name)
+        plugin = api.find_defense(part.name)
         for name in plugin.weights(dict(plugin.resolve(part, dataset).settings)):
             if OWNER in name:
                 yield from _with_classifier(Need(name, classifier), dataset)
@@ -131,7 +137,7 @@ def _of_defense(text: str, dataset: str) -> Iterator[Need]:
 def context(need: Need, dataset: str, folder: Path | None, device: str = "cpu") -> Context:
     """What an add-on is trained in: its classifier is that of `folder`, where it lies there."""
     assert need.classifier is not None
-    plugin = registry.find_classifier(need.classifier.name)
+    plugin = api.find_classifier(need.classifier.name)
     names = plugin.weights(dict(need.classifier.settings))
     files = {name: folder / f"{name}{SUFFIX}" for name in names} if folder else {}
     there = {name: file for name, file in files.items() if file.is_file()}

@@ -7,16 +7,24 @@ from pathlib import Path
 
 import torch
 
-from bench.data.base import Dataset
-from bench.home import home
-from bench.nets import make
-from bench.nets.normalised import Normalised
-from bench.registry import Base
+from bench.api import Base
+from bench.api.images import Dataset
+from bench.files.paths import home
+from bench.models.nets import make
+from bench.models.nets.normalised import Normalised
+from bench.models.zoo.weights import (
+    SUFFIX,
+    Weights,
+    own,
+    packaged,
+    save,
+    vouch,
+    write_manifest,
+)
 from bench.training import needs
 from bench.training.fit import Fit, Progress, fit
 from bench.training.needs import Need
 from bench.training.recipes import Recipe, add_on, recipe
-from bench.zoo.weights import SUFFIX, Weights, own, packaged, save, vouch, write_manifest
 
 
 def train(

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from attacks.approximate import FromPurified
 from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.pgd import PGD
-from bench import registry
-from bench.defense import Defense, Network, Purifier, Traits
-from bench.nets.ebm import EBM
+from bench import api
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.models.nets.ebm import EBM
 from bench.threat import ThreatModel
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule
@@ -135,7 +140,7 @@ def test_without_a_purified_image_it_steps_from_the_point() -> None:
 
 
 def skip(name: str, traits: Traits) -> str | None:
-    plugin = registry.find_attack(name)
+    plugin = api.find_attack(name)
     settings: dict[str, Any] = plugin.defaults
     return plugin.skip(settings, traits)
 

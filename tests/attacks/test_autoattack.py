@@ -9,10 +9,10 @@ import torch
 
 from attacks.autoattack import AutoAttack, names_of
 from attacks.library import View
-from bench import rng
-from bench.defense import Defense
+from bench.api.purifier import Defense
+from bench.compute import rng
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.measure.judge import evaluate
 from bench.threat import ThreatModel
 from tests.tiny import Affine, Levels, Luck, Noise, images, labels, linear, smooth
 

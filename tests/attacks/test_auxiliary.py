@@ -10,11 +10,17 @@ from torch.nn import functional as F
 from attacks.auxiliary import Grid, Joint, Scale, auxiliary, parse_lambdas
 from attacks.gradients import Blind, Bpda, Eot
 from attacks.pgd import PGD
-from bench import registry, rng
-from bench.attack import Attack
-from bench.defense import Defense, Network, Purifier, Traits
+from bench import api
+from bench.api.attacked import Attack
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.compute import rng
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.measure.judge import evaluate
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from tests.tiny import SHAPE, Levels, Linear, images, labels, linear
@@ -116,7 +122,7 @@ def test_weight_zero_is_bpda_and_asks_no_direction(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_defense_without_an_objective_is_skipped_with_its_reason() -> None:
-    plugin = registry.find_attack("auxiliary")
+    plugin = api.find_attack("auxiliary")
     settings = dict(plugin.resolve(parse_part("auxiliary"), "patches", "standard").settings)
     assert "no purification direction" in str(plugin.skip(settings, Levels.traits))
     assert plugin.skip(settings, Judge.traits) is None
@@ -124,7 +130,7 @@ def test_a_defense_without_an_objective_is_skipped_with_its_reason() -> None:
 
 def test_the_printed_grid_is_of_weights_from_0_to_1() -> None:
     assert parse_lambdas("0+0.5+1/4+1") == (0, 0.5, 0.25, 1)
-    plugin = registry.find_attack("auxiliary")
+    plugin = api.find_attack("auxiliary")
     paper = dict(plugin.resolve(parse_part("auxiliary"), "cifar10", "paper").settings)
     assert parse_lambdas(str(paper["lambdas"])) == tuple(tenth / 10 for tenth in range(10))
     for text in ("", "2", "0+x", "nan", "-0.1", "1/0"):
@@ -138,7 +144,7 @@ def test_the_printed_grid_is_of_weights_from_0_to_1() -> None:
 
 @pytest.mark.parametrize(("dataset", "eps", "step"), [("svhn", 12, 2), ("cifar10", 8, 1)])
 def test_steps_are_the_papers(dataset: str, eps: int, step: int) -> None:
-    plugin = registry.find_attack("auxiliary")
+    plugin = api.find_attack("auxiliary")
     settings = dict(plugin.resolve(parse_part("auxiliary"), dataset, "paper").settings)
     assert (settings["steps"], float(settings["step"]) * eps) == (40, step)
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from attacks.library import View
 from attacks.select import Selector
 from attacks.square import Square
-from bench import build, registry
-from bench.attack import Attack
-from bench.defense import Defense, Network, Traits
+from bench import api
+from bench.api.attacked import Attack
+from bench.api.purifier import Defense, Network, Traits
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.measure import build
+from bench.measure.judge import evaluate
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from tests.defenses.test_votes import SPLIT, X, defense
@@ -61,8 +62,8 @@ def toy(label: int, other: int, random: bool, far: float = 0.0) -> Defense:
 def names() -> list[str]:
     """Registered attacks that climb within linf and bring nothing of their own."""
     found = []
-    for name in registry.names("attack"):
-        plugin = registry.find_attack(name)
+    for name in api.names("attack"):
+        plugin = api.find_attack(name)
         settings = dict(plugin.resolve(parse_part(name), "digits", "quick").settings)
         facts = plugin.facts(settings)
         if "linf" not in plugin.norms or facts.noise or facts.aside or facts.given:

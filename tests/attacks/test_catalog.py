@@ -10,10 +10,11 @@ from torch import nn
 
 from attacks.apgd import CROCE
 from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL, STRICT
-from bench import registry, rng
-from bench.attack import Attack
-from bench.defense import Defense, Purifier, Traits
-from bench.registry import Context, Plugin, Runs
+from bench import api
+from bench.api import Context, Plugin, Runs
+from bench.api.attacked import Attack
+from bench.api.purifier import Defense, Purifier, Traits
+from bench.compute import rng
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
@@ -43,7 +44,7 @@ def build(text: str, monkeypatch: pytest.MonkeyPatch) -> Attack:
     part = parse_part(text)
     if part.name in SMALL:
         part = parse_part(f"{part.name}:{SMALL[part.name]}")
-    plugin = registry.find_attack(part.name)
+    plugin = api.find_attack(part.name)
     settings: dict[str, Any] = dict(plugin.resolve(part, "digits", "quick").settings)
     if not plugin.uses_dataset:
         made: Attack = plugin.factory(**settings)
@@ -60,11 +61,11 @@ def build(text: str, monkeypatch: pytest.MonkeyPatch) -> Attack:
 
 def resolved(text: str, preset: str = "paper") -> dict[str, Any]:
     part = parse_part(text)
-    return dict(registry.find_attack(part.name).resolve(part, "patches", preset).settings)
+    return dict(api.find_attack(part.name).resolve(part, "patches", preset).settings)
 
 
 def threat_of(text: str, norm: str) -> ThreatModel | None:
-    plugin = registry.find_attack(parse_part(text).name)
+    plugin = api.find_attack(parse_part(text).name)
     ball = "linf:0.05" if norm == "linf" else "l2:0.4"
     within = ThreatModel.parse(plugin.within(resolved(text, "quick"), ball))
     return None if within.norm == norm and norm not in plugin.norms else within
@@ -114,13 +115,13 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
             continue
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
-    known = registry.names("attack")
+    known = api.names("attack")
     every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT)
     assert {parse_part(text).name for text in every} <= set(known)
 
 
 def skip(text: str, traits: Traits) -> str | None:
-    return registry.find_attack(parse_part(text).name).skip(resolved(text), traits)
+    return api.find_attack(parse_part(text).name).skip(resolved(text), traits)
 
 
 def test_what_makes_no_sense_is_skipped_with_its_reason() -> None:
@@ -151,7 +152,7 @@ def test_declared_cost_of_gradient_attacks_is_what_they_ask(preset: str) -> None
     expected = {"quick": (10, 5, 5), "standard": (40, 15, 10), "paper": (40, 15, 20)}
     steps, eot, exact = expected[preset]
     exact_steps = 200 if preset == "paper" else steps
-    costs = {t: registry.find_attack(t).cost(resolved(t, preset), ADP) for t in GROUPS["adaptive"]}
+    costs = {t: api.find_attack(t).cost(resolved(t, preset), ADP) for t in GROUPS["adaptive"]}
     assert costs == {
         "bpda": Runs(bpda=steps),
         "bpda-eot": Runs(bpda=steps * eot),

@@ -12,11 +12,11 @@ from attacks.catalog import Clean
 from attacks.certify import Certify
 from attacks.gradients import Blind
 from attacks.pgd import PGD
-from bench import rng
-from bench.attack import ABSTAINED, Certificate
-from bench.defense import Defense, Network
+from bench.api.attacked import ABSTAINED, Certificate
+from bench.api.purifier import Defense, Network
+from bench.compute import rng
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.measure.judge import evaluate
 from bench.stats import certified_radius, clopper_pearson, mcnemar
 from bench.threat import ThreatModel
 from tests.reference import tensors_of

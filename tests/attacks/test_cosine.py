@@ -12,10 +12,10 @@ from torch import Tensor
 from attacks.cosine import gradient_cosine
 from attacks.gradients import Eot, Exact
 from attacks.pgd import PGD
-from bench import registry
-from bench.defense import Defense, Purifier, Traits
-from bench.evaluate import Outcome, evaluate
-from bench.plan import Request, make
+from bench import api
+from bench.api.purifier import Defense, Purifier, Traits
+from bench.measure.judge import Outcome, evaluate
+from bench.plan.plan import Request, make
 from bench.threat import ThreatModel
 from tests.tiny import SIZE, Affine, Noise, images, labels, smooth
 
@@ -83,7 +83,7 @@ def test_it_is_a_threat_of_its_own_and_needs_two_gradients() -> None:
     plan, _ = make(asked)
     assert {planned.cell.threat for planned in plan.cells} == {"probe:linf:0.125"}
     assert {skip.defense for skip in plan.skips} == {"none@natural"}
-    skip = registry.find_attack("gradient-cosine").skip
+    skip = api.find_attack("gradient-cosine").skip
     assert "nothing to compare" in str(skip({}, Traits(identity=True)))
     assert "nothing to compare" in str(skip({}, Traits(exact=False)))
     assert skip({}, Traits()) is None

@@ -13,8 +13,8 @@ from torch import Tensor
 from attacks.fgsm import Library, bim, fgsm, jitter, vmi_fgsm
 from attacks.gradients import Bpda
 from attacks.pgd import PGD
-from bench.defense import Defense, Purifier, Traits
-from bench.evaluate import evaluate
+from bench.api.purifier import Defense, Purifier, Traits
+from bench.measure.judge import evaluate
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Noise, images, labels, linear, smooth
 
@@ -121,7 +121,7 @@ def test_purifiers_are_shown_images_only(attack: Library) -> None:
 def test_the_library_is_read_only_where_it_runs() -> None:
     code = (
         "import sys; from bench import plan\n"
-        "from bench.plan import Request\n"
+        "from bench.plan.plan import Request\n"
         "plan.registry.load(())\n"
         "plan.make(Request(['median'], ['library'], 'digits', controls=[]))\n"
         "sys.exit('torchattacks' in sys.modules)"

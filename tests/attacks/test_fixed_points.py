@@ -10,10 +10,10 @@ from attacks.corruption import Corruption, parse_kinds, parse_severities
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from attacks.transfer import Transfer
-from bench import rng
-from bench.defense import Defense, Network
+from bench.api.purifier import Defense, Network
+from bench.compute import rng
+from bench.compute.network import computing
 from bench.errors import BenchError
-from bench.network import computing
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
 

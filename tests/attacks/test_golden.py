@@ -11,9 +11,14 @@ from torch import Tensor
 from attacks.gradients import Blind, Bpda, Direction, Displacement, Eot, Score, Slope
 from attacks.losses import cross_entropy
 from attacks.pgd import PGD
-from bench.defense import Defense, Network, Purifier, Traits
-from bench.nets.ncsnv2 import NCSNv2
-from bench.nets.normalised import Normalised
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.models.nets.ncsnv2 import NCSNv2
+from bench.models.nets.normalised import Normalised
 from bench.threat import ThreatModel
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule, purify

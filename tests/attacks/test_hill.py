@@ -9,8 +9,13 @@ from torch import Tensor
 from attacks.gradients import Bpda, Eot, Slope
 from attacks.keep import Verify
 from attacks.pgd import PGD
-from bench import rng
-from bench.defense import Defense, Network, Purifier, Traits
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.compute import rng
 from bench.threat import ThreatModel
 from tests.reference import Classifier, tensors_of
 from tests.tiny import Luck, images, labels, linear, smooth

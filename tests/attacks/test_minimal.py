@@ -8,9 +8,9 @@ from torch import Tensor
 
 from attacks.apgd import along
 from attacks.minimal import CarliniWagner, DeepFool
-from bench import rng
-from bench.defense import Defense
-from bench.evaluate import evaluate
+from bench.api.purifier import Defense
+from bench.compute import rng
+from bench.measure.judge import evaluate
 from bench.threat import ThreatModel
 from tests.tiny import Affine, Luck, Noise, images, labels, linear, smooth
 

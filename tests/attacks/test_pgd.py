@@ -8,8 +8,8 @@ from torch import Tensor
 
 from attacks.gradients import Blind, Bpda, Eot, Score
 from attacks.pgd import PGD
-from bench import rng
-from bench.defense import Defense
+from bench.api.purifier import Defense
+from bench.compute import rng
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Luck, Noise, images, labels, linear, smooth
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from attacks.gradients import Blind, Bpda, Eot
 from attacks.stadv import StAdv, roughness, warp
-from bench import registry
-from bench.defense import Defense, Network
-from bench.evaluate import evaluate
-from bench.plan import Request, make
+from bench import api
+from bench.api.purifier import Defense, Network
+from bench.measure.judge import evaluate
+from bench.plan.plan import Request, make
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Noise, images
 
@@ -133,5 +133,5 @@ def test_its_threat_is_its_own_whatever_the_board() -> None:
     asked = Request(["none"], ["stadv", "stadv:budget=0.1"], "digits", "l2:0.5", controls=[])
     plan, _ = make(asked)
     assert [planned.cell.threat for planned in plan.cells] == ["flow:0.05", "flow:0.1"]
-    norms = registry.find_attack("stadv").norms
+    norms = api.find_attack("stadv").norms
     assert norms == ("linf", "l2")

@@ -13,7 +13,7 @@ from attacks.library import View
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
-from bench.defense import Defense
+from bench.api.purifier import Defense
 from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, linear, smooth
 

@@ -17,11 +17,12 @@ from attacks.square import Steady
 from attacks.steps import Auto
 from attacks.strict import apgd_strict, losses_of, pgd_strict
 from attacks.transfer import Static, StaticBase
-from bench import registry, rng
-from bench.attack import Attack
-from bench.defense import Defense, Purifier, Traits
+from bench import api
+from bench.api.attacked import Attack
+from bench.api.purifier import Defense, Purifier, Traits
+from bench.compute import rng
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.measure.judge import evaluate
 from bench.spec import Part, Settings, parse_part
 from bench.threat import ThreatModel
 from tests.attacks.test_pgd import climb
@@ -67,7 +68,7 @@ class Watched(Purifier):
 
 def made(text: str, **more: str | float) -> Attack:
     """A registered attack that needs no weights, at the preset `quick`."""
-    plugin = registry.find_attack(parse_part(text).name)
+    plugin = api.find_attack(parse_part(text).name)
     asked = Part(plugin.name, (*parse_part(text).settings, *more.items()))
     settings: dict[str, Any] = dict(plugin.resolve(asked, "digits", "quick").settings)
     attack: Attack = plugin.factory(*[None] * plugin.uses_dataset, **settings)
@@ -148,7 +149,7 @@ def test_points_of_the_static_base_are_the_same_whatever_stands_in_front() -> No
 
 
 def test_from_the_static_base_to_itself_nothing_is_transferred() -> None:
-    plugin = registry.find_attack("transfer")
+    plugin = api.find_attack("transfer")
 
     def skip(source: str, traits: Traits) -> str | None:
         asked = parse_part(f"transfer:source={source}")
@@ -177,7 +178,7 @@ def test_fresh_draws_choose_between_searches() -> None:
 @pytest.mark.parametrize("text", [text for text in STRICT if text not in UNDRAWN])
 def test_no_attackers_draw_is_a_judges_draw(text: str) -> None:
     """Not in gradients, in choosing between points, nor in queries."""
-    few = {"steps": 2} if "steps" in registry.find_attack(parse_part(text).name).defaults else {}
+    few = {"steps": 2} if "steps" in api.find_attack(parse_part(text).name).defaults else {}
     purifier = Watched()
     defense = Defense(smooth(), [purifier])
     x = images(4)
@@ -270,7 +271,7 @@ def test_losses_are_names_joined_by_plus() -> None:
     with pytest.raises(BenchError, match="did you mean 'margin'"):
         losses_of("ce+margn")
     with pytest.raises(BenchError, match="names one twice"):
-        registry.find_attack("apgd:protocol=strict").resolve(
+        api.find_attack("apgd:protocol=strict").resolve(
             parse_part("apgd:protocol=strict,losses=ce+ce"), "patches"
         )
 

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.boards import boards
-from bench.flags import flags
-from bench.results import Store
+from bench.boards.board import boards
+from bench.boards.flags import flags
+from bench.results.store import Store
 from tests.factories import rewrite
 
 PLUGINS = '''
@@ -20,9 +20,9 @@ import torch
 
 from attacks.gradients import Blind
 from attacks.pgd import PGD
-from bench.attack import Attacked
-from bench.defense import Purifier, Traits
-from bench.registry import attack, defense
+from bench.api.attacked import Attacked
+from bench.api.purifier import Purifier, Traits
+from bench.api import attack, defense
 
 
 class Round(Purifier):

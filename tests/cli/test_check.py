@@ -9,13 +9,13 @@ from click.testing import CliRunner, Result
 from torch import Tensor
 
 from attacks.catalog import Clean
-from bench import contract, registry
+from bench import api, contract
+from bench.api import Runs, register
+from bench.api.purifier import Purifier, Traits
 from bench.cli.check import check_command
 from bench.cli.run import run_command
-from bench.defense import Purifier, Traits
 from bench.errors import BenchError
-from bench.registry import Runs, declare
-from bench.zoo.weights import packaged
+from bench.models.zoo.weights import packaged
 
 KEPT = {"none", "aid", "median", "clean", "madry", "natural", "cnn", "vgg", "broken-toy"}
 
@@ -26,9 +26,9 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     everything = contract.everything
     monkeypatch.setattr(contract, "everything", lambda: [n for n in everything() if n in KEPT])
-    registry.load()
+    api.load()
     for kind in ("defense", "attack", "classifier"):
-        monkeypatch.setitem(declare.PLUGINS, kind, dict(declare.PLUGINS[kind]))
+        monkeypatch.setitem(register.PLUGINS, kind, dict(register.PLUGINS[kind]))
 
 
 def check(*arguments: str) -> tuple[Result, int]:
@@ -54,8 +54,8 @@ class Bright(Purifier):
 
 
 def test_all_lists_what_fails_and_goes_on() -> None:
-    @registry.defense("broken-toy", traits=lambda settings: Traits())
-    def toy(context: registry.Context) -> Purifier:
+    @api.defense("broken-toy", traits=lambda settings: Traits())
+    def toy(context: api.Context) -> Purifier:
         """Leaves [0,1]."""
         return Bright()
 
@@ -96,9 +96,9 @@ def refused(*arguments: str) -> str:
     return str(result.exception)
 
 
-def lacking(context: registry.Context) -> Purifier:
+def lacking(context: api.Context) -> Purifier:
     """Declares weights that it does not read."""
-    made: Purifier = registry.find_defense("none").factory(context)
+    made: Purifier = api.find_defense("none").factory(context)
     return made
 
 
@@ -111,8 +111,8 @@ def test_check_fails_for_what_run_refuses(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
     damaged = "none@file:damaged.safetensors"
-    registry.defense("lacking-toy", weights=lambda settings: ("nobody-has-it",))(lacking)
-    registry.attack("uncounted-toy", cost=lambda s, traits: Runs(float(s["gone"])))(uncounted)
+    api.defense("lacking-toy", weights=lambda settings: ("nobody-has-it",))(lacking)
+    api.attack("uncounted-toy", cost=lambda s, traits: Runs(float(s["gone"])))(uncounted)
     for name, asked in {
         damaged: ["--defense", damaged, "--attacks", "clean"],
         "lacking-toy": ["--defense", "lacking-toy", "--attacks", "clean"],

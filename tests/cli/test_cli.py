@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli
-from bench.zoo.weights import packaged
+from bench.models.zoo.weights import packaged
 from tests.factories import repeatable
 
 RUN = ["run", "--dataset", "digits", "--images", "32", "--preset", "quick", "--control", "off"]
@@ -203,8 +203,8 @@ def test_list_shows_a_broken_entry_point_free_house() -> None:
 def test_nan_from_a_network_is_a_failed_shard_and_no_number(tmp_path: Path) -> None:
     plugin = tmp_path / "nan.py"
     plugin.write_text(
-        "from bench.defense import Purifier\n"
-        "from bench.registry import defense\n"
+        "from bench.api.purifier import Purifier\n"
+        "from bench.api import defense\n"
         "class Bad(Purifier):\n"
         "    def forward(self, x):\n        return x * float('nan')\n"
         "@defense('bad')\ndef bad(context):\n    '''Breaks.'''\n    return Bad()\n"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from bench.api import Context
 from bench.cli.doctor import doctor_command
-from bench.registry import Context
-from bench.zoo.weights import own, packaged, save
+from bench.models.zoo.weights import own, packaged, save
 from tests.cli.test_cli import bench
-from tests.zoo.test_foreign import cifar10
+from tests.models.foreign.test_foreign import cifar10
 
 __all__ = ["cifar10"]
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import build, cli
-from bench.data.base import DatasetInfo
-from bench.nets import make
-from bench.plan import find_info
-from bench.results import Record, Store
-from bench.zoo.weights import own, save
+from bench import cli
+from bench.api.images import DatasetInfo
+from bench.measure import build
+from bench.models.nets import make
+from bench.models.zoo.weights import own, save
+from bench.plan.plan import find_info
+from bench.results.store import Record, Store
 from tests.cli.test_cli import bench
 from tests.data import copies
 

@@ -13,8 +13,8 @@ from tests.cli.test_cli import RUN, bench, one_line
 
 PURIFIER = """
 import multiprocessing, os, signal
-from bench.defense import Purifier
-from bench.registry import defense
+from bench.api.purifier import Purifier
+from bench.api import defense
 
 class Fatal(Purifier):
     def forward(self, x):

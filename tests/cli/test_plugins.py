@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import registry
+from bench import api
+from bench.api import discover, register
 from bench.cli.list import KINDS, list_command
 from bench.errors import BenchError
-from bench.registry import declare, discover
 from tests.cli.test_cli import bench
 
 ATTACK = """
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
-from bench.attack import Attacked
-from bench.registry import attack
+from bench.api.attacked import Attacked
+from bench.api import attack
 
 @dataclass(frozen=True)
 class Shift:
@@ -42,9 +42,9 @@ def shift(*, weight: float = 1.0) -> Shift:
 def test_a_file_with_a_dataclass_and_postponed_annotations(tmp_path: Path) -> None:
     file = tmp_path / "shift.py"
     file.write_text(ATTACK)
-    registry.load([str(file)])
-    assert registry.find_attack("shift-of-the-test").hints == {"weight": float}
-    declare.PLUGINS["attack"].pop("shift-of-the-test")
+    api.load([str(file)])
+    assert api.find_attack("shift-of-the-test").hints == {"weight": float}
+    register.PLUGINS["attack"].pop("shift-of-the-test")
 
 
 @pytest.mark.parametrize("text", ["import sys; sys.exit(3)", "raise ValueError('a\\nb')", "def ("])
@@ -52,7 +52,7 @@ def test_a_file_that_does_not_import_is_one_line(tmp_path: Path, text: str) -> N
     file = tmp_path / "bad.py"
     file.write_text(text)
     with pytest.raises(BenchError, match=r"bad\.py' fails to import: \w+: ") as raised:
-        registry.load([str(file)])
+        api.load([str(file)])
     assert "\n" not in str(raised.value)
 
 
@@ -63,20 +63,20 @@ def test_a_broken_module_of_a_folder_is_listed_and_the_rest_works(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(discover, "BROKEN", [])
     discover._import("sick_of_the_test")
-    assert registry.broken() == (registry.Broken("sick_of_the_test", "SystemExit: 3"),)
+    assert api.broken() == (api.Broken("sick_of_the_test", "SystemExit: 3"),)
     with pytest.raises(BenchError, match="'sick-of-the-test' is broken: SystemExit"):
-        registry.find_defense("sick-of-the-test")
-    assert registry.find_defense("none").name == "none"
+        api.find_defense("sick-of-the-test")
+    assert api.find_defense("none").name == "none"
 
 
-@pytest.mark.parametrize("dataset", registry.names("dataset"))
-@pytest.mark.parametrize("preset", ["", *registry.PRESETS])
+@pytest.mark.parametrize("dataset", api.names("dataset"))
+@pytest.mark.parametrize("preset", ["", *api.PRESETS])
 def test_everything_is_listed_for_every_data_set(dataset: str, preset: str) -> None:
     arguments = ["--dataset", dataset, "--preset", preset, "--json"]
     result = CliRunner().invoke(list_command, arguments, catch_exceptions=False)
     listed = json.loads(result.stdout)
     for plural, kind in KINDS.items():
-        assert len(listed[plural]) == len(registry.names(kind, patterns=True))
+        assert len(listed[plural]) == len(api.names(kind, patterns=True))
 
 
 def test_what_is_not_for_a_data_set_is_listed_with_its_reason() -> None:
@@ -85,8 +85,8 @@ def test_what_is_not_for_a_data_set_is_listed_with_its_reason() -> None:
 
 
 BESIDE = """
-from bench.attack import Attacked
-from bench.registry import attack
+from bench.api.attacked import Attacked
+from bench.api import attack
 import helper_of_the_test
 from helper_of_the_test import AMOUNT
 import inner_of_the_test.deep
@@ -123,12 +123,12 @@ def test_neighbours_are_imported_by_name_and_never_mix(
     if inside:  # as `python -m bench` has it
         monkeypatch.chdir(tmp_path / "one")
         monkeypatch.syspath_prepend(tmp_path / "one")
-    registry.load(files)
+    api.load(files)
     for amount in (1.0, 2.0):
-        plugin = declare.PLUGINS["attack"].pop(f"beside-{amount:.0f}-of-the-test")
+        plugin = register.PLUGINS["attack"].pop(f"beside-{amount:.0f}-of-the-test")
         assert plugin.defaults == {"amount": amount}
         assert plugin.factory(amount=amount) == (amount, 2 * amount, amount, amount)
-    assert {Path(file).name for file in registry.sources() if str(tmp_path) in file} == {
+    assert {Path(file).name for file in api.sources() if str(tmp_path) in file} == {
         *("mine.py", "helper_of_the_test.py", "constant_of_the_test.py", "late_of_the_test.py"),
         *("__init__.py", "deep.py"),
     }
@@ -140,14 +140,14 @@ def test_a_neighbour_that_fails_says_which(tmp_path: Path) -> None:
     (tmp_path / "weak_of_the_test.py").write_text("import nothing_of_the_test")
     (tmp_path / "mine.py").write_text("from weak_of_the_test import thing")
     with pytest.raises(BenchError, match=r"mine\.py' fails to import:.*nothing_of_the_test"):
-        registry.load([str(tmp_path / "mine.py")])
+        api.load([str(tmp_path / "mine.py")])
 
 
 BARE = """
 import torch
 from torch import nn
-from bench.data.base import Dataset, DatasetInfo, Images
-from bench.registry import classifier, dataset
+from bench.api.images import Dataset, DatasetInfo, Images
+from bench.api import classifier, dataset
 
 INFO = DatasetInfo("stripes", "stripes", (1, 8, 8), ("across", "down"), "linf:0.1",
                    embedded=True, published=64, subset="test")

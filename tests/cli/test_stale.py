@@ -9,19 +9,19 @@ from pathlib import Path
 
 import torch
 
-from bench import registry
-from bench.boards import boards
-from bench.fingerprint import fingerprint
-from bench.nets.normalised import Normalised
-from bench.registry import declare
-from bench.registry.code import code_of
-from bench.results import Store
+from bench import api
+from bench.api import register
+from bench.api.code import code_of
+from bench.boards.board import boards
+from bench.compute.fingerprint import fingerprint
+from bench.models.nets.normalised import Normalised
+from bench.results.store import Store
 
 PLUGIN = '''
 """Of the test."""
 import torch
-from bench.defense import Purifier
-from bench.registry import attack, classifier, defense
+from bench.api.purifier import Purifier
+from bench.api import attack, classifier, defense
 from beside import AMOUNT
 
 class Net(torch.nn.Module):
@@ -130,8 +130,8 @@ def test_every_tensor_and_layer_counts_and_no_counter_does() -> None:
 
 
 def test_plugins_of_the_project_are_told_by_their_versions(tmp_path: Path) -> None:
-    registry.load()
-    for kind, named in declare.PLUGINS.items():
+    api.load()
+    for kind, named in register.PLUGINS.items():
         for plugin in named.values():
             if plugin.factory.__module__.startswith("bench"):
                 assert len(code_of(plugin)) == 64, kind

@@ -8,10 +8,10 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from bench.compute.rng import seeded
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
 from bench.data.patches import patches
 from bench.errors import BenchError
-from bench.rng import seeded
 
 GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "corruptions.safetensors")
 KNOWN = [kind for kind in KINDS + EXTRA if kind in GOLDEN]

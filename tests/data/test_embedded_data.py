@@ -7,11 +7,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from bench.data.base import SPLITS, Dataset
+from bench.api import find_dataset
+from bench.api.images import SPLITS, Dataset
 from bench.data.digits import digits
 from bench.data.patches import patches
 from bench.errors import BenchError
-from bench.registry import find_dataset
 from bench.threat import ThreatModel
 
 SIZES = {"patches": (6400, 512, 512), "digits": (1029, 256, 512)}

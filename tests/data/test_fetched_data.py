@@ -14,12 +14,13 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from bench.data import base, imagenet
-from bench.data.base import Dataset
+from bench.api import find_dataset
+from bench.api import images as base
+from bench.api.images import Dataset
+from bench.data import imagenet
 from bench.data.cifar import read_batch
 from bench.data.files import HELD_OUT, held_out
 from bench.errors import BenchError
-from bench.registry import find_dataset
 from bench.threat import ThreatModel
 from tests.data import copies
 

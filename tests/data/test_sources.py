@@ -14,10 +14,10 @@ import pytest
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, FashionMNIST
 from torchvision.datasets.imagenet import ARCHIVE_META
 
+from bench.api import find_dataset
 from bench.data.sources import SOURCES, Source, fetch
-from bench.download import Remote
 from bench.errors import BenchError
-from bench.registry import find_dataset
+from bench.files.download import Remote
 from tests.data import copies
 from tests.web import Web, serve
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from attacks.corruption import GENERATED, Corruption
-from bench.attack import Attacked, Indexed
+from bench.api import find_attack, find_dataset
+from bench.api.attacked import Attacked, Indexed
+from bench.api.purifier import Defense
 from bench.data.corruptions import SEVERITIES
 from bench.data.corruptions.stored import rows
 from bench.data.generate import generate
-from bench.defense import Defense
 from bench.errors import BenchError
-from bench.plan import Request, make
-from bench.registry import find_attack, find_dataset
+from bench.plan.plan import Request, make
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from tests.data import copies

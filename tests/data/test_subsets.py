@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 import torch
 
-from bench.data.base import Dataset, DatasetInfo, Rows
+from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.cifar import CIFAR10
 from bench.data.digits import digits
 from bench.data.make_subsets import (
@@ -23,7 +23,7 @@ from bench.data.make_subsets import (
 from bench.data.patches import patches
 from bench.data.subsets import in_order, load_subset, stratified_order, subset_names
 from bench.errors import BenchError
-from bench.results import SHARD
+from bench.results.store import SHARD
 from tests.reference import tensors_of
 
 DATASETS = {"patches": patches(), "digits": digits()}

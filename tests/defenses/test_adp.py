@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.defense import Network, Traits, chunk_size
-from bench.nets.ncsnv2 import NCSNv2
-from bench.registry import find_defense
+from bench.api import find_defense
+from bench.api.purifier import Network, Traits, chunk_size
+from bench.models.nets.ncsnv2 import NCSNv2
 from bench.spec import parse_part
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule, grid, purify, walk

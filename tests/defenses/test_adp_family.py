@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import build, contract, plan
-from bench.defense import Network
+from bench import contract
+from bench.api import find_defense
+from bench.api.purifier import Network
 from bench.errors import BenchError
-from bench.nets import make
-from bench.registry import find_defense
+from bench.measure import build
+from bench.models.nets import make
+from bench.models.zoo import weights as zoo
+from bench.plan import plan
 from bench.spec import Value, parse_part
-from bench.zoo import weights as zoo
 from defenses.adp import ADP
 from defenses.adp_walk import Rotation, StepRule, purify
 

@@ -13,9 +13,14 @@ from torch.nn import functional as F
 from attacks.auxiliary import Joint
 from attacks.gradients import Blind
 from attacks.pgd import PGD
-from bench.defense import Defense, Network, Traits
-from bench.nets.aid import CodeDiscriminator, Discriminator, OnClassifier, pooled
-from bench.nets.wideresnet import WideResNet
+from bench.api.purifier import Defense, Network, Traits
+from bench.models.nets.aid import (
+    CodeDiscriminator,
+    Discriminator,
+    OnClassifier,
+    pooled,
+)
+from bench.models.nets.wideresnet import WideResNet
 from bench.threat import ThreatModel
 from bench.training import avmixup
 from bench.training.fit import Fit, _start

@@ -7,11 +7,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from bench.defense import Purifier
+from bench.api import Context, find_defense
+from bench.api.purifier import Purifier
 from bench.errors import BenchError
-from bench.registry import Context, find_defense
+from bench.models.zoo.weights import Weights
 from bench.spec import parse_part
-from bench.zoo.weights import Weights
 from defenses.controls import Gaussian, Jpeg, Median, Wiener
 from defenses.none import Nothing
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.chain import chain
-from bench.defense import Network, Purifier
-from bench.diffusion import level, sigma, there_and_back
+from bench.api import find_defense
+from bench.api.chain import chain
+from bench.api.purifier import Network, Purifier
 from bench.errors import BenchError
-from bench.registry import find_defense
 from bench.spec import Value, parse_part
 from defenses.diffpure import DiffPure
 from defenses.gdmp import GDMP, guided
 from defenses.gradual import Gradual, numbers, schedule
+from defenses.schedule import level, sigma, there_and_back
 from tests.reference import tensors_of
 
 TIMES = {level(t): t for t in range(1000)}

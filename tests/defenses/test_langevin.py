@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.defense import Network
-from bench.nets.ebm import EBM
-from bench.registry import find_defense
+from bench.api import find_defense
+from bench.api.purifier import Network
+from bench.models.nets.ebm import EBM
 from bench.spec import parse_part
 from defenses.langevin import Langevin
 

@@ -11,25 +11,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.data.base import DatasetInfo
-from bench.defense import Network
+from bench.api import Context, find_classifier, find_defense
+from bench.api.images import DatasetInfo
+from bench.api.purifier import Network
 from bench.errors import BenchError
-from bench.nets import logistic
-from bench.nets.logistic import to_level
-from bench.nets.pixelcnnpp import PixelCNNpp
-from bench.plan import Request, make
-from bench.registry import Context, find_classifier, find_defense
+from bench.models.nets import logistic
+from bench.models.nets.logistic import to_level
+from bench.models.nets.pixelcnnpp import PixelCNNpp
+from bench.models.zoo.weights import Weights, save
+from bench.plan.plan import Request, make
 from bench.spec import parse_part
-from bench.zoo.weights import Weights, save
 from defenses.pixeldefend import PixelDefend, greedy, pixel_bits
-from tests.nets.test_golden import golden
+from tests.models.nets.test_golden import golden
 from tests.reference import tensors_of
 
 
 def context(channels: int = 1, folder: Path | None = None, side: int = 8) -> Context:
     def weights(name: str) -> Weights:
         assert folder is not None
-        from bench.zoo.weights import read
+        from bench.models.zoo.weights import read
 
         return read(folder / f"{name}.safetensors", name)
 

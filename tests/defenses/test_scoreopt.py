@@ -13,14 +13,19 @@ from torch import Tensor, nn
 from attacks.gradients import Eot, surrogate
 from attacks.keep import Verify
 from attacks.pgd import PGD
-from bench.defense import Defense, Network, Purifier, Traits
-from bench.diffusion import run
+from bench.api import find_defense
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
 from bench.errors import BenchError
-from bench.nets import make
-from bench.registry import find_defense
+from bench.models.nets import make
 from bench.spec import parse_part
 from bench.threat import ThreatModel
 from defenses.denoise import Denoise, shot
+from defenses.schedule import run
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO
 from defenses.scoreopt_walk import (
     ADAM_EPS,
@@ -34,7 +39,7 @@ from defenses.scoreopt_walk import (
     walk_n,
     walk_o,
 )
-from tests.nets.test_edm import FIXED
+from tests.models.nets.test_edm import FIXED
 from tests.reference import Classifier, facts_of, tensors_of
 
 # --- the authors' code (golden) ----------------------------------------------------------------

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from attacks.catalog import ALL as ATTACKS
-from bench import registry
-from bench.data.base import DatasetInfo
+from bench import api
+from bench.api.images import DatasetInfo
 from bench.errors import BenchError
-from bench.plan import Request, make
-from bench.plan import controls as find_controls
+from bench.plan.plan import Request, make
+from bench.plan.plan import controls as find_controls
 from bench.spec import parse_part
 from defenses import catalog
 
@@ -21,11 +21,11 @@ SMALL = tuple(name for name in FETCHED if name != "imagenet")
 
 def settings(spec: str, dataset: str) -> dict[str, Any]:
     part = parse_part(spec)
-    return dict(registry.find_defense(part.name).resolve(part, dataset).settings)
+    return dict(api.find_defense(part.name).resolve(part, dataset).settings)
 
 
 def facts(dataset: str) -> DatasetInfo:
-    info = registry.find_dataset(dataset).info
+    info = api.find_dataset(dataset).info
     assert info is not None
     return info
 
@@ -82,7 +82,7 @@ def test_a_network_of_imagenet_is_refused_elsewhere() -> None:
 
 def test_the_group_names_defenses_and_no_controls() -> None:
     members = {part.partition("@")[0] for label in catalog.ALL for part in label.split("+")}
-    assert members <= set(registry.names("defense"))
+    assert members <= set(api.names("defense"))
     assert not members & {"none", *find_controls(facts("cifar10"))}
 
 
@@ -134,11 +134,11 @@ def test_maps_of_the_classifiers_are_known_without_weights(
     """They are maps of the network that the recipe of that name trains."""
     import torch
 
-    from bench.nets import make as network
-    from bench.nets.normalised import has_features
+    from bench.models.nets import make as network
+    from bench.models.nets.normalised import has_features
     from bench.training.recipes import recipe
 
-    taps = registry.find_classifier(name).taps(dataset)
+    taps = api.find_classifier(name).taps(dataset)
     assert taps[0] == "conv1"
     assert taps[-1] == last
     found = recipe(name, facts(dataset))
@@ -152,7 +152,7 @@ def test_maps_of_the_classifiers_are_known_without_weights(
 
 @pytest.mark.parametrize("dataset", FETCHED)
 def test_another_architecture_is_vgg_where_images_are_large_enough(dataset: str) -> None:
-    plugin = registry.find_attack("transfer")
+    plugin = api.find_attack("transfer")
     resolved = dict(plugin.resolve(parse_part("transfer:source=other"), dataset).settings)
     assert plugin.weights(resolved) == ("cnn" if "mnist" in dataset else "vgg",)
     same = dict(plugin.resolve(parse_part("transfer"), dataset).settings)

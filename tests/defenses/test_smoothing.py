@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import build, contract
-from bench.defense import Defense, Network
+from bench import contract
+from bench.api.purifier import Defense, Network
 from bench.errors import BenchError
+from bench.measure import build
 from defenses.controls import Bits, Gaussian
 
 

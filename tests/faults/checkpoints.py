@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from bench.nets import make
-from bench.zoo import sidecar
-from bench.zoo import weights as zoo
-from bench.zoo.networks import rebuild
+from bench.models.foreign import sidecar
+from bench.models.nets import make
+from bench.models.zoo import weights as zoo
+from bench.models.zoo.networks import rebuild
 from tests.faults.fuzz import Reader
 from tests.reference import GOLDEN
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench import points, unpack
-from bench.bounded import json_of, text_of
-from bench.data import cifar, imagenet, mnist, subsets, svhn, tinyimagenet
+from bench.data import cifar, imagenet, mnist, points, subsets, svhn, tinyimagenet
 from bench.data.corruptions import stored
-from bench.record import Cell
-from bench.zoo.weights import packed
+from bench.files import archives
+from bench.files.bounded import json_of, text_of
+from bench.models.zoo.weights import packed
+from bench.results.record import Cell
 from tests.data import copies
 from tests.faults.fuzz import Reader
 
@@ -116,7 +116,7 @@ def _unpack(path: Path) -> object:
     target = path.parent / "unpacked"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    unpack.unpack(path, target)
+    archives.unpack(path, target)
     return target
 
 

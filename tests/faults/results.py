@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from unittest import mock
 
-from bench import papers
-from bench.archive import Archive
-from bench.record import FORMAT, Record
-from bench.request import Plan
+from bench.literature import sheets
+from bench.results.archive import Archive
+from bench.results.record import FORMAT, Record
+from bench.results.request import Plan
 from tests.faults.fuzz import Reader
 
 BOARD = files("leaderboards") / "records" / "digits.jsonl.xz"
@@ -46,8 +46,8 @@ def _read_table(path: Path) -> object:
     place = path.parent / "tables" / path.name
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(path.read_bytes())
-    with mock.patch("bench.papers.files", return_value=path.parent):
-        return papers._toml(path.stem)
+    with mock.patch("bench.literature.sheets.files", return_value=path.parent):
+        return sheets._toml(path.stem)
 
 
 RESULTS: Mapping[str, Reader] = {

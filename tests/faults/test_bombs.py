@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.archive import Archive
+from bench.api import discover
 from bench.data import cifar, imagenet, mnist
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
-from bench.registry import discover
-from bench.slices import Slice
+from bench.files.archives import unpack
+from bench.models.zoo import weights as zoo
+from bench.plan.slices import Slice
+from bench.results.archive import Archive
 from bench.spec import parse_part
 from bench.threat import ThreatModel
-from bench.unpack import unpack
-from bench.zoo import weights as zoo
 from tests.faults.data import _read_points, _read_subset, _read_svhn
 from tests.faults.fuzz import bounded
 

@@ -13,9 +13,14 @@ from attacks.catalog import Clean
 from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.losses import LOSSES, margin
 from attacks.pgd import PGD
-from bench.attack import Attack
-from bench.defense import Defense, Network, Purifier, Traits
-from bench.evaluate import evaluate
+from bench.api.attacked import Attack
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.measure.judge import evaluate
 from bench.threat import ThreatModel
 from tests.tiny import Linear, images, labels
 

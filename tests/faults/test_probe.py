@@ -9,13 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import build, probe, registry
-from bench.defense import Defense, Network, Purifier, Traits
+from bench import api
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.api.register import PLUGINS
 from bench.errors import BenchError
-from bench.plan import Request, make
-from bench.registry.declare import PLUGINS
-from bench.results import Record
-from bench.worker import Failure, Setup, Task, measure
+from bench.measure import build, probe
+from bench.measure.worker import (
+    Failure,
+    Setup,
+    Task,
+    measure,
+)
+from bench.plan.plan import Request, make
+from bench.results.store import Record
 from tests.tiny import Linear, images
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -99,16 +110,16 @@ def test_a_network_of_the_wrong_length_is_refused() -> None:
 @pytest.fixture
 def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two classifiers with dropout, one of which says so."""
-    registry.load()
+    api.load()
     monkeypatch.setitem(PLUGINS, "classifier", dict(PLUGINS["classifier"]))
     build.forget()
 
-    def made(context: registry.Context) -> nn.Module:
+    def made(context: api.Context) -> nn.Module:
         """The natural classifier of images that lose pixels."""
         return nn.Sequential(Drops(0.3), build.classifier("natural", context))
 
-    registry.classifier("says-so", random=True, weights=lambda settings: ("natural",))(made)
-    registry.classifier("says-nothing", weights=lambda settings: ("natural",))(made)
+    api.classifier("says-so", random=True, weights=lambda settings: ("natural",))(made)
+    api.classifier("says-nothing", weights=lambda settings: ("natural",))(made)
     yield
     build.forget()
 

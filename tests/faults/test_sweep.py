@@ -9,8 +9,8 @@ from tests.cli.test_cli import RUN, bench
 
 PLUGIN = """
 import os, sys, time
-from bench.defense import Purifier
-from bench.registry import defense
+from bench.api.purifier import Purifier
+from bench.api import defense
 
 print("loading")
 

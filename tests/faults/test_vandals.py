@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import build, registry
-from bench.plan import Request, make
-from bench.registry.declare import PLUGINS
-from bench.results import Planned, Record
-from bench.worker import Failure, Setup, Task, measure
+from bench import api
+from bench.api.register import PLUGINS
+from bench.measure import build
+from bench.measure.worker import (
+    Failure,
+    Setup,
+    Task,
+    measure,
+)
+from bench.plan.plan import Request, make
+from bench.results.store import Planned, Record
 
 FILE = Path(__file__).with_name("vandals.py")
 
@@ -43,11 +49,11 @@ VICTIMS = [
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The vandals are registered here and nowhere else."""
-    registry.load()
+    api.load()
     for kind, known in PLUGINS.items():
         monkeypatch.setitem(PLUGINS, kind, dict(known))
-    monkeypatch.setattr("bench.registry.discover._LOADED", set())
-    registry.load([str(FILE)])
+    monkeypatch.setattr("bench.api.discover._LOADED", set())
+    api.load([str(FILE)])
     build.forget()
     yield
     build.forget()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench.api import (
+    find_attack,
+    find_classifier,
+    find_dataset,
+    find_defense,
+)
 from bench.data.subsets import load_subset
-from bench.registry import find_attack, find_classifier, find_dataset, find_defense
-from bench.slices import Slice
+from bench.models.zoo import weights as zoo
+from bench.plan.slices import Slice
 from bench.spec import parse_defense, split_list
 from bench.threat import ThreatModel
-from bench.zoo import weights as zoo
 from tests.faults.fuzz import Reader
 
 

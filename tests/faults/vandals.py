@@ -14,12 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import bench.evaluate
+import bench.measure.judge
 import bench.threat
-from bench import build, rng
-from bench.attack import Attacked
-from bench.defense import Defense, Network, Purifier, Traits
-from bench.registry import Context, attack, defense
+from bench.api import Context, attack, defense
+from bench.api.attacked import Attacked
+from bench.api.purifier import (
+    Defense,
+    Network,
+    Purifier,
+    Traits,
+)
+from bench.compute import rng
+from bench.measure import build
 from bench.threat import ThreatModel
 
 Act = Callable[[Defense, ThreatModel], object]
@@ -135,7 +141,9 @@ ACTS: dict[str, Act] = {
     "threat": lambda d, t: set_to(t, norm="corruption"),
     "contains": lambda d, t: set_to(ThreatModel, contains=lambda s, a, x: torch.ones(len(x)) > 0),
     "tolerance": lambda d, t: set_to(bench.threat, TOLERANCE=1.0),
-    "judge": lambda d, t: set_to(bench.evaluate, judge=lambda d, p, y, n: wrong()[None, None] == y),
+    "judge": lambda d, t: set_to(
+        bench.measure.judge, judge=lambda d, p, y, n: wrong()[None, None] == y
+    ),
     "defense-class": lambda d, t: set_to(Defense, predict=wrong),
     "network-class": lambda d, t: set_to(Network, forward=lambda s, x: torch.zeros(len(x), 10)),
     "network-call": lambda d, t: set_to(Network, __call__=lambda s, x: torch.zeros(len(x), 10)),

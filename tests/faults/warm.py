@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from bench import cli, whole
+from bench import cli
 from bench.cli.group import invoke
-from bench.executors import local, process
+from bench.files import write as whole
+from bench.measure.executors import local, process
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ import torch
 from scipy import fft
 from torch import Tensor, nn
 
-from bench.data.base import DatasetInfo
-from bench.nets.ncsnv2 import ladder
+from bench.api.images import DatasetInfo
+from bench.models.nets.ncsnv2 import ladder
 from bench.training import augment
 from bench.training.recipes import recipe
 from bench.training.recipes.noisy import SIGMAS, augmented
@@ -163,7 +163,7 @@ def test_the_recipes_take_their_smallest_level_from_the_noise_of_adp() -> None:
 
 
 def test_noisy_training_sees_clipped_noise_of_the_level_of_smoothing() -> None:
-    from bench.registry import find_defense
+    from bench.api import find_defense
     from bench.spec import parse_part
 
     for dataset, sigma in SIGMAS.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import leaderboards
+from bench.api import find_defense
 from bench.data.subsets import load_subset
-from bench.registry import find_defense
 from bench.spec import Part, parse_defense
 from bench.training.candidates import FILTERS, PURIFIERS
 from bench.training.choose import Candidate, choose

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.nets.ebm import EBM
-from bench.registry import find_dataset, find_defense
-from bench.rng import seeded
+from bench.api import find_dataset, find_defense
+from bench.compute.rng import seeded
+from bench.models.nets.ebm import EBM
 from bench.spec import parse_part
 from bench.training.energy import contrastive, matching, usefulness, walk
 from bench.training.recipes import recipe

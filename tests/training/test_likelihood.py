@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from bench.nets.pixelcnnpp import PixelCNNpp
+from bench.models.nets.pixelcnnpp import PixelCNNpp
 from bench.training.fit import Fit, fit
 from bench.training.likelihood import bits, held_out
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.nets.ncsnv2 import ladder
+from bench.models.nets.ncsnv2 import ladder
 from bench.training import losses, merit
 
 

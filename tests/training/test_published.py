@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import registry
-from bench.data.base import Dataset, DatasetInfo, Images
+from bench import api
+from bench.api.images import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
-from bench.nets import make
+from bench.models.nets import make
+from bench.models.zoo.networks import rebuild
 from bench.spec import Part
 from bench.training import needs
 from bench.training import train as training
@@ -24,8 +25,7 @@ from bench.training.needs import Need, needed
 from bench.training.recipes import Recipe, full, names, recipe
 from bench.training.recipes.aid import ROWS
 from bench.training.recipes.published import PUBLISHED, cropped, mirrored, published
-from bench.zoo.networks import rebuild
-from tests.nets.test_layouts import TABLE
+from tests.models.nets.test_layouts import TABLE
 
 NARROW: Mapping[str, Mapping[str, Any]] = {
     "wideresnet": {"depth": 10, "widen": 1},
@@ -43,7 +43,7 @@ NARROW: Mapping[str, Mapping[str, Any]] = {
 
 
 def info(name: str) -> DatasetInfo:
-    found = registry.find_dataset(name).info
+    found = api.find_dataset(name).info
     assert found is not None
     return found
 
@@ -93,7 +93,7 @@ def test_discriminators_train_on_a_classifier_of_full_size_shape(family: str) ->
     need = Need(f"{family}-{{classifier}}", Part("madry"))
     # A narrow classifier has one block a group; its maps have other names than the paper's.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.classifiers.named.ROBUST", {"cifar10": tuple(SMALL)})
+        patch.setattr("bench.models.classifiers.named.ROBUST", {"cifar10": tuple(SMALL)})
         base = needs.context(need, "cifar10", None).behind
         plan = brief(add_on(need.recipe, info("cifar10"), base))
         weights = training.train(need, few("cifar10"), plan=plan)

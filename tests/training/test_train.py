@@ -11,17 +11,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bench import registry
+from bench import api
+from bench.api.images import Dataset, DatasetInfo, Images
 from bench.cli.train import train_command
-from bench.data.base import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
-from bench.inventory import known_weights
+from bench.measure.weights_used import known_weights
+from bench.models.zoo.entries import how_to_get
+from bench.models.zoo.networks import rebuild
 from bench.training import train as training
 from bench.training.fit import Fit
 from bench.training.needs import Need, exists, needed
 from bench.training.recipes import RECIPES, Recipe, recipe
-from bench.zoo.entries import how_to_get
-from bench.zoo.networks import rebuild
 from tests.networks import answer, expected
 
 TOY = DatasetInfo("digits", "toy", (1, 16, 16), ("a", "b"), "linf:0.1")
@@ -84,7 +84,7 @@ def test_twin_is_natural_from_another_seed() -> None:
 def test_packaged_weights_get_their_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.zoo import weights as zoo
+    from bench.models.zoo import weights as zoo
 
     for module in (training, zoo):
         monkeypatch.setattr(module, "packaged", lambda dataset: tmp_path / "packaged")
@@ -138,7 +138,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         CliRunner().invoke(train_command, [*arguments, "--packaged"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("dataset", registry.names("dataset"))
+@pytest.mark.parametrize("dataset", api.names("dataset"))
 def test_no_missing_weight_sends_to_a_command_that_refuses_it(dataset: str) -> None:
     for weight in ("nobody-has-it", *known_weights(dataset)):
         for command in re.findall(r"bench train (\S+) --dataset", how_to_get(dataset, weight)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.corruptions import SEVERITIES
 from bench.errors import BenchError, plain
-from bench.home import data_root
+from bench.files.paths import data_root
 
 if TYPE_CHECKING:
     import numpy as np

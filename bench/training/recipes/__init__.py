@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.data.base import DatasetInfo
+from bench.api import Base
+from bench.api.images import DatasetInfo
 from bench.errors import BenchError, unknown
-from bench.registry import Base
 from bench.training.recipes import aid, classifiers, ebm, edm, full, noisy, pixelcnn, score
 from bench.training.recipes.published import PUBLISHED, published
 from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes

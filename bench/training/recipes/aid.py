@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.data.base import DatasetInfo
+from bench.api import Base
+from bench.api.images import DatasetInfo
 from bench.errors import BenchError
-from bench.nets.aid import pooled
-from bench.registry import Base
+from bench.models.nets.aid import pooled
 from bench.training import avmixup, merit
 from bench.training.fit import Fit
 from bench.training.recipes.published import published

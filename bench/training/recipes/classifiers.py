@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.training import avmixup, losses, merit
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.training import energy
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip

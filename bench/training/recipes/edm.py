@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bench.data.base import DatasetInfo
-from bench.rng import seeded
+from bench.api.images import DatasetInfo
+from bench.compute.rng import seeded
 from bench.training.fit import Fit, Loss
 from bench.training.merit import Merit
 from bench.training.recipes.recipe import Recipe, Sizes, flip

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.training import augment, avmixup, energy, likelihood, losses, merit
 from bench.training.fit import Fit, Loss
 from bench.training.recipes import edm, noisy

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data.base import DatasetInfo
-from bench.rng import seeded
+from bench.api.images import DatasetInfo
+from bench.compute.rng import seeded
 from bench.training.fit import Loss
 from bench.training.merit import Merit, accuracy
 from bench.training.recipes import classifiers

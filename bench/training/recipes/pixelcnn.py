@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.training import likelihood
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.errors import BenchError
 
 Augment = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.base import DatasetInfo
+from bench.api.images import DatasetInfo
 from bench.threat import ThreatModel
 from bench.training.fit import Fit, Loss
 

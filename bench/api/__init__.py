@@ -1,0 +1,65 @@
+"""Where plug-ins register, and how they are found."""
+
+from bench.api.discover import (
+    Broken,
+    broken,
+    controls,
+    find,
+    find_attack,
+    find_classifier,
+    find_dataset,
+    find_defense,
+    load,
+    names,
+)
+from bench.api.neighbours import sources
+from bench.api.plugin import (
+    OWNER,
+    PRESETS,
+    AttackPlugin,
+    Base,
+    ClassifierPlugin,
+    Context,
+    DatasetPlugin,
+    DefensePlugin,
+    Plugin,
+    Runs,
+    both_ways,
+    owned,
+)
+from bench.api.register import (
+    attack,
+    classifier,
+    dataset,
+    defense,
+)
+
+__all__ = [
+    "OWNER",
+    "PRESETS",
+    "AttackPlugin",
+    "Base",
+    "Broken",
+    "ClassifierPlugin",
+    "Context",
+    "DatasetPlugin",
+    "DefensePlugin",
+    "Plugin",
+    "Runs",
+    "attack",
+    "both_ways",
+    "broken",
+    "classifier",
+    "controls",
+    "dataset",
+    "defense",
+    "find",
+    "find_attack",
+    "find_classifier",
+    "find_dataset",
+    "find_defense",
+    "load",
+    "names",
+    "owned",
+    "sources",
+]

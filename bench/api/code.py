@@ -1,0 +1,87 @@
+"""Which code a plug-in is: a digest of its file and of the local files that this imports.
+
+Layout, comments and docstrings do not count. Files are read, not imported, so that what a function
+imports only when it runs counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.api.neighbours import SHIPPED
+from bench.api.plugin import Plugin
+from bench.errors import BenchError
+
+
+def outside(plugin: Plugin) -> bool:
+    """Whether a plug-in is in none of the project's own packages."""
+    return plugin.factory.__module__.partition(".")[0] not in SHIPPED
+
+
+def code_of(plugin: Plugin) -> str:
+    """The digest of a plug-in's code.
+
+    Raises:
+        BenchError: its code lies in no file, or in one that cannot be read any more.
+    """
+    file = getattr(sys.modules.get(plugin.factory.__module__), "__file__", None)
+    if not file:
+        raise BenchError(f"{plugin.kind} '{plugin.name}': its code lies in no file")
+    try:
+        found = _followed(Path(file).resolve(), _root(Path(file).resolve()))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BenchError(
+            f"{plugin.kind} '{plugin.name}': its code cannot be read ({error})"
+        ) from None
+    return hashlib.sha256("\n".join(found.values()).encode()).hexdigest()
+
+
+def _root(file: Path) -> Path:
+    """The folder in which local imports begin: outside of any package that the file is in."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _followed(file: Path, root: Path) -> dict[Path, str]:
+    """The code of a file and of each local one that it imports, in a fixed order."""
+    found: dict[Path, str] = {}
+    left = [file]
+    while left:
+        path = left.pop()
+        if path in found:
+            continue
+        tree = ast.parse(path.read_bytes())
+        left += [near for near in _imported(tree, path, root) if near not in found]
+        found[path] = _plain(tree)
+    return dict(sorted(found.items()))
+
+
+def _imported(tree: ast.Module, path: Path, root: Path) -> Iterator[Path]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names, start = [alias.name for alias in node.names], root
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = [module, *(f"{module}.{alias.name}".strip(".") for alias in node.names)]
+            start = path.parents[node.level - 1] if node.level else root
+        else:
+            continue
+        for name in names:
+            place = start.joinpath(*filter(None, name.split(".")))
+            files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+            yield from (file for file in files if name and file.is_file())
+
+
+def _plain(tree: ast.Module) -> str:
+    """What runs of a file."""
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

@@ -1,0 +1,144 @@
+"""How plug-ins are found.
+
+Every module in `defenses/`, `attacks/`, `bench/models/classifiers/` and `bench/data/`, every entry
+point of the group `purifybench.plugins` and every `--plugin FILE` is imported once. One that fails
+to import is listed as broken with its reason; the rest works.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from bench.api.neighbours import import_file
+from bench.api.plugin import (
+    AttackPlugin,
+    ClassifierPlugin,
+    DatasetPlugin,
+    DefensePlugin,
+    Plugin,
+)
+from bench.api.register import PLUGINS
+from bench.errors import BenchError, told, unknown
+from bench.files.bounded import is_file
+
+HOUSE = ("bench.data", "defenses", "attacks", "bench.models.classifiers")
+"""Every module of these is imported: a new file registers what it declares."""
+ENTRY_POINTS = "purifybench.plugins"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plug-in that could not be imported, and why, in one line."""
+
+    where: str
+    reason: str
+
+
+BROKEN: list[Broken] = []
+
+
+def load(files: Iterable[str] = ()) -> None:
+    """Import every plug-in once: the project's folders, entry points, then `files`.
+
+    Raises:
+        BenchError: a file of `files` does not exist or fails to import (it was named).
+    """
+    _load_house()
+    for file in files:
+        _import_file(Path(file))
+
+
+@cache
+def _load_house() -> None:
+    for package in HOUSE:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            _import(f"{package}.{module.name}")
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        _import(point.module)
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        BROKEN.append(Broken(name, told(error)))
+
+
+def _import_file(path: Path) -> None:
+    if not is_file(path):
+        raise BenchError(f"plug-in file '{path}' does not exist")
+    if path.suffix != ".py":
+        raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
+    try:
+        import_file(path)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise BenchError(f"plug-in '{path}' fails to import: {told(error)}") from None
+
+
+def broken() -> tuple[Broken, ...]:
+    """The plug-ins that failed to import."""
+    load()
+    return tuple(BROKEN)
+
+
+def names(kind: str, patterns: bool = False) -> list[str]:
+    """Registered names of a kind, sorted; with `patterns` also those that need more than a name."""
+    load()
+    return sorted(name for name, plugin in PLUGINS[kind].items() if patterns or not plugin.pattern)
+
+
+def controls() -> list[DefensePlugin]:
+    """The defenses that are cheap filters to compare with, in the order of their registration."""
+    load()
+    defenses = (p for p in PLUGINS["defense"].values() if isinstance(p, DefensePlugin))
+    return [plugin for plugin in defenses if plugin.control]
+
+
+def find(kind: str, name: str) -> Plugin:
+    """The plug-in `name` of a kind, or a BenchError with the nearest name."""
+    return _find(kind, name, Plugin)
+
+
+def find_defense(name: str) -> DefensePlugin:
+    """The purifier `name`, or a BenchError with the nearest name."""
+    return _find("defense", name, DefensePlugin)
+
+
+def find_attack(name: str) -> AttackPlugin:
+    """The attack `name`, or a BenchError with the nearest name."""
+    return _find("attack", name, AttackPlugin)
+
+
+def find_classifier(name: str) -> ClassifierPlugin:
+    """The classifier `name`, or a BenchError with the nearest name."""
+    return _find("classifier", name, ClassifierPlugin)
+
+
+def find_dataset(name: str) -> DatasetPlugin:
+    """The data set `name`, or a BenchError with the nearest name."""
+    return _find("dataset", name, DatasetPlugin)
+
+
+P = TypeVar("P", bound=Plugin)
+
+
+def _find(kind: str, name: str, expected: type[P]) -> P:
+    load()
+    plugin = PLUGINS[kind].get(name)
+    if isinstance(plugin, expected):
+        return plugin
+    failed = [b for b in BROKEN if b.where.rpartition(".")[2] == name.replace("-", "_")]
+    if failed:
+        raise BenchError(f"{kind} '{name}' is broken: {failed[0].reason}")
+    raise unknown(kind, name, PLUGINS[kind])

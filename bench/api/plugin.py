@@ -1,0 +1,324 @@
+"""What a plug-in is: its factory, its settings, and all that planning knows without weights."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from bench.errors import BenchError
+from bench.facts import BUDGET, Facts, Follows, Knows
+from bench.spec import Later, Part, Settings, Value, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.api.images import DatasetInfo
+    from bench.api.purifier import Network, Traits
+    from bench.models.zoo.weights import Weights
+
+PRESETS = ("quick", "standard", "paper")
+Calls = Mapping[str, int | tuple[int, int]]
+"""Network -> forwards, or (forwards, backwards) where a run follows gradients itself."""
+GradientCalls = Mapping[str, tuple[int, int]]
+OWNER = "{classifier}"
+"""Stands, in the name of weights, for the classifier that they belong to."""
+
+
+def both_ways(calls: Calls) -> GradientCalls:
+    """Declared calls as (forwards, backwards)."""
+    return {name: (n, 0) if isinstance(n, int) else n for name, n in calls.items()}
+
+
+def owned(name: str, classifier: Part) -> str:
+    """The name of weights with the resolved classifier filled in, fit to name a file.
+
+    What a plain name has not (settings, a path) is told apart by a digest.
+    """
+    text = str(classifier)
+    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
+    if safe != text:
+        safe = f"{safe[-40:].strip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name.replace(OWNER, safe)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The classifier behind a defense, for purifiers that are add-ons to it.
+
+    part: its name and resolved settings. taps(): names of the maps that it offers, from input to
+    output, of `module().features`. module(): the frozen network on the device, the defense's own.
+    sha256(): of its weights.
+    """
+
+    part: Part
+    taps: Callable[[], tuple[str, ...]]
+    module: Callable[[], nn.Module]
+    sha256: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a factory is handed: where its networks come from and what images look like.
+
+    shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train()`
+    returns training images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
+    `base` is the classifier behind; names of weights may hold `{classifier}` in its place, and
+    such weights are refused where they belong to another classifier.
+    """
+
+    dataset: str
+    shape: tuple[int, int, int]
+    classes: int
+    device: torch.device
+    weights: Callable[[str], Weights]
+    train: Callable[[], torch.Tensor]
+    base: Base | None = None
+
+    @property
+    def behind(self) -> Base:
+        """The classifier behind the purifier that is built.
+
+        Raises:
+            BenchError: there is none in this context (`bench.measure.build` always gives one).
+        """
+        if self.base is None:
+            raise BenchError(
+                "this purifier needs the classifier behind it: use bench.measure.build"
+            )
+        return self.base
+
+    def network(
+        self,
+        module: nn.Module,
+        name: str,
+        call: Callable[..., torch.Tensor] | None = None,
+        *,
+        exact: bool = False,
+        random: bool = False,
+    ) -> Network:
+        """`module` on the device, frozen, chunked and counted under `name`.
+
+        exact: its answers need float32 (a finite difference), whatever precision is asked for.
+        random: two of its answers may differ.
+        """
+        from bench.api.purifier import Network
+
+        return Network(module.to(self.device), name, call, exact=exact, random=random)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered factory. Its keyword defaults are its configuration.
+
+    settings: per data set (or preset, or `preset@data set`), what differs from those defaults.
+    weights(settings): the files it needs, `{classifier}` in a name for those that belong to one.
+    pattern: how it is written, where a name alone says too little; it is then no name of its own.
+    fits(settings, data set): raises BenchError where they do not fit together.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    factory: Callable[..., Any]
+    _: KW_ONLY
+    version: int = 1
+    source: str = ""
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
+    pattern: str = ""
+    fits: Callable[[Settings, str], None] = lambda settings, dataset: None
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """Declared type of every setting, in the order of the signature."""
+        hints = get_type_hints(self.factory, include_extras=True)
+        return {key: hints.get(key, str) for key in self.defaults}
+
+    @cached_property
+    def defaults(self) -> dict[str, Value]:
+        """The factory's keyword-only defaults."""
+        parameters = inspect.signature(self.factory).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def resolve(self, part: Part, dataset: str, preset: str = "") -> Part:
+        """Every setting of this plug-in: keyword < data set < preset < typed (docs/semantics.md).
+
+        Raises:
+            BenchError: an unknown key, a value of the wrong type or range, or what does not fit
+                the data set.
+        """
+        settings = self._settings(part, dataset, preset)
+        self.fits(settings, dataset)
+        return Part(self.name, tuple(settings.items()), self._unwritten(settings, dataset))
+
+    def unfit(self, dataset: str, preset: str = "") -> str:
+        """Why it is, as it stands, not for a data set; nothing where it is."""
+        settings = self._settings(Part(self.name), dataset, preset)
+        try:
+            self.fits(settings, dataset)
+        except BenchError as error:
+            return str(error)
+        return ""
+
+    def _settings(self, part: Part, dataset: str, preset: str) -> dict[str, Value]:
+        tables = [self.settings.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
+        return resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
+
+    def _unwritten(self, settings: Settings, dataset: str) -> tuple[str, ...]:
+        """Settings that came later, at a default that no preset changes on this data set."""
+        applying = (dataset, *PRESETS, *(f"{preset}@{dataset}" for preset in PRESETS))
+        changed = {key for name in applying for key in self.settings.get(name, {})}
+        return tuple(
+            key
+            for key, hint in self.hints.items()
+            if Later() in getattr(hint, "__metadata__", ())
+            and key not in changed
+            and settings[key] == self.defaults[key]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierPlugin(Plugin):
+    """A classifier: `factory(context, *, key=default, ...) -> nn.Module`, [0,1] images to logits.
+
+    taps(data set): the maps that add-ons may read, from input to output. random: two answers may
+    differ, so that it is judged and attacked by draws.
+    """
+
+    kind = "classifier"
+    taps: Callable[[str], tuple[str, ...]] = lambda dataset: ()
+    random: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefensePlugin(Plugin):
+    """A purifier: `factory(context, *, key=default, ...) -> Purifier`.
+
+    What planning knows of it are functions of the resolved settings. traits: what the purifier is.
+    calls: network -> forwards of one run. gradient_calls: network -> (forwards computed again,
+    backwards) of one exact gradient; without it, plain autograd. direction_calls: network ->
+    forwards of one `direction`. surrogate_calls: of one `surrogate` with its gradient, as for a
+    run. All per image, and at most, where a run may end early.
+    misfit(settings, classifier, data set): why it cannot stand on such a classifier, or nothing;
+    asked before any weight is read. control: a cheap filter, which a run measures beside purifiers
+    on every data set that it fits, unless others are asked for.
+    """
+
+    kind = "defense"
+    traits: Callable[[Settings], Traits] = lambda settings: plain_traits()
+    calls: Callable[[Settings], Calls] = lambda settings: {}
+    gradient_calls: Callable[[Settings], GradientCalls] | None = None
+    direction_calls: Callable[[Settings], Calls] = lambda settings: {}
+    surrogate_calls: Callable[[Settings], Calls] = lambda settings: {}
+    misfit: Callable[[Settings, ClassifierPlugin, DatasetInfo], str | None] = (
+        lambda settings, classifier, info: None
+    )
+    control: bool = False
+
+    def gradient(self, settings: Settings) -> GradientCalls:
+        """Network calls of one exact gradient, on top of those of the run."""
+        if self.gradient_calls is None:
+            return {name: (0, n) for name, (n, _) in both_ways(self.calls(settings)).items()}
+        return self.gradient_calls(settings)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What an attack asks of a defense, per image; at most, where it may end early.
+
+    plain: runs without gradient. bpda: runs with the classifier's gradient only. exact: runs with
+    the gradient through the purifier too. blind: gradients of the bare classifier. purified: runs
+    of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
+    lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient. classified:
+    runs of the bare classifier alone, without gradient. stand_in: as surrogate, without the
+    classifier. one_step: as surrogate, of the first step.
+    """
+
+    plain: float = 0
+    bpda: float = 0
+    exact: float = 0
+    blind: float = 0
+    purified: float = 0
+    direction: float = 0
+    luck: float = 0
+    surrogate: float = 0
+    classified: float = 0
+    stand_in: float = 0
+    one_step: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackPlugin(Plugin):
+    """An attack: `factory(*, key=default, ...) -> Attack`.
+
+    uses_dataset: the factory takes the Context first. norms: the balls that it can attack.
+    skip(settings, traits): why it makes no sense against such a defense, or nothing.
+    cost(settings, traits): the runs that it asks of such a defense.
+    variants(settings): attacked versions of each image that the judge scores (corruptions).
+    absent(settings, data set): what it reads from the data root and is not there, or nothing.
+    threat(settings, ball): the threat that it is judged under on a board of that ball, where it is
+    one of its own.
+    software: packages besides the usual ones whose versions a record names.
+    knows, follows (also as functions of the settings), budget, noise, given, aside: as in `Facts`.
+    """
+
+    kind = "attack"
+    norms: tuple[str, ...] = ("linf", "l2")
+    skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
+    cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
+    variants: Callable[[Settings], int] = lambda settings: 1
+    uses_dataset: bool = False
+    absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
+    threat: Callable[[Settings, str], str] = lambda settings, ball: ball
+    software: tuple[str, ...] = ()
+    knows: Knows | Callable[[Settings], Knows] = ""
+    follows: Follows | Callable[[Settings], Follows] = ""
+    budget: tuple[str, ...] = BUDGET
+    noise: bool = False
+    given: bool = False
+    aside: str = ""
+
+    def facts(self, settings: Settings) -> Facts:
+        """What it says of itself at these settings.
+
+        Raises:
+            BenchError: a word that is not allowed; the attack is named.
+        """
+        knows = self.knows(settings) if callable(self.knows) else self.knows
+        follows = self.follows(settings) if callable(self.follows) else self.follows
+        try:
+            return Facts(knows, follows, self.budget, self.noise, self.given, self.aside)
+        except BenchError as error:
+            raise BenchError(f"attack '{self.name}': {error}") from None
+
+    def within(self, settings: Settings, ball: str) -> str:
+        """The threat that it is judged under on a board of that ball."""
+        from bench.threat import MARKERS
+
+        marker = next((marker for marker in MARKERS if marker in self.norms), None)
+        return marker or self.threat(settings, ball)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetPlugin(Plugin):
+    """A data set, `factory() -> Dataset`, with its torch-free facts."""
+
+    kind = "dataset"
+    info: DatasetInfo | None = None
+
+
+def plain_traits() -> Traits:
+    """Those of a deterministic purifier with a gradient."""
+    from bench.api.purifier import Traits
+
+    return Traits()

@@ -1,0 +1,1 @@
+"""Records to numbers: metrics, rows, ranks, alarms, comparisons."""

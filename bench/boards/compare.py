@@ -1,0 +1,217 @@
+"""Two rows against each other: the paired test of every column that both have, and the worst case.
+
+Only inside one section of a board: the same images, threat, preset and attack settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.boards.analysis import (
+    WORST,
+    Analysis,
+    analyse,
+    draws_text,
+    p_text,
+)
+from bench.boards.board import (
+    Board,
+    Entry,
+    Item,
+    Row,
+    paired,
+)
+from bench.boards.ranking import differing_weights
+from bench.errors import BenchError, unknown
+from bench.report.tables import (
+    Document,
+    Listing,
+    Table,
+    figure_text,
+)
+from bench.spec import parse_defense
+from bench.stats import Comparison, Figure, holm
+
+HEADER = ("difference", "p", "p after Holm", "first better", "second better", "n", "seeds")
+NOTE = (
+    "First minus second on the same images, in points with the paired 95 % interval. First and "
+    "second better: images on which one is right more often than the other. p: exact McNemar at "
+    "one draw of independent images, else a permutation of signs by image or block; Holm over "
+    "this table."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One column in which both rows have a number. adjusted: p after Holm. draws: of both rows."""
+
+    column: str
+    first: Figure
+    second: Figure
+    test: Comparison
+    adjusted: float
+    seeds: int
+    draws: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Versus:
+    """Two rows of one section. barred: column -> why it is not compared."""
+
+    board: Board
+    first: Row
+    second: Row
+    lines: tuple[Line, ...]
+    barred: dict[str, str]
+
+
+def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
+    """The comparison of two rows in every section that holds both, larger presets first."""
+    found = [{b: row for b in boards if (row := _row(b, name))} for name in names]
+    for name, rows in zip(names, found, strict=True):
+        if not rows:
+            labels = {row.label for board in boards for row in board.rows}
+            raise unknown("row", str(parse_defense(name)), labels)
+    first, second = found
+    shared = [board for board in boards if board in first and board in second]
+    if not shared:
+        places = (
+            f"{name} is in {' and '.join(f'({board.place})' for board in rows)}"
+            for name, rows in zip(names, found, strict=True)
+        )
+        raise BenchError(
+            "rows of different images, threat or preset are never compared: " + "; ".join(places)
+        )
+    if any(first[board] is second[board] for board in shared):
+        raise BenchError(f"'{names[0]}' and '{names[1]}' are the same row; name two")
+    return [between(analyse(board), first[board], second[board]) for board in shared]
+
+
+def between(analysis: Analysis, first: Row, second: Row) -> Versus:
+    """Two rows of one board: the columns that both have, and why the others are not compared."""
+    if weights := differing_weights(first, second):
+        reason = f"measured with different weights of {', '.join(weights)}; run one again"
+        return Versus(analysis.board, first, second, (), {"every column": reason})
+    pending: dict[str, tuple[Item, Item, Comparison]] = {}
+    barred: dict[str, str] = {}
+    for column in (*analysis.board.columns, WORST):
+        a, b = (analysis.item(row, column) for row in (first, second))
+        test = paired(a, b) if a and b else None
+        if reason := _bar(analysis, column, (first, second), test):
+            barred[column] = reason
+        elif a and b and test:
+            pending[column] = (a, b, test)
+    adjusted = holm([test.p for _, _, test in pending.values()])
+    lines = tuple(
+        Line(column, a.figure, b.figure, test, p, len({*a.by_seed} & {*b.by_seed}), _draws(a, b))
+        for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
+    )
+    return Versus(analysis.board, first, second, lines, barred)
+
+
+def as_document(found: Sequence[Versus]) -> Document:
+    """A table per section, and what is not compared with its reason."""
+    head = found[0]
+    title = f"{head.first.label} against {head.second.label} on {head.board.dataset}"
+    return Document(title, (), tuple(block for section in found for block in _blocks(section)))
+
+
+def as_data(found: Sequence[Versus]) -> list[dict[str, Any]]:
+    """The same as numbers (percent; p as it is), ready for JSON."""
+    return [
+        {
+            **{key: getattr(v.board, key) for key in ("dataset", "subset", "threat", "preset")},
+            "group": v.board.group,
+            "images": v.board.images,
+            "first": v.first.label,
+            "second": v.second.label,
+            "columns": [_datum(line) for line in v.lines],
+            "not_compared": v.barred,
+        }
+        for v in found
+    ]
+
+
+def _row(board: Board, name: str) -> Row | None:
+    """The row of a label, or of what was typed for it."""
+    labelled = [row for row in board.rows if row.label == name]
+    if labelled:
+        return labelled[0]
+    typed = str(parse_defense(name))
+    rows = [row for row in board.rows if typed in (row.label, row.asked)]
+    if len(rows) > 1:
+        labels = ", ".join(f"'{row.label}'" for row in rows)
+        raise BenchError(f"'{name}' is several rows; name one of {labels}")
+    return rows[0] if rows else None
+
+
+def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:
+    """Why two rows are not compared in a column; empty where they are."""
+    blank = [f"{row.label}: {why}" for row in rows if (why := analysis.why_blank(row, column))]
+    if blank:
+        return "; ".join(blank)
+    items = [analysis.item(row, column) for row in rows]
+    for row, item in zip(rows, items, strict=True):
+        if item and item.missing:
+            return f"{row.label}: an upper bound, not over {', '.join(item.missing)}"
+    settings = [item.settings for item in items if isinstance(item, Entry)]
+    if len(set(settings)) > 1:
+        return f"other settings of the attack: {' and '.join(settings)}"
+    return "" if test else "no seed, or not all images, in common"
+
+
+def _draws(*items: Item) -> tuple[str, ...]:
+    """The judge's draws of each; nothing for a worst case."""
+    return tuple(draws_text(item) if isinstance(item, Entry) else "" for item in items)
+
+
+def _blocks(found: Versus) -> Iterator[Table | Listing]:
+    first, second = found.first.label, found.second.label
+    if found.lines:
+        header = ("attack", first, second, *HEADER, "draws", "test")
+        body = tuple(_cells(line) for line in found.lines)
+        yield Table(found.board.place, header, body, (NOTE,), major=True)
+    if found.barred:
+        heading = "Not compared" if found.lines else f"Not compared: {found.board.place}"
+        lines = tuple(f"{column}: {reason}" for column, reason in found.barred.items())
+        yield Listing(heading, lines)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    test = line.test
+    return (
+        line.column,
+        figure_text(line.first),
+        figure_text(line.second),
+        figure_text(test.difference, sign=True),
+        p_text(test.p),
+        p_text(line.adjusted),
+        *map(str, (test.gains, test.losses, test.images, line.seeds)),
+        " and ".join(dict.fromkeys(line.draws)),
+        test.test,
+    )
+
+
+def _datum(line: Line) -> dict[str, Any]:
+    test = line.test
+    return {
+        "attack": line.column,
+        "first": _percent(line.first),
+        "second": _percent(line.second),
+        "difference": _percent(test.difference),
+        "p": test.p,
+        "p_holm": line.adjusted,
+        "first_better": test.gains,
+        "second_better": test.losses,
+        "n": test.images,
+        "seeds": line.seeds,
+        "draws": list(line.draws),
+        "test": test.test,
+    }
+
+
+def _percent(figure: Figure) -> dict[str, float]:
+    values = {"value": figure.value, "low": figure.low, "high": figure.high}
+    return {name: round(100 * value, 1) for name, value in values.items()}

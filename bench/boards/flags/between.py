@@ -1,0 +1,176 @@
+"""What several measurements of one defense say of each other: of a row, and across boards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from bench.boards.board import (
+    CLEAN,
+    Board,
+    Entry,
+    Row,
+    paired,
+)
+from bench.boards.flags.knowledge import (
+    UNBOUNDED,
+    empty,
+    facts,
+    follows,
+    part_of,
+    radius,
+)
+from bench.boards.flags.single import SHARE
+from bench.facts import Knows
+from bench.spec import Settings, number
+from bench.stats import TOLERANCE
+
+Said = tuple[str, str]
+"""A column and a sentence on it."""
+
+
+def above_clean(entries: Mapping[str, Entry], threat: str) -> Iterator[Said]:
+    """Attacks that make a defense better."""
+    clean = next((entry for entry in entries.values() if entry.threat == CLEAN), None)
+    for name, entry in entries.items():
+        above = paired(entry, clean) if clean and entry.threat == threat else None
+        if above and above.difference.low > 0:
+            yield (
+                name,
+                "accuracy under attack is above clean accuracy beyond the interval: "
+                "the attack moves images the wrong way",
+            )
+
+
+def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Attacks that know less, and yet do more than the best one that knows more.
+
+    One that does not say what it knows counts as knowing less.
+    """
+    strong = informed(entries)
+    if not strong:
+        return
+    best = _strongest(strong)
+    weak = {n: e for n, e in entries.items() if n not in strong and facts(e).knows != "mixed"}
+    for name, entry in weak.items():
+        gap = paired(strong[best], entry)
+        if not gap or gap.difference.low <= 0:
+            continue
+        points = f"leaves {100 * gap.difference.value:.1f} points less accuracy"
+        misled = "the gradients that the adaptive attacks use mislead them"
+        if facts(entry).knows:
+            yield name, f"knows less than {best} and yet {points}: {misled}"
+        else:
+            yield name, f"{points} than {best} and does not say what it knows; if less, {misled}"
+
+
+def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Attacks that leave what random noise leaves, and something worth attacking.
+
+    Not in a ball of radius 0, where every attack leaves that. As good: the whole interval of the
+    difference lies within TOLERANCE; that too few images show no difference is not enough.
+    """
+    noises = {n: e for n, e in entries.items() if facts(e).noise and not empty(e.threat)}
+    if not noises:
+        return
+    noise = _strongest(noises)
+    for name, entry in (informed(entries) | knowing(entries, "")).items():
+        gap = paired(noises[noise], entry)
+        if gap and gap.difference.high <= TOLERANCE and entry.figure.low > SHARE:
+            yield (
+                name,
+                f"random noise in the ball ({noise}) is as good: {name} leaves only "
+                f"{100 * gap.difference.value:.1f} points less accuracy",
+            )
+
+
+def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Columns that the same attack with more of its budget falls short of."""
+    found = {n: part for n, entry in entries.items() if (part := part_of(entry))}
+    for name, part in found.items():
+        mine = dict(part.settings)
+        for other, longer in found.items():
+            theirs = dict(longer.settings)
+            if longer.name != part.name or mine.keys() != theirs.keys():
+                continue
+            more = [key for key in mine if mine[key] != theirs[key]]
+            if len(more) != 1 or more[0] not in facts(entries[name]).budget:
+                continue
+            gap = paired(entries[name], entries[other])
+            if _larger(theirs, mine, more[0]) and gap and gap.difference.low > 0:
+                yield (
+                    name,
+                    f"{other} leaves {100 * gap.difference.value:.1f} points less accuracy: "
+                    f"{more[0]}={mine[more[0]]} is not enough",
+                )
+
+
+def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
+    """Which of the two gradients through the purifier finds more, where both were followed."""
+    by = {
+        gradient: {n: e for n, e in entries.items() if follows(e) == gradient}
+        for gradient in ("bpda", "exact")
+    }
+    if not all(by.values()):
+        return
+    bpda, exact = (_strongest(by[gradient]) for gradient in ("bpda", "exact"))
+    gap = paired(entries[bpda], entries[exact])
+    if gap and gap.difference.low > 0:
+        yield (
+            bpda,
+            "BPDA is weaker than the exact gradient here: "
+            f"{exact} leaves {100 * gap.difference.value:.1f} points less accuracy",
+        )
+    if gap and gap.difference.high < 0:
+        yield (
+            exact,
+            "the exact gradient is weaker than BPDA here: "
+            f"{bpda} leaves {-100 * gap.difference.value:.1f} points less accuracy",
+        )
+
+
+def misses_what_exists(board: Board, row: Row, boards: Iterable[Board]) -> Iterator[Said]:
+    """Attacks that leave images right even where any image can be made the same grey.
+
+    The best one, and the best of those that do not say what they know. On the board of that threat,
+    and on every other one with the same attack on the same defense.
+    """
+    for other in boards:
+        if other.subset != board.subset or radius(other.threat) < UNBOUNDED:
+            continue
+        found = next((r for r in other.rows if r.settings == row.settings), None)
+        there = found.complete(other.threat) if found else {}
+        groups = (informed(there), knowing(there, ""))
+        for best in dict.fromkeys(_strongest(group) for group in groups if group):
+            mine, left = row.complete().get(best), there[best].figure
+            same = mine is not None and part_of(mine) == part_of(there[best])
+            if same and left.low > SHARE:
+                yield (
+                    best,
+                    f"within {other.threat}, where every image can be made the same grey, "
+                    f"{100 * left.value:.1f} % stay right: it does not find points that exist",
+                )
+
+
+def informed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The attacks that know the whole defense; without any (a bare classifier), the blind ones.
+
+    Without those either, the ones that do not say.
+    """
+    return knowing(entries, "all") or knowing(entries, "blind") or knowing(entries, "")
+
+
+def knowing(entries: Mapping[str, Entry], what: Knows) -> dict[str, Entry]:
+    """The attacks that say that they know just that."""
+    return {n: e for n, e in entries.items() if facts(e).knows == what}
+
+
+def _larger(one: Settings, other: Settings, key: str) -> bool:
+    """Whether a setting is a larger number in one than in the other."""
+    try:
+        return number(one[key]) > number(other[key])
+    except (ValueError, ZeroDivisionError):
+        return False
+
+
+def _strongest(entries: Mapping[str, Entry]) -> str:
+    return min(entries, key=lambda name: float(entries[name].values.mean()))

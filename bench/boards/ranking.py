@@ -1,0 +1,69 @@
+"""Which rows of a board stand above which, as far as its images can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from bench.boards.board import (
+    Board,
+    Row,
+    Worst,
+    mixed_weights,
+    paired,
+)
+from bench.stats import CONFIDENCE, Comparison, holm
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The ranks that a row may have among the rows that are ranked, 1 the best; both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def ranked(board: Board, worst: Mapping[str, Worst]) -> list[Row]:
+    """Rows from the highest worst case down; rows without one, or with gaps in it, last."""
+
+    def key(row: Row) -> tuple[bool, bool, float]:
+        found = worst.get(row.label)
+        return (
+            found is None,
+            bool(found and found.missing),
+            -float(found.values.mean()) if found else 0.0,
+        )
+
+    return sorted(board.rows, key=key)
+
+
+def ranks(board: Board, worst: Mapping[str, Worst]) -> dict[str, Rank]:
+    """Row label -> 1 + the rows that are significantly better, to n - those significantly worse.
+
+    Significant: the paired test of the two worst cases, after Holm over every pair of the board.
+    Two rows that may not be compared (weights, seeds) leave each other's rank open. A row whose
+    worst case is an upper bound has none.
+    """
+    rows = [row for row in board.rows if (found := worst.get(row.label)) and not found.missing]
+    tests: dict[tuple[str, str], Comparison] = {}
+    for a, b in combinations(rows, 2):
+        test = None if differing_weights(a, b) else paired(worst[a.label], worst[b.label])
+        if test is not None:
+            tests[a.label, b.label] = test
+    better, worse = ({row.label: 0 for row in rows} for _ in range(2))
+    adjusted = holm([test.p for test in tests.values()])
+    for (pair, test), p in zip(tests.items(), adjusted, strict=True):
+        if p < 1 - CONFIDENCE:
+            ahead, behind = pair if test.difference.value > 0 else (pair[1], pair[0])
+            worse[ahead] += 1
+            better[behind] += 1
+    return {name: Rank(1 + better[name], len(rows) - worse[name]) for name in better}
+
+
+def differing_weights(a: Row, b: Row) -> tuple[str, ...]:
+    """Names of weights that the cells of two rows were measured with in two versions."""
+    return mixed_weights([*a.complete().values(), *b.complete().values()])

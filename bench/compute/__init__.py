@@ -1,0 +1,1 @@
+"""What computing needs: devices, `Network`, random streams, files of tensors."""

@@ -1,0 +1,1 @@
+"""What a plan will take: memory and hours, without trained weights."""

@@ -1,0 +1,1 @@
+"""What was published: the papers' tables and what they claim."""

@@ -1,0 +1,1 @@
+"""Cells to records: build, attack, judge, on one worker or many."""

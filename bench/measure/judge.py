@@ -1,0 +1,247 @@
+"""The judge: attack, check, predict again with randomness that the attack never saw.
+
+Pure and public: `evaluate(defense, attack, x, y, threat)` serves people's own scripts too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bench.api.attacked import Attack, Attacked, Trace
+from bench.api.purifier import Defense
+from bench.compute import rng
+from bench.errors import BenchError
+from bench.measure.guard import guarded
+from bench.measure.looks import hidden, watched
+from bench.threat import CERTIFIED, ThreatModel
+
+Calls = dict[str, tuple[int, int]]
+Summary = dict[str, tuple[float, ...]]
+UNDERFLOW = 104.0
+"""exp(-104) is 0 in float32: logits further apart than this leave one class with all of softmax."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts on one batch of images, and what they cost.
+
+    correct: bool [V, M, B] for V variants (1 without), M draws of the judge, B images; where
+    something is proven instead, [1, 1, B]: the certificate names the right class.
+    distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
+    (forward, backward). trace: see `Record`. seconds: CPU seconds of this process; on an
+    accelerator, by the clock. rounded: where it was asked for, `correct` of the images rounded to 8
+    bits, on the same draws; it is in neither calls nor seconds.
+    """
+
+    attacked: Attacked
+    correct: Tensor
+    distance: Tensor
+    calls: dict[str, dict[str, tuple[int, int]]]
+    trace: Summary
+    seconds: float
+    rounded: Tensor | None = None
+
+
+def evaluate(
+    defense: Defense,
+    attack: Attack,
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    *,
+    draws: int = 1,
+    key: str = "",
+    rounded: bool = False,
+) -> Outcome:
+    """Attack images x [B,C,H,W] in [0,1] with labels y [B], then judge them on fresh draws.
+
+    `key` names the unit of work; every stream of random numbers is seeded from it. rounded: also
+    judge what is left of the attack in images of 8 bits.
+
+    Raises:
+        BenchError: an attacked image is outside the ball, outside [0,1] or not finite.
+    """
+    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
+    began = clock()
+    counts = [defense.calls()]
+    with rng.work(key), rng.drawn_on_cpu(x.device):
+        attacked = under_attack(defense, attack, x, y, threat)
+        counts.append(defense.calls())
+        points = attacked.x_adv.detach()
+        points = points if attacked.variants else points.unsqueeze(0)
+        distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
+        with _watched(defense, len(x)) as answers:
+            if threat.norm == CERTIFIED:
+                correct = _proven(attacked, y)
+            else:
+                correct = judge(defense, points, y, draws)
+        counts.append(defense.calls())
+        seconds, coarse = clock() - began, None
+        if rounded and threat.norm != CERTIFIED:
+            coarse = judge_rounded(defense, points, y, correct)
+    return Outcome(
+        attacked=attacked,
+        correct=correct,
+        distance=distance,
+        calls=_phases(counts),
+        trace=(_summary(attacked.trace) if attacked.trace else _seen(attacked))
+        | no_logits(answers),
+        seconds=seconds,
+        rounded=coarse,
+    )
+
+
+def under_attack(
+    defense: Defense, attack: Attack, x: Tensor, y: Tensor, threat: ThreatModel
+) -> Attacked:
+    """What the attack makes of images x with labels y, on its own stream of the current work.
+
+    Raises:
+        BenchError: it left something behind that cannot be put back.
+    """
+    shared = {"defense": defense, "attack": attack, "threat": threat}
+    with guarded("the attack", **shared), rng.stream("attack"), watched(defense, x) as doors:
+        # Copies: what an attack writes into its arguments is not what it is judged by.
+        found = attack(defense, x.clone(), y.clone(), threat)
+    if not isinstance(found, Attacked):
+        raise BenchError(f"the attack gave {type(found).__name__}, not Attacked")
+    return replace(found, hidden=hidden(doors))
+
+
+def judge(defense: Defense, points: Tensor, y: Tensor, draws: int, stream: str = "judge") -> Tensor:
+    """Whether each of `draws` predictions of points [V,B,C,H,W] is right, bool [V,M,B].
+
+    Draw m is that of the current work's `stream`, for every variant.
+
+    Raises:
+        BenchError: the defense left something behind that cannot be put back.
+    """
+    with guarded("the defense", defense=defense):
+        return torch.stack([_judge(defense, point, y, draws, stream) for point in points])
+
+
+def judge_rounded(
+    defense: Defense, points: Tensor, y: Tensor, correct: Tensor, stream: str = "judge"
+) -> Tensor:
+    """`judge` of the points in 8 bits, on the draws that gave `correct` [V,M,B].
+
+    What rounding leaves as it is needs no second look.
+    """
+    rows = []
+    for point, verdicts in zip(points, correct, strict=True):
+        coarse = eight_bits(point)[None]
+        same = torch.equal(coarse[0], point)
+        rows.append(verdicts if same else judge(defense, coarse, y, len(verdicts), stream)[0])
+    return torch.stack(rows)
+
+
+def eight_bits(x: Tensor) -> Tensor:
+    """Images in [0,1] on the grid k/255, as a file of 8 bits holds them."""
+    return (x * 255).round() / 255
+
+
+def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
+    if x_adv.shape != x.shape:
+        raise BenchError(f"the attack returned shape {tuple(x_adv.shape)} for {tuple(x.shape)}")
+    distance = threat.distance(x_adv, x)
+    valid = threat.contains(x_adv, x)
+    if not valid.all():
+        worst = int((~valid).nonzero()[0])
+        low, high = float(x_adv[worst].min()), float(x_adv[worst].max())
+        raise BenchError(
+            f"the attack broke its threat model {threat}: image {worst} of the shard has "
+            f"distance {float(distance[worst]):.6g} and pixels in [{low:.4g}, {high:.4g}]"
+        )
+    return distance
+
+
+def _judge(defense: Defense, x: Tensor, y: Tensor, draws: int, stream: str) -> Tensor:
+    rows = []
+    for draw in range(draws):
+        with rng.stream(stream, draw):
+            rows.append(defense.predict(x) == y)
+    return torch.stack(rows)
+
+
+def _proven(attacked: Attacked, y: Tensor) -> Tensor:
+    if attacked.certificate is None:
+        raise BenchError(f"threat '{CERTIFIED}' is for attacks that give a certificate")
+    return (attacked.certificate.label == y).view(1, 1, -1)
+
+
+def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:
+    phases = {}
+    for network in counts[0]:
+        start, middle, end = (count[network] for count in counts)
+        phases[network] = {
+            "attack": (middle[0] - start[0], middle[1] - start[1]),
+            "judge": (end[0] - middle[0], end[1] - middle[1]),
+        }
+    return phases
+
+
+def _summary(trace: Trace) -> Summary:
+    """First and last loss, the share of zero gradients, and of NaN where there are any.
+
+    First and last cosine of two gradients, where they were compared.
+    """
+    found = {
+        "first_loss": _texts(trace.loss[0]),
+        "last_loss": _texts(trace.loss[-1]),
+        "zero_gradients": _texts((trace.grad_norm == 0).float().mean(0)),
+    }
+    if trace.cosine is not None:
+        found |= {
+            "first_cosine": _texts(trace.cosine[0]),
+            "last_cosine": _texts(trace.cosine[-1]),
+        }
+    lost = trace.grad_norm.isnan()
+    return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
+
+
+def _seen(attacked: Attacked) -> Summary:
+    """The shares of zero and of NaN gradients that an attack without a trace met, if any."""
+    shares = zip(("zero_gradients", "nan_gradients"), attacked.hidden or (), strict=False)
+    return {name: _texts(share) for name, share in shares if share.any()}
+
+
+@contextmanager
+def _watched(defense: Defense, images: int) -> Iterator[list[Tensor]]:
+    """What the classifier answers inside the block, each [replicates,images,K]."""
+    answers: list[Tensor] = []
+
+    def saw(module: nn.Module, args: object, out: Tensor) -> None:
+        if out.dim() == 2 and out.shape[1] > 1 and not len(out) % images:
+            answers.append(out.detach().view(-1, images, out.shape[1]))
+
+    handle = defense.classifier.register_forward_hook(saw)
+    try:
+        yield answers
+    finally:
+        handle.remove()
+
+
+def no_logits(answers: Sequence[Tensor]) -> Summary:
+    """What is wrong with a classifier's answers, each [R,B,K], as logits: mostly nothing.
+
+    probabilities: 1 per image where all answers are probabilities. saturated: the share of the R
+    answers on each image whose softmax is one class alone, where it is not 0 everywhere.
+    """
+    if not answers:
+        return {}
+    logits = torch.cat(list(answers)).float()
+    first, second = logits.topk(2, dim=2).values.unbind(2)
+    saturated = (first - second > UNDERFLOW).float().mean(0)
+    shares = (logits >= 0) & (logits <= 1) & ((logits.sum(2, keepdim=True) - 1).abs() < 1e-2)
+    found = {"saturated": _texts(saturated)} if saturated.any() else {}
+    return found | ({"probabilities": (1.0,) * len(saturated)} if shares.all() else {})
+
+
+def _texts(values: Tensor) -> tuple[float, ...]:
+    return tuple(float(f"{value:.5g}") for value in values.tolist())

@@ -1,0 +1,158 @@
+"""Which weight files there have to be: those of one measurement, those of every choice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import torch
+
+from bench.api import (
+    OWNER,
+    ClassifierPlugin,
+    Context,
+    DefensePlugin,
+    Plugin,
+    find_attack,
+    find_classifier,
+    find_dataset,
+    find_defense,
+    names,
+    owned,
+)
+from bench.api.code import code_of, outside
+from bench.compute.fingerprint import fingerprint
+from bench.errors import BenchError
+from bench.measure import build
+from bench.models.zoo.weights import manifest
+from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
+
+
+def is_file(name: str) -> bool:
+    """Whether a name of `weights_used` is of a weight file, not of code or a network."""
+    return " of " not in name
+
+
+def weights_used(
+    defense: DefenseSpec | str,
+    attack: Part | str | None,
+    where: Context | str,
+    overrides: Mapping[str, Path | str] | None = None,
+) -> dict[str, str]:
+    """The sha256 by name of every weight file that a defense, and an attack on it, reads.
+
+    Of plug-ins from outside of the project also that of their code, and of the networks that they
+    build. where: a context, or a data set's name with `overrides` as in `build.context`.
+
+    Raises:
+        BenchError: weights that are missing, or a plug-in from outside that cannot be built.
+    """
+    if isinstance(where, str):
+        where = build.context(where, weights_override=overrides)
+    spec = parse_defense(defense) if isinstance(defense, str) else defense
+    bare, where = where, build.behind(spec.classifier, where)
+    tried: list[tuple[Plugin, Part]] = [(find_defense(part.name), part) for part in spec.parts]
+    tried.append((find_classifier(spec.classifier.name), spec.classifier))
+    if attack is not None:
+        part = parse_part(attack) if isinstance(attack, str) else attack
+        tried.append((find_attack(part.name), part))
+    resolved = [(plugin, plugin.resolve(part, where.dataset)) for plugin, part in tried]
+    needed = {name for plugin, part in resolved for name in plugin.weights(dict(part.settings))}
+    found = (where.weights(name) for name in needed)
+    files = {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
+    tried.append((find_dataset(where.dataset), Part(where.dataset)))
+    strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
+    codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
+    return files | dict(sorted(codes.items())) | _networks(strange, spec.classifier, bare)
+
+
+def _networks(
+    strange: Sequence[tuple[Plugin, Part]], classifier: Part, where: Context
+) -> dict[str, str]:
+    """The digest by name of what plug-ins from outside build with these settings."""
+    found, where = {}, replace(where, device=torch.device("cpu"))
+    for plugin, part in strange:
+        if isinstance(plugin, ClassifierPlugin):
+            found[f"network of {part}"] = _built(part, None, where)
+        elif isinstance(plugin, DefensePlugin):
+            found[f"network of {part}@{classifier}"] = _built(part, classifier, where)
+    return dict(sorted(found.items()))
+
+
+@cache
+def _built(part: Part, classifier: Part | None, where: Context) -> str:
+    """Of a purifier on its classifier, or of a classifier alone: built once more, and let go."""
+    try:
+        if classifier is None:
+            return fingerprint(build.classifier(part, where))
+        return fingerprint(build.purifier(part, build.behind(classifier, where)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its shards say why
+        return "not built"
+
+
+def buildable(defenses: Collection[str], dataset: str, overrides: Mapping[str, str]) -> None:
+    """Build once, and keep nothing of, all that `defenses` make of weight files.
+
+    Raises:
+        BenchError: a weight file does not hold what a defense needs of it.
+    """
+    context = build.context(dataset, weights_override=overrides)
+    parts: dict[Part, dict[Part, None]] = {}
+    for spec in map(parse_defense, sorted(defenses)):
+        plugins = [(find_defense(part.name), part) for part in spec.parts]
+        read = (p for d, p in plugins if d.weights(dict(d.resolve(p, dataset).settings)))
+        parts.setdefault(spec.classifier, {}).update(dict.fromkeys(read))
+    for classifier, above in parts.items():
+        where = build.behind(classifier, context, build.classifier(classifier, context))
+        for part in above:
+            build.purifier(part, where)
+
+
+def known_weights(dataset: str) -> list[str]:
+    """Every weight name that a defense, attack or classifier needs on a data set, sorted.
+
+    Of embedded data, for every choice that they offer; of fetched data, for the one of their table:
+    the papers' networks. Those of an add-on, at its default settings, are asked for on the default
+    classifier and on those for which the package has them; others are trained when they are wanted.
+    """
+    plugins: list[Plugin] = [find_defense(name) for name in names("defense")]
+    plugins += [find_attack(name) for name in names("attack")]
+    plugins += [find_classifier(name) for name in names("classifier")]
+    found = {name for plugin in plugins for name in _any_weights(plugin, dataset)}
+    shipped = manifest(dataset)
+    owners = [Part(name) for name in names("classifier") if find_classifier(name).taps(dataset)]
+    filled = {
+        owned(name, owner)
+        for name in found
+        for owner in owners or [Part(DEFAULT_CLASSIFIER)]
+        if OWNER not in name or owner.name == DEFAULT_CLASSIFIER or owned(name, owner) in shipped
+    }
+    return sorted(filled)
+
+
+def _any_weights(plugin: Plugin, dataset: str) -> Iterator[str]:
+    info = find_dataset(dataset).info
+    for part in _choices(plugin, every=info is None or info.embedded):
+        try:
+            settings = dict(plugin.resolve(part, dataset).settings)
+        except BenchError:  # such a choice is not for this data
+            continue
+        behind = find_classifier(DEFAULT_CLASSIFIER)
+        if info and isinstance(plugin, DefensePlugin) and plugin.misfit(settings, behind, info):
+            continue
+        chosen = plugin.weights(settings)
+        yield from (name for name in chosen if not part.settings or OWNER not in name)
+
+
+def _choices(plugin: Plugin, every: bool) -> Iterator[Part]:
+    """The plug-in as the data set's table has it, and where asked for, each of its choices."""
+    yield Part(plugin.name)
+    for key, hint in plugin.hints.items() if every else ():
+        literal = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        if get_origin(literal) is Literal:
+            yield from (Part(plugin.name, ((key, choice),)) for choice in get_args(literal))

@@ -1,0 +1,1 @@
+"""Networks: their classes, named weights, files made by others, classifiers."""

@@ -1,0 +1,100 @@
+"""What is published: an entry per file, as data (`published.toml`); how to get missing weights.
+
+Nothing here reads or fetches weights; `bench.models.zoo.published` does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.resources import files
+from typing import Any, Literal
+
+from bench.errors import BenchError, plain, unknown
+
+Part = Literal["", "raw", "ema"]
+WEIGHTS = "weights/"
+"""What the names of entries begin with in `bench fetch`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A published file and what becomes of it.
+
+    dataset, weights: under which name it is used here. page: where its publishers offer it; urls:
+    where it answers without a browser. bytes and sha256 of the file are 0 and empty where they are
+    not publicly known. network, arguments: what it must hold; without a network, tensors that
+    belong to a classifier (AID-Purifier's discriminators). part: raw or averaged weights. reported:
+    somebody's figure, with its source.
+    """
+
+    name: str
+    dataset: str
+    weights: str
+    title: str
+    page: str
+    licence: str
+    file: str
+    urls: tuple[str, ...] = ()
+    bytes: int = 0
+    sha256: str = ""
+    network: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    part: Part = ""
+    reported: str = ""
+    note: str = ""
+
+    @property
+    def how(self) -> str:
+        """The command that fetches it, and where to get the file first if that takes a browser."""
+        command = f"bench fetch {WEIGHTS}{self.name}"
+        return command if self.urls else f"{command} --from FILE (from {self.page})"
+
+
+@cache
+def _all() -> dict[str, Entry]:
+    content = files("bench.models.zoo").joinpath("published.toml").read_text(encoding="utf-8")
+    return {
+        name: Entry(name, **{**facts, "urls": tuple(facts.get("urls", ()))})
+        for name, facts in tomllib.loads(content).items()
+    }
+
+
+def entries(dataset: str = "") -> list[Entry]:
+    """Every entry, or those of one data set."""
+    return [entry for entry in _all().values() if dataset in ("", entry.dataset)]
+
+
+def find(name: str) -> Entry:
+    """The entry of that name, with or without `weights/`; BenchError for another one."""
+    plain = name.removeprefix(WEIGHTS)
+    if plain not in _all():
+        raise unknown("published weights", plain, _all())
+    return _all()[plain]
+
+
+def offered(dataset: str, weights: str) -> list[Entry]:
+    """The entries that would give weights of that name."""
+    return [entry for entry in entries(dataset) if entry.weights == weights]
+
+
+def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
+    """How missing weights are got: fetched, trained, or else given as a file.
+
+    spec: what `bench train` calls them, where that is not their name.
+    """
+    fetch = [entry.how for entry in offered(dataset, weights)]
+    ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
+    if _trainable(spec or weights, dataset):
+        ways.append(f"train them: bench train {spec or weights} --dataset {dataset}")
+    return "; or ".join(ways) or f"give the file: --weights {plain(weights)}=FILE"
+
+
+def _trainable(spec: str, dataset: str) -> bool:
+    """Whether `bench train` knows such weights: asked of it by name, as it stands above."""
+    try:
+        return bool(import_module("bench.training.needs").needed([spec], dataset))
+    except BenchError:
+        return False

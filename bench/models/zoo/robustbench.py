@@ -1,0 +1,105 @@
+"""The models of RobustBench, through its package.
+
+The package is made importable: it asks for `autoattack`, PyPI has `pyautoattack`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.models.zoo.weights import Weights
+
+PUBLISHED, EXPECTED = "pyautoattack", "autoattack"
+# What robustbench imports of it.
+MODULES = ("", ".state", ".autopgd_base")
+
+
+@cache
+def load() -> ModuleType:
+    """The module `robustbench`, imported at the first call and without its warnings.
+
+    Raises:
+        BenchError: it is not installed or does not import, with the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if EXPECTED not in sys.modules:
+                for name in MODULES:
+                    sys.modules[EXPECTED + name] = importlib.import_module(PUBLISHED + name)
+            return importlib.import_module("robustbench")
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"robustbench does not import ({reason}); run: make setup") from None
+
+
+DATASETS = ("cifar10", "cifar100", "imagenet")
+THREAT = "Linf"
+
+
+def models(dataset: str) -> dict[str, Any]:
+    """The linf models of RobustBench on a data set: name -> what the package knows of it."""
+    load()
+    zoo = importlib.import_module("robustbench.model_zoo")
+    found: dict[str, Any] = zoo.model_dicts[_enum("BenchmarkDataset", dataset)][
+        _enum("ThreatModel", THREAT)
+    ]
+    return found
+
+
+def _enum(kind: str, value: str) -> Any:
+    return getattr(importlib.import_module("robustbench.model_zoo.enums"), kind)(value)
+
+
+def check(model: str, dataset: str) -> None:
+    """Raise BenchError unless RobustBench has a file of an linf model of that name there."""
+    if dataset not in DATASETS:
+        raise BenchError(
+            f"robustbench/{model}: RobustBench has models for {', '.join(DATASETS)}, "
+            f"not for '{dataset}'"
+        )
+    if model not in (known := models(dataset)):
+        raise unknown(f"RobustBench model on {dataset} (linf)", model, known)
+    if not known[model].get("gdrive_id"):
+        raise BenchError(
+            f"robustbench/{model}: RobustBench has no file of this model (its class downloads "
+            "weights by itself)"
+        )
+
+
+def classifier(model: str, dataset: str, weights: Weights) -> nn.Module:
+    """The model from its files that lie here, frozen, [B,C,H,W] in [0,1] to logits.
+
+    Nothing is downloaded. Raises BenchError when files of it are missing or do not fit.
+    """
+    check(model, dataset)
+    folder = weights.path.parent
+    needed = models(dataset)[model]["gdrive_id"]
+    parts = range(len(needed)) if isinstance(needed, list) else ()
+    files = [folder / f"{model}.pt_m{i}.pt" for i in parts] or [folder / f"{model}.pt"]
+    if missing := [file for file in files if not file.is_file()]:
+        raise BenchError(f"robustbench/{model}: {missing[0]} is missing")
+    utils = importlib.import_module("robustbench.utils")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # torch.load reads weights only, which is torch's default since 2.6.
+            made: nn.Module = utils.load_model(
+                model, model_dir=folder.parents[1], dataset=dataset, threat_model=THREAT
+            )
+    except Exception as error:  # from any class of its zoo, over any file
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(
+            f"robustbench/{model} does not load from {folder} ({type(error).__name__}: {reason})"
+        ) from None
+    return made.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""What is to be measured: cells, their cost, their parts."""

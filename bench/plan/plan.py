@@ -1,0 +1,387 @@
+"""From what was asked to cells and skips; every skip has its reason. No weights are read."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from attacks.catalog import BOARDS, GROUPS, IMAGES
+from bench import api
+from bench.api import (
+    PRESETS,
+    AttackPlugin,
+    ClassifierPlugin,
+    DefensePlugin,
+    owned,
+)
+from bench.api.images import DatasetInfo
+from bench.api.purifier import Traits
+from bench.data.subsets import load_subset
+from bench.errors import BenchError, unknown
+from bench.models.zoo import weights as zoo
+from bench.plan import cost
+from bench.results.store import (
+    SHARD,
+    Cell,
+    Plan,
+    Planned,
+    Skip,
+    shards_of,
+)
+from bench.spec import (
+    DEFAULT_CLASSIFIER,
+    NO_PURIFIER,
+    DefenseSpec,
+    Part,
+    parse_defense,
+    parse_part,
+    split_list,
+)
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE, ThreatModel
+from defenses import catalog
+
+JUDGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user typed. Empty texts and zero mean the data set's default.
+
+    draws: of the judge where something is random, at least the data set's own number.
+    """
+
+    defenses: Sequence[str]
+    attacks: Sequence[str] = ("all",)
+    dataset: str = "patches"
+    threat: str = ""
+    subset: str = ""
+    images: int = 0
+    seeds: int = 1
+    preset: str = "standard"
+    controls: Sequence[str] | None = None
+    plugins: Sequence[str] = ()
+    weights: Sequence[str] = ()
+    draws: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense with its resolved settings; `named` when it was typed and not in a group.
+
+    misfit: why it cannot stand on its classifier or data set; nothing where it can.
+    """
+
+    label: str
+    spec: DefenseSpec
+    traits: Traits
+    named: bool = False
+    control: bool = False
+    misfit: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """An attack with its resolved settings; `named` when it was typed and not in a group."""
+
+    label: str
+    part: Part
+    plugin: AttackPlugin
+    named: bool
+
+
+@dataclass
+class Draft:
+    """A plan in the making, with the cost of each cell beside it."""
+
+    cells: list[Planned] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    costs: list[cost.Cost] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    absent: list[Skip] = field(default_factory=list)
+    """What cannot be measured on this machine, since a file that the attack reads is not here."""
+
+
+def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
+    """Expand groups, add the static bases and the controls, resolve, and check every pair.
+
+    here: what an attack of a group reads and is not here is skipped too (`bench run` does so).
+
+    Raises:
+        BenchError: an unknown name, key or value; an attack that was named and that none of the
+            defenses can have, or, with `here`, whose files are missing.
+    """
+    info = find_info(request.dataset)
+    if request.preset not in PRESETS:
+        raise unknown("preset", request.preset, PRESETS)
+    threat = ThreatModel.parse(request.threat or info.threat)
+    if threat.norm in (*MARKERS, FLOW) or threat.aside:
+        raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
+    if not request.seeds > 0:
+        raise BenchError("--seeds needs at least 1")
+    if request.draws and request.draws < info.draws:
+        raise BenchError(
+            f"--draws {request.draws}: the judge draws {info.draws} times on '{info.name}' "
+            f"(allowed: {info.draws} and more)"
+        )
+    draft = Draft()
+    subset = request.subset or info.subset
+    available = len(load_subset(info.name, subset).index)
+    images = _images(request.images, available, draft.notes)
+    if not request.images and info.embedded:
+        images = _affordable(request, available, draft.notes)
+    columns, rows = list(_columns(request, info)), list(_rows(request, info))
+    given = {text.partition("=")[0] for text in request.weights}
+    _require_some(rows, columns, threat)
+    for row in rows:
+        for column in columns:
+            reason = _skip(row, column, threat)
+            if not reason and (lacking := _lacking(row, column, info.name, given)):
+                draft.absent.append(Skip(row.label, column.label, lacking))
+                if here and column.named:
+                    raise BenchError(f"{column.label}: {lacking}")
+                reason = lacking if here else None
+            if reason:
+                draft.skips.append(Skip(row.label, column.label, reason))
+                continue
+            for seed in range(request.seeds):
+                cell = _cell(row, column, threat, (info.name, subset, seed))
+                _add(draft, row, column, cell, draws(info, row.traits, cell.threat, request.draws))
+    asked = {planned.cell.attack for planned in draft.cells}
+    plan = Plan(
+        dataset=info.name,
+        subset=subset,
+        threat=str(threat),
+        preset=request.preset,
+        images=images,
+        cells=tuple(draft.cells),
+        skips=tuple(draft.skips),
+        command=command(request),
+        attacks={
+            str(c.part): c.plugin.facts(dict(c.part.settings))
+            for c in columns
+            if str(c.part) in asked
+        },
+        group=_board_of(columns),
+    )
+    return plan, draft
+
+
+def command(request: Request) -> str:
+    """The line that asks for this again, on any machine: only what decides the numbers."""
+    subset = request.subset if request.subset != find_info(request.dataset).subset else ""
+    words = ["bench", "run"]
+    for flag, values in (("--defense", request.defenses), ("--attacks", request.attacks)):
+        words += [word for value in values for word in (flag, value)]
+    words += ["--dataset", request.dataset, "--preset", request.preset]
+    for value in ["off"] if request.controls == [] else request.controls or ():
+        words += ["--control", value]
+    for flag, values in (("--plugin", request.plugins), ("--weights", request.weights)):
+        words += [word for value in values for word in (flag, value)]
+    optional = {"--threat": request.threat, "--subset": subset, "--images": request.images or ""}
+    words += [word for flag, value in optional.items() if value for word in (flag, str(value))]
+    words += ["--seeds", str(request.seeds)] if request.seeds > 1 else []
+    return shlex.join(words + (["--draws", str(request.draws)] if request.draws else []))
+
+
+def find_info(dataset: str) -> DatasetInfo:
+    """The facts of a data set, or a BenchError with the nearest name."""
+    info = api.find_dataset(dataset).info
+    if info is None:
+        raise BenchError(f"data set '{dataset}' is registered without its facts (info=...)")
+    return info
+
+
+def controls(info: DatasetInfo) -> list[str]:
+    """The cheap filters that stand beside purifiers on a data set, where none are named."""
+    classifier = api.find_classifier(DEFAULT_CLASSIFIER)
+    found = [(c, dict(c.resolve(Part(c.name), info.name).settings)) for c in api.controls()]
+    return [c.name for c, settings in found if c.misfit(settings, classifier, info) is None]
+
+
+def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int:
+    """M, the judge's fresh predictions: 1 where nothing is random, and for what attacks nothing.
+
+    That is corruptions, proofs and diagnostics.
+
+    asked: in place of the data set's number; 0 for that.
+    """
+    once = threat in ("corruption", CERTIFIED) or threat.partition(":")[0] in (KNOWN, PROBE)
+    return (asked or info.draws) if traits.random and not once else 1
+
+
+def draws_of(dataset: str, defense: str, threat: str, asked: int = 0) -> int:
+    """M of a cell, from its names alone."""
+    spec = parse_defense(defense)
+    found = [(api.find_defense(part.name), part) for part in spec.parts]
+    plugins = [(f, dict(f.resolve(part, dataset).settings)) for f, part in found]
+    traits = _traits(plugins, api.find_classifier(spec.classifier.name))
+    return draws(find_info(dataset), traits, threat, asked)
+
+
+def _traits(
+    plugins: Sequence[tuple[DefensePlugin, dict[str, Any]]], classifier: ClassifierPlugin
+) -> Traits:
+    """Of a stack on a classifier, which may be what is random."""
+    traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
+    return replace(traits, random=traits.random or classifier.random)
+
+
+def _images(asked: int, available: int, notes: list[str]) -> int:
+    """Whole shards, or the whole subset: its last shard holds what is left."""
+    if asked > available:
+        raise BenchError(f"the subset holds {available} images, {asked} were asked for")
+    rounded = min(shards_of(asked or available) * SHARD, available)
+    if asked and rounded != asked:
+        notes.append(f"{asked} images rounded up to {rounded}: whole shards of {SHARD}")
+    return rounded
+
+
+def _affordable(request: Request, available: int, notes: list[str]) -> int:
+    """The images of a group that takes fewer than the subset has, where none were asked for."""
+    groups = [text for text in split_list(request.attacks) if (text, request.preset) in IMAGES]
+    fewest = min((IMAGES[group, request.preset] for group in groups), default=available)
+    if fewest < available:
+        notes.append(
+            f"{', '.join(groups)}, preset {request.preset}: {fewest} of {available} images; "
+            f"--images {available} takes all"
+        )
+    return min(fewest, available)
+
+
+def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
+    typed = [
+        _row(label, info, request.preset, named=text not in catalog.GROUPS)
+        for text in split_list(request.defenses)
+        for label in catalog.GROUPS.get(text, (text,))
+    ]
+    if not typed:
+        raise BenchError("name at least one defense: --defense adp")
+    purified = dict.fromkeys(_classifier(row) for row in typed if not row.traits.identity)
+    filters = controls(info) if request.controls is None else request.controls
+    bases = [_row(f"{NO_PURIFIER}@{_classifier(row)}", info, request.preset) for row in typed]
+    added = [
+        _row(f"{text}@{classifier}", info, request.preset, control=True)
+        for text in filters
+        for classifier in purified
+    ]
+    # A control that was also typed keeps its typed label, and stays a control.
+    controlled = {str(row.spec) for row in added}
+    seen: set[str] = set()
+    for row in (*typed, *bases, *added):
+        if str(row.spec) not in seen:
+            seen.add(str(row.spec))
+            yield replace(row, control=str(row.spec) in controlled)
+
+
+def _classifier(row: Row) -> str:
+    return row.label.partition("@")[2]
+
+
+def _row(
+    text: str, info: DatasetInfo, preset: str, named: bool = False, control: bool = False
+) -> Row:
+    spec = parse_defense(text)
+    parts = tuple(
+        api.find_defense(part.name).resolve(part, info.name, preset) for part in spec.parts
+    )
+    behind = api.find_classifier(spec.classifier.name)
+    classifier = behind.resolve(spec.classifier, info.name)
+    plugins = [(api.find_defense(part.name), dict(part.settings)) for part in parts]
+    misfits = [reason for plugin, s in plugins if (reason := plugin.misfit(s, behind, info))]
+    if misfits and named:
+        raise BenchError(f"{spec}: {misfits[0]}")
+    traits = _traits(plugins, behind)
+    reason = misfits[0] if misfits else ""
+    return Row(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
+
+
+def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
+    seen: set[str] = set()
+    for text in split_list(request.attacks):
+        grouped = text in GROUPS
+        for label in GROUPS[text] if grouped else (text,):
+            plugin = _find_attack(parse_part(label).name)
+            part = plugin.resolve(parse_part(label), info.name, request.preset)
+            if str(part) not in seen:
+                seen.add(str(part))
+                yield Column(label, part, plugin, named=not grouped)
+    if not seen:
+        raise BenchError("name at least one attack: --attacks all")
+
+
+def _board_of(columns: Sequence[Column]) -> str:
+    """The group with a board of its own, where all that only it asks for was asked for."""
+    asked = {column.label for column in columns}
+    return next((group for group, own in BOARDS.items() if asked.issuperset(own)), "")
+
+
+def _find_attack(name: str) -> AttackPlugin:
+    known = api.names("attack", patterns=True)
+    if name not in known:
+        raise unknown("attack or group", name, [*known, *GROUPS])
+    return api.find_attack(name)
+
+
+def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
+    if row.misfit:
+        return row.misfit
+    norms = column.plugin.norms
+    if not set(norms) & {threat.norm, *MARKERS}:
+        return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
+    return column.plugin.skip(dict(column.part.settings), row.traits)
+
+
+def _require_some(rows: Sequence[Row], columns: Sequence[Column], threat: ThreatModel) -> None:
+    """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
+    asked = [row for row in rows if row.named] or rows
+    for column in (column for column in columns if column.named):
+        reasons = {row.label: _skip(row, column, threat) for row in asked}
+        if all(reasons.values()):
+            told = [f"against {label}: {reason}" for label, reason in reasons.items()]
+            more = f"; and {len(told) - 2} more" if len(told) > 2 else ""
+            raise BenchError(f"{column.label} {'; '.join(told[:2])}{more}")
+
+
+def _lacking(row: Row, column: Column, dataset: str, given: Collection[str]) -> str | None:
+    """Which data or weights an attack reads that are not here; nothing where all are.
+
+    given: names of weights that come from files of the user's.
+    """
+    settings = dict(column.part.settings)
+    names = (owned(name, row.spec.classifier) for name in column.plugin.weights(settings))
+    for name in names:
+        if name not in given and not zoo.here(dataset, name):
+            return str(zoo.MissingError(dataset, name))
+    return column.plugin.absent(settings, dataset)
+
+
+def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
+    dataset, subset, seed = where
+    within = column.plugin.within(dict(column.part.settings), str(threat))
+    return Cell(
+        dataset=dataset,
+        subset=subset,
+        defense=str(row.spec),
+        attack=str(column.part),
+        threat=str(ThreatModel.parse(within)),
+        seed=seed,
+        versions=versions(dataset, row.spec, column.plugin.name),
+    )
+
+
+def versions(dataset: str, defense: DefenseSpec, attack: str) -> str:
+    """`name=version` of the judge and of every plug-in that takes part."""
+    plugins = [
+        api.find_dataset(dataset),
+        *(api.find_defense(part.name) for part in defense.parts),
+        api.find_classifier(defense.classifier.name),
+        api.find_attack(attack),
+    ]
+    return ",".join([f"judge={JUDGE_VERSION}", *(f"{p.name}={p.version}" for p in plugins)])
+
+
+def _add(draft: Draft, row: Row, column: Column, cell: Cell, judged: int) -> None:
+    draft.cells.append(Planned(cell, row.label, column.label, row.control))
+    draft.costs.append(cost.estimate(row.spec.parts, row.traits, column.part, judged))

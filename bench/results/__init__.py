@@ -1,0 +1,1 @@
+"""What was measured: records, their folder, their archive, their merging."""

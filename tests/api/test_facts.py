@@ -1,0 +1,117 @@
+"""What attacks say of themselves: the words that are allowed, and that each of ours says some."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attacks.catalog import GROUPS
+from bench import api
+from bench.api import attack, register
+from bench.api.attacked import Attack
+from bench.errors import BenchError
+from bench.facts import Facts, Follows, Knows
+from bench.literature.sheets import no_ball
+from bench.spec import NO_ATTACK, NO_PURIFIER, parse_part
+from bench.threat import CERTIFIED, MARKERS
+from tests.factories import facts_of
+
+GROUPED = {parse_part(text).name for members in GROUPS.values() for text in members}
+HOUSE = sorted({*GROUPED, "submitted"})
+SAID = st.builds(
+    Facts,
+    knows=st.sampled_from(get_args(Knows)),
+    follows=st.sampled_from(get_args(Follows)),
+    budget=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    noise=st.booleans(),
+    given=st.booleans(),
+    aside=st.text(max_size=9),
+)
+
+
+@given(SAID)
+def test_what_was_said_reads_back_as_itself(said: Facts) -> None:
+    told = {name: list(v) if isinstance(v, tuple) else v for name, v in said.told().items()}
+    assert Facts.read({**told, "came later": 1}) == said
+    assert Facts().told() == {}
+
+
+@pytest.mark.parametrize(
+    "told", [{"knows": 1}, {"knows": ["all"]}, {"noise": "yes"}, {"budget": "steps"}]
+)
+def test_what_is_of_another_type_is_refused(told: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, BenchError)):
+        Facts.read(told)
+
+
+@pytest.mark.parametrize("name", HOUSE)
+def test_every_attack_of_ours_says_what_it_knows(name: str) -> None:
+    assert facts_of(name).knows
+
+
+@pytest.mark.parametrize(
+    ("name", "knows", "follows"),
+    [
+        ("classifier-pgd", "blind", ""),
+        ("bpda-eot:protocol=hill", "all", "bpda"),
+        ("pgd-exact", "all", "exact"),
+        ("apgd:gradient=blind", "blind", ""),
+        ("mim:gradient=exact", "all", "exact"),
+        ("jitter", "all", "bpda"),
+        ("square:protocol=strict", "little", ""),
+        ("autoattack", "mixed", ""),
+        ("submitted:file=mine.npz", "mixed", ""),
+    ],
+)
+def test_an_attack_says_what_it_looks_at(name: str, knows: Knows, follows: Follows) -> None:
+    assert (facts_of(name).knows, facts_of(name).follows) == (knows, follows)
+
+
+def test_each_role_is_one_attacks() -> None:
+    for role, names in (("noise", ["noise"]), ("given", ["submitted"])):
+        assert [name for name in HOUSE if getattr(facts_of(name), role)] == names
+
+
+def test_a_budget_is_among_the_settings() -> None:
+    assert "random_steps" in facts_of("autoattack").budget
+    for name in HOUSE:
+        plugin = api.find_attack(name)
+        own = set(plugin.budget) - set(Facts().budget)
+        assert own <= set(plugin.defaults), name
+
+
+def test_what_stands_beside_the_worst_case_says_what_it_is() -> None:
+    for name in HOUSE:
+        plugin = api.find_attack(name)
+        within = plugin.within(dict(plugin.defaults), "linf:0.1")
+        own = within not in ("linf:0.1", *MARKERS) or within == CERTIFIED
+        assert bool(plugin.aside) == own, name
+
+
+def test_attacks_of_printed_tables_have_the_threats_of_their_plug_ins() -> None:
+    own = {name: {*api.find_attack(name).norms} & {*MARKERS} for name in HOUSE}
+    assert dict(no_ball()) == {name: found.pop() for name, found in own.items() if found}
+
+
+def test_a_wrong_word_is_an_error_that_names_the_attack() -> None:
+    word: Any = "al"
+
+    @attack("wrong-word-of-the-test", knows=lambda settings: word)
+    def wrong() -> Attack:
+        """Nothing."""
+        raise NotImplementedError
+
+    try:
+        plugin = api.find_attack("wrong-word-of-the-test")
+        with pytest.raises(BenchError, match=r"attack 'wrong-word-of-the-test': knows='al' is not"):
+            plugin.facts({})
+    finally:
+        register.PLUGINS["attack"].pop("wrong-word-of-the-test")
+
+
+def test_the_words_of_the_harness_are_plug_ins() -> None:
+    assert api.find_defense(NO_PURIFIER).traits({}).identity
+    assert api.find_attack(NO_ATTACK).norms == ("none",)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from bench import api
+from bench.api import Plugin
+from bench.errors import BenchError
+from bench.spec import Later, Range, parse_part
+
+
+def purifier(
+    context: object, *, sigma: Annotated[float, Range(0, 1)] = 0.25, steps: int = 10
+) -> None:
+    """Cleans images.
+
+    More words.
+    """
+
+
+PLUGIN = Plugin(
+    "toy",
+    purifier,
+    settings={"digits": {"sigma": 0.5}, "quick": {"steps": 2}, "quick@digits": {"steps": 3}},
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "dataset", "preset", "resolved"),
+    [
+        ("toy", "patches", "", "toy:sigma=0.25,steps=10"),
+        ("toy", "digits", "", "toy:sigma=0.5,steps=10"),
+        ("toy", "patches", "quick", "toy:sigma=0.25,steps=2"),
+        ("toy", "digits", "quick", "toy:sigma=0.5,steps=3"),
+        ("toy:sigma=1/4,steps=7", "digits", "quick", "toy:sigma=0.25,steps=7"),
+    ],
+)
+def test_settings_resolve_default_data_set_preset_typed(
+    typed: str, dataset: str, preset: str, resolved: str
+) -> None:
+    assert str(PLUGIN.resolve(parse_part(typed), dataset, preset)) == resolved
+
+
+def test_resolving_twice_changes_nothing() -> None:
+    once = PLUGIN.resolve(parse_part("toy"), "digits", "quick")
+    assert PLUGIN.resolve(parse_part(str(once)), "patches", "paper") == once
+
+
+def attack(*, steps: int = 10, source: Annotated[str, Later()] = "made") -> None:
+    """Attacks."""
+
+
+@pytest.mark.parametrize(
+    ("typed", "dataset", "resolved"),
+    [
+        ("toy", "patches", "toy:steps=10"),
+        ("toy:source=made", "patches", "toy:steps=10"),
+        ("toy:source=files", "patches", "toy:steps=10,source=files"),
+        ("toy", "cifar10", "toy:steps=10,source=files"),
+        ("toy:source=made", "cifar10", "toy:steps=10,source=made"),
+    ],
+)
+@pytest.mark.parametrize("preset", ["", "quick"])
+def test_a_setting_that_came_later_leaves_older_names_as_they_were(
+    typed: str, dataset: str, resolved: str, preset: str
+) -> None:
+    plugin = Plugin("toy", attack, settings={"cifar10": {"source": "files"}})
+    found = plugin.resolve(parse_part(typed), dataset, preset)
+    assert str(found) == resolved
+    again = plugin.resolve(parse_part(resolved), dataset)
+    assert dict(again.settings) == dict(found.settings)
+    assert set(dict(found.settings)) == {"steps", "source"}
+
+
+def test_the_first_line_of_the_docstring_is_the_summary() -> None:
+    assert PLUGIN.summary == "Cleans images."
+
+
+def test_every_shipped_plugin_imports() -> None:
+    assert api.broken() == ()
+
+
+def test_unknown_names_list_what_is_known() -> None:
+    with pytest.raises(BenchError, match="unknown defense 'adpp'; did you mean 'adp'"):
+        api.find_defense("adpp")
+
+
+def test_a_taken_name_is_refused_and_the_first_stays(tmp_path: Path) -> None:
+    file = tmp_path / "clash.py"
+    file.write_text(
+        "from bench.api import defense\n@defense('none')\ndef other(context):\n    '''Another.'''\n"
+    )
+    with pytest.raises(BenchError, match="'none' is already registered by defenses"):
+        api.load([str(file)])
+    assert api.find_defense("none").factory.__module__ == "defenses.none"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("1/0", "ZeroDivisionError"), ("import nothing_here", "nothing_here")]
+)
+def test_a_named_plugin_that_fails_says_why(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    with pytest.raises(BenchError, match=says):
+        api.load([str(file)])
+
+
+def test_a_missing_plugin_file() -> None:
+    with pytest.raises(BenchError, match="does not exist"):
+        api.load(["nowhere.py"])

@@ -1,0 +1,179 @@
+"""Which plans make one board, and which cells one row of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.boards.analysis import (
+    WORST,
+    BoardSpec,
+    analyse,
+    tidy,
+)
+from bench.boards.board import Worst, boards
+from bench.boards.ranking import ranked
+from bench.report.tables import document
+from bench.results.store import Store
+from tests.factories import (
+    CONTROLS,
+    cell,
+    change_records,
+    fill,
+    measure,
+    one_board,
+    plan,
+    planned,
+    row_of,
+    verdicts,
+)
+
+SPEC = BoardSpec("patches")
+SEARCHES = tuple(f"{name}:protocol=strict" for name in ("pgd", "apgd", "square"))
+
+
+def ask(store: Store, attacks: tuple[str, ...], group: str = "") -> None:
+    """Measure attacks on one row of the board, and store the plan that asked for them."""
+    items = [measure(store, cell("adp@natural", a), verdicts([0.1] * 64, draws=4)) for a in attacks]
+    asked = [planned(cell("adp@natural", "clean")), *items]
+    store.write_plan(plan(asked, command="bench run --attacks strict", group=group))
+
+
+def test_who_was_attacked_strictly_has_a_board_and_makes_no_other_row_a_bound(
+    tmp_path: Path,
+) -> None:
+    store = fill(tmp_path)
+    before = {row: worst.values.mean() for row, worst in worsts(store)[0].items()}
+    ask(store, SEARCHES, "strict")
+    found = {board.group: board for board in boards(store, "patches")}
+    assert set(found) == {"", "strict"}
+    plain, strict = (analyse(found[group]) for group in ("", "strict"))
+    assert {row: worst.values.mean() for row, worst in plain.worst.items()} == before
+    assert not any(worst.missing for worst in plain.worst.values())
+    assert [row.label for row in found["strict"].rows] == ["adp@natural"]
+    assert strict.worst["adp@natural"].values.mean() < before["adp@natural"]
+    heads = [block.heading for block in document(list(found.values()), SPEC, "patches").blocks]
+    assert sum("preset quick, attacks strict, 64 images" in head for head in heads) == 1
+    lines = tidy(list(found.values()), SPEC, "patches")
+    assert {line["group"] for line in lines if "protocol=strict" in line["attack"]} == {"strict"}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_one_strict_search_is_a_column_like_others(tmp_path: Path, name: str) -> None:
+    store = fill(tmp_path)
+    ask(store, (name,))
+    board = one_board(store)
+    assert (board.group, name in board.columns) == ("", True)
+    assert analyse(board).worst["none@natural"].missing == (name,)
+
+
+def worsts(store: Store) -> list[dict[str, Worst]]:
+    """The worst cases of each board by row."""
+    return [dict(analyse(board).worst) for board in boards(store, "patches")]
+
+
+def test_cells_of_different_weights_share_no_worst_case(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    change_records(store, planned(cell("adp@natural", "bpda")), weights={"natural": "b" * 64})
+    board = one_board(store)
+    analysis = analyse(board)
+    assert "adp@natural" not in analysis.worst
+    row = row_of(board, "adp@natural")
+    assert "different weights of natural" in analysis.why_blank(row, WORST)
+    # Nor is the row compared with controls that used the other weights.
+    assert not [key for key in analysis.against if key[0] == "adp@natural"]
+
+
+def test_mixed_weights_inside_a_cell_blank_it(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    change_records(store, planned(cell("adp@natural", "bpda")), 1, weights={"natural": "b" * 64})
+    board = one_board(store)
+    row = row_of(board, "adp@natural")
+    assert "weights" in board.blank(row, "bpda")
+
+
+def test_boards_of_other_presets_and_sizes_stand_apart_in_order(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = planned(cell("adp@natural", "bpda", 0))
+    store.write_plan(plan([item], images=32))
+    store.write_plan(plan([item], images=64, preset="standard"))
+    found = boards(store, "patches")
+    assert [(b.preset, b.images, len(b.rows)) for b in found] == [
+        ("standard", 64, 1),
+        ("quick", 64, 4),
+        ("quick", 32, 1),
+    ]
+    assert [b.preset for b in boards(store, "patches", "standard")] == ["standard"]
+
+
+def test_plans_of_one_group_merge_and_newer_plug_ins_win(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = measure(store, cell("adp@natural", "bpda", versions="adp=2"), verdicts([0.0] * 64))
+    store.write_plan(plan([newer, planned(cell("gdmp@natural", "bpda"))]))
+    board = one_board(store)
+    rows = {row.label: row for row in board.rows}
+    assert {label.partition("@")[0] for label in rows} == {"adp", "none", "wiener", "jpeg", "gdmp"}
+    assert rows["adp@natural"].entries["bpda"].figure.value == 0
+    assert board.blank(rows["gdmp@natural"], "bpda") == "incomplete: 0 of 2 shards"
+    assert board.blank(rows["gdmp@natural"], "square") == "no run asked for it"
+
+
+def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    easy = measure(store, cell("gdmp@natural", "bpda"), verdicts([1.0] * 64))
+    store.write_plan(plan([easy]))
+    board = one_board(store)
+    analysis = analyse(board)
+    assert analysis.worst["gdmp@natural"].missing == ("clean", "square")
+    assert ranked(board, analysis.worst)[-1].label == "gdmp@natural"
+    assert ("gdmp@natural", WORST) not in analysis.against
+    # A skip has its reason, and an attack that was asked under another label is not missing.
+    assert analysis.worst["none@natural"].missing == ()
+    other = replace(planned(cell("jpeg@natural", "square")), attack="square:queries=100")
+    store.write_plan(plan([other]))
+    board = one_board(store)
+    assert all(not analyse(board).worst[label].missing for label in CONTROLS)
+
+
+def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = measure(
+        store, cell("adp@natural", "bpda", versions="judge=1,adp=1,bpda=2"), verdicts([0.5] * 64)
+    )
+    store.write_plan(plan([newer]))
+    board = one_board(store)
+    rows = {row.label: row for row in board.rows}
+    assert not board.blank(rows["adp@natural"], "bpda")
+    why = "measured with an older version of bpda; run it again"
+    assert board.blank(rows["jpeg@natural"], "bpda") == why
+    assert analyse(board).worst["jpeg@natural"].missing == ("bpda",)
+
+
+def test_one_row_does_not_mix_versions_of_its_defense(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    newer = measure(
+        store, cell("adp@natural", "bpda", versions="judge=1,adp=2,bpda=1"), verdicts([0.5] * 64)
+    )
+    store.write_plan(plan([newer]))
+    board = one_board(store)
+    row = row_of(board, "adp@natural")
+    assert "older version of adp" in board.blank(row, "clean")
+
+
+def test_one_label_with_two_settings_is_two_rows(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    other = replace(planned(cell("adp:sigma=0.2@natural", "bpda")), defense="adp@natural")
+    store.write_plan(plan([other]))
+    board = one_board(store)
+    labels = [row.label for row in board.rows if row.asked == "adp@natural"]
+    assert labels == ["adp@natural [adp@natural]", "adp@natural [adp:sigma=0.2@natural]"]
+
+
+def test_one_setting_with_two_labels_is_one_row(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    store.write_plan(plan([replace(planned(cell("adp@natural", "bpda")), defense="adp:sigma=0.1")]))
+    board = one_board(store)
+    (row,) = [row for row in board.rows if row.settings == "adp@natural"]
+    assert (row.label, analyse(board).worst[row.label].missing) == ("adp@natural", ())

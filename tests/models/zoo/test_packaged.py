@@ -1,0 +1,59 @@
+"""The committed weights: vouched for, small, and every one a working network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.api import find_dataset
+from bench.models.zoo import weights as zoo
+from bench.models.zoo.networks import rebuild
+from tests.networks import answer, expected
+
+FOLDERS = sorted(p for p in zoo.packaged("patches").parent.iterdir() if p.is_dir())
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))]
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+def test_both_embedded_data_sets_have_all_their_weights() -> None:
+    from bench.training.recipes import RECIPES
+
+    assert {p.name for p in FOLDERS} == {"patches", "digits"}
+    for folder in FOLDERS:
+        assert {p.stem for p in folder.glob("*.safetensors")} >= set(RECIPES)
+    assert sum(path.stat().st_size for path in FILES) < 20 * 2**20
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_the_manifest_is_of_the_files(folder: Path) -> None:
+    entries = zoo.manifest(folder.name)
+    assert sorted(entries) == sorted(p.stem for p in folder.glob("*.safetensors"))
+    for name, entry in entries.items():
+        path = folder / f"{name}.safetensors"
+        assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert entry["bytes"] == path.stat().st_size
+        assert str(entry["command"]).startswith("bench train ")
+        assert json.loads(str(entry["merit"]))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_committed_network_works(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    weights = zoo.find(path.parent.name, path.stem)
+    assert weights.path == path
+    info = find_dataset(path.parent.name).factory().info
+    x = torch.rand(2, *info.shape, generator=torch.Generator().manual_seed(0))
+    network = rebuild(weights)
+    with torch.no_grad():
+        out = answer(network, x)
+    assert out.shape == expected(network, x, len(info.classes))
+    assert out.isfinite().all()

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.facts import Facts
+from bench.results.store import (
+    EXTRAS,
+    Cell,
+    Plan,
+    Planned,
+    Record,
+    Skip,
+    Store,
+)
+
+CELL = Cell("digits", "512", "none@natural", "clean", "none", 0, "judge=1")
+PLANNED = Planned(CELL, "none@natural", "clean")
+RECORD = Record(
+    cell=CELL,
+    shard=0,
+    asked={"defense": "none@natural"},
+    resolved={"attack": {"clean": {}}},
+    software={"torch": "2"},
+    weights={"natural": "ab"},
+    index=(3, 1),
+    label=(0, 1),
+    block=(3, 1),
+    variants=(),
+    draws=2,
+    correct=("10", "11"),
+    protocol="",
+    distance=(0.0, 0.0),
+    queries=(),
+    calls={"classifier": {"judge": (4, 0)}},
+    trace={},
+    timing={"seconds": 1.0},
+)
+
+
+def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(PLANNED, RECORD)
+    assert store.read(PLANNED, 0) == RECORD
+    assert list(store.records("digits")) == [RECORD]
+    assert store.read(PLANNED, 1) is None
+    assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
+
+
+def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
+    plain = json.loads(RECORD.to_json())
+    later = ("certificate", "gradient", *EXTRAS)
+    assert list(plain) == [*(f.name for f in fields(Record) if f.name not in later), "checksum"]
+    gone = replace(RECORD, gradient="bpda+exact")
+    assert json.loads(gone.to_json())["gradient"] == "bpda+exact"
+    assert Record.from_json(gone.to_json(), "") == gone
+    stored = replace(RECORD, points="ab" * 32, rounded=("00", "11"))
+    assert Record.from_json(stored.to_json(), "") == stored
+    for extra in ({"rounded": ("00",)}, {"rounded": ("0x", "11")}, {"points": 3}):
+        with pytest.raises(BenchError, match="not a whole record"):
+            Record.from_json(json.dumps({**json.loads(stored.to_json()), **extra}), "here")
+    proven = {"label": (1, -1), "copies": (99, 51), "radius": (0.25, 0.0)}
+    record = replace(RECORD, certificate=proven)
+    assert Record.from_json(record.to_json(), "") == record
+    for damaged in ({**proven, "radius": (0.25,)}, {"label": (1, -1)}):
+        with pytest.raises(BenchError, match="not a whole record"):
+            Record.from_json(replace(RECORD, certificate=damaged).to_json(), "here")
+
+
+def test_a_retired_record_is_kept_and_never_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.retire(PLANNED, 0)
+    store.write(PLANNED, RECORD)
+    store.retire(PLANNED, 0)
+    assert store.read(PLANNED, 0) is None
+    assert not list(store.records("digits"))
+    (aside,) = tmp_path.rglob("000.json.stale")
+    assert Record.from_json(aside.read_text(), "") == RECORD
+
+
+def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,), (Skip("a", "b", "why"),))
+    store = Store(tmp_path)
+    store.write_plan(plan)
+    store.write_plan(plan)
+    assert store.plans("digits") == [plan]
+    assert plan.shards == 2
+
+
+def test_what_attacks_say_of_themselves_is_part_of_a_plan_and_not_of_its_name(
+    tmp_path: Path,
+) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    told = replace(plan, attacks={"bpda": Facts("all", "bpda")}, group="strict")
+    assert plan.name == told.name != replace(plan, images=32).name
+    assert not {"attacks", "group"} & set(json.loads(plan.to_json()))
+    assert Plan.from_json(told.to_json(), "") == told
+    for more in (
+        *({"attacks": 1}, {"attacks": {"bpda": 1}}, {"attacks": {"bpda": {"knows": "al"}}}),
+        *({"attacks": {"bpda": {"noise": 1}}}, {"group": ["strict"]}, {"attacks": ["bpda"]}),
+    ):
+        with pytest.raises(BenchError, match="here: not a plan"):
+            Plan.from_json(json.dumps({**json.loads(told.to_json()), **more}), "here")
+
+
+def test_a_plan_in_the_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    Store(tmp_path).write_plan(plan)
+    (tmp_path / "digits").rename(tmp_path / "patches")
+    with pytest.raises(BenchError, match="a plan of data set 'digits'"):
+        Store(tmp_path).plans("patches")
+
+
+def test_a_cell_has_one_folder_whatever_it_was_called(tmp_path: Path) -> None:
+    Store(tmp_path).write(PLANNED, RECORD)
+    renamed = replace(PLANNED, defense="none", attack="clean-again")
+    for store in (Store(tmp_path), Store(tmp_path / "empty")):
+        found = store.read(renamed, 0)
+        assert (found == RECORD) is (store.root == tmp_path)
+    Store(tmp_path).write(renamed, RECORD)
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("field", ["dataset", "defense", "attack", "threat", "versions"])
+def test_every_part_of_the_identity_changes_the_digest(field: str) -> None:
+    assert Cell(**{**asdict(CELL), field: "other"}).digest != CELL.digest
+    assert replace(CELL, seed=1).digest != CELL.digest
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "<html></html>",
+        lambda text: json.dumps({**json.loads(text), "correct": ["1"]}),
+        lambda text: json.dumps({**json.loads(text), "correct": ["1x", "11"]}),
+        lambda text: json.dumps({**json.loads(text), "format": 99}),
+        lambda text: json.dumps({**json.loads(text), "draws": 3}),
+        lambda text: json.dumps([1]),
+        lambda text: json.dumps({**json.loads(text), "timing": 3}),
+    ],
+)
+def test_damaged_records_are_named_and_refused(tmp_path: Path, damage: object) -> None:
+    assert callable(damage)
+    store = Store(tmp_path)
+    store.write(PLANNED, RECORD)
+    path = store.path(PLANNED, 0)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(BenchError, match=path.name):
+        store.read(PLANNED, 0)
+
+
+def test_a_foreign_record_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.path(PLANNED, 0)
+    store.write(PLANNED, RECORD)
+    path.write_text(replace(RECORD, cell=replace(CELL, seed=5)).to_json())
+    with pytest.raises(BenchError, match="another cell"):
+        store.read(PLANNED, 0)
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(BenchError, match="cannot write"):
+        Store(blocker).write(PLANNED, RECORD)
