@@ -18,10 +18,10 @@ from attacks.select import Best
 from attacks.square import Deployed
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.facts import BUDGET
 from bench.spec import Range, Settings, joined_names
-from bench.threat import ThreatModel
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 # What each loss needs: DLR reads the third logit, its targeted form the fourth.

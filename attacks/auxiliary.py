@@ -24,10 +24,10 @@ from attacks.pgd import PGD
 from attacks.select import Best
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.errors import BenchError
 from bench.spec import Settings, number
-from bench.threat import ThreatModel
 
 Scale = Literal["loss", "unit"]
 TENTHS = "+".join(f"{tenth / 10:g}" for tenth in range(10))

@@ -29,9 +29,9 @@ from attacks.pgd import PGD, Start
 from attacks.transfer import BASE, StaticBase
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.spec import Later, Range, Settings
-from bench.threat import ThreatModel
 
 BLIND = ("clean", "classifier-pgd")
 ADAPTIVE = ("bpda", "bpda-eot", "joint-score", "joint-full", "pgd-exact")

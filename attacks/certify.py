@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from bench.api import Runs, attack
 from bench.api.attacked import ABSTAINED, Attacked, Certificate
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits, repeat
 from bench.spec import Range, Settings
 from bench.stats import certified_radius, mcnemar
-from bench.threat import CERTIFIED, ThreatModel
+from bench.threat import CERTIFIED
 
 # Noisy copies of each image that are classified together; fixed: memory never moves a number.
 MICRO = 25

@@ -13,13 +13,13 @@ from torch import Tensor
 from attacks.transfer import fingerprint
 from bench.api import attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
 from bench.data.corruptions.stored import missing, stored
 from bench.errors import BenchError
 from bench.spec import Later, Settings, joined_names
-from bench.threat import ThreatModel
 
 GENERATED = "generated"
 PUBLISHED = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}

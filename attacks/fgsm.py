@@ -19,10 +19,10 @@ from attacks.gradients import draws_of
 from attacks.library import GradientMode, View, quiet, straight_through
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits, repeat
 from bench.facts import BUDGET
 from bench.spec import Range, Settings
-from bench.threat import ThreatModel
 
 QUICK = {"quick": {"eot": 5}}
 SOFTWARE = ("torchattacks",)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import voted
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
-from bench.threat import ThreatModel
 
 GradientMode = Literal["bpda", "exact"]
 NORMS = {"linf": "Linf", "l2": "L2"}

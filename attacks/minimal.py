@@ -23,9 +23,9 @@ from attacks.catalog import Count, Step
 from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, mean_logits, voted
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits, repeat
 from bench.spec import Range, Settings
-from bench.threat import ThreatModel
 
 TINY = 1e-12
 BEYOND = 1e-4

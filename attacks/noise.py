@@ -10,8 +10,8 @@ from torch import Tensor
 from attacks.catalog import Count
 from bench.api import attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.threat import ThreatModel
 
 
 @dataclass(frozen=True)

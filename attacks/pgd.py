@@ -14,8 +14,8 @@ from attacks.gradients import Direction, Gradient, Slope, draws_of, followed, me
 from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
 from bench.api.attacked import Attack, Attacked, Trace
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.threat import ThreatModel
 
 
 class Start(Protocol):

@@ -16,10 +16,10 @@ from attacks.losses import margin
 from attacks.select import Best
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Answer, Defense, Traits
 from bench.facts import BUDGET
 from bench.spec import Range, Settings
-from bench.threat import ThreatModel
 
 # A margin that the library reads as "not broken yet".
 STANDING = 1e-6

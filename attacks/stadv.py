@@ -21,9 +21,10 @@ from attacks.catalog import Count
 from attacks.gradients import Gradient
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked, Trace
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.spec import Range, Settings
-from bench.threat import FLOW, ThreatModel
+from bench.threat import FLOW
 
 TINY = 1e-12
 BESIDE = 0.1

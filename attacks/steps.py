@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import Slope
-from bench.threat import ThreatModel
+from bench.api.ball import ThreatModel
 
 Turn = Callable[[Tensor, Slope], Tensor]
 """A point and what was seen there to the unit step from it."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.api import Context, attack
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.data.points import (
     SUFFIXES,
@@ -20,7 +21,6 @@ from bench.data.points import (
 from bench.errors import BenchError
 from bench.models.zoo.weights import FILE
 from bench.spec import Settings
-from bench.threat import ThreatModel
 
 NAME = "submitted"
 

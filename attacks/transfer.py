@@ -16,11 +16,11 @@ from attacks.pgd import PGD, Strongest
 from attacks.steps import Auto
 from bench.api import Context, attack, find_classifier
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.compute import rng
 from bench.compute.network import computing
 from bench.spec import Later, Range, Settings
-from bench.threat import ThreatModel
 
 TWIN = "twin"
 """Source of `same`: the recipe of the natural classifier with another seed."""

@@ -37,8 +37,8 @@ import torch
 from torch import Tensor
 
 from bench.api import Context, defense
-from bench.api.chain import passed
 from bench.api.purifier import Network, Purifier, Traits
+from bench.api.watch import passed
 from bench.errors import BenchError
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.unet import ScoreUNet

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.api.chain import passed
 from bench.api.purifier import by_chunks
+from bench.api.watch import passed
 
 Score = Callable[[Tensor], Tensor]
 

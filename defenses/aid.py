@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.api import ClassifierPlugin, Context, defense
-from bench.api.chain import passed
 from bench.api.images import DatasetInfo
 from bench.api.purifier import (
     Network,
@@ -34,6 +33,7 @@ from bench.api.purifier import (
     Traits,
     by_chunks,
 )
+from bench.api.watch import passed
 from bench.models.foreign.discriminators import discriminator
 from bench.models.nets.aid import OnClassifier
 from bench.models.zoo.weights import FILE

@@ -35,6 +35,7 @@ SOURCES = (
     "attacks",
     "defenses",
     "bench/boards/flags",
+    "bench/api/ball.py",
     "bench/threat.py",
     "bench/measure/judge.py",
     "bench/boards/metrics.py",
@@ -49,15 +50,15 @@ TESTS = (
     "tests/compute/test_rng.py",
     "tests/measure/test_judge.py",
     "tests/measure/test_looks.py",
+    "tests/api/test_ball.py",
     "tests/api/test_purifier.py",
     "tests/test_published_cells.py",
     "tests/test_stats.py",
-    "tests/test_threat.py",
 )
 """What may catch it."""
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.txt"
 """Survivors that change no behaviour, or none that anybody could want tested: see there."""
-CONTROL = "bench/threat.py"
+CONTROL = "bench/api/ball.py"
 """What is also run unchanged."""
 PROJECT = ("attacks", "defenses", "bench", "tests", "leaderboards")
 LONGEST = 20.0

@@ -1,5 +1,6 @@
 """Where plug-ins register, and how they are found."""
 
+from bench.api.context import OWNER, Base, Context, owned
 from bench.api.discover import (
     Broken,
     broken,
@@ -14,18 +15,14 @@ from bench.api.discover import (
 )
 from bench.api.neighbours import sources
 from bench.api.plugin import (
-    OWNER,
     PRESETS,
     AttackPlugin,
-    Base,
     ClassifierPlugin,
-    Context,
     DatasetPlugin,
     DefensePlugin,
     Plugin,
     Runs,
     both_ways,
-    owned,
 )
 from bench.api.register import (
     attack,

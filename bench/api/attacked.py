@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.threat import ThreatModel
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ Whoever wants to see the images between the steps of any purifier looks `on_the_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.api.purifier import Network, by_chunks
+from bench.api.watch import passed
 
 Step = Callable[[Tensor, slice], Tensor]
 """(state [b,...], rows) -> next state [b,...].
@@ -22,36 +21,6 @@ Step = Callable[[Tensor, slice], Tensor]
 when gradients are computed. What a step needs per image (noise drawn beforehand, levels, labels) is
 a tensor of the whole batch that it indexes with `rows`; it draws nothing itself.
 """
-
-
-_LOOK: ContextVar[Callable[[Tensor], None] | None] = ContextVar("look", default=None)
-
-
-@contextmanager
-def on_the_way(rows: slice) -> Iterator[list[Tensor]]:
-    """Inside, the images `rows` of every state that purifiers pass through without a gradient.
-
-    Each [R,C,H,W]; a state that equals the one before it is no step and is left out.
-    """
-    seen: list[Tensor] = []
-
-    def look(images: Tensor) -> None:
-        kept = images[rows].detach().clone()
-        if not seen or kept.shape != seen[-1].shape or not torch.equal(kept, seen[-1]):
-            seen.append(kept)
-
-    token = _LOOK.set(look)
-    try:
-        yield seen
-    finally:
-        _LOOK.reset(token)
-
-
-def passed(state: Tensor, image: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-    """A purifier has come to `state` [B,...]; `image` makes of it images [B,C,H,W] in [0,1]."""
-    look = _LOOK.get()
-    if look is not None:
-        look(image(state))
 
 
 class _Chain(torch.autograd.Function):

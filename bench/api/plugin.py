@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -15,101 +13,18 @@ from bench.facts import BUDGET, Facts, Follows, Knows
 from bench.spec import Later, Part, Settings, Value, resolve
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from bench.api.images import DatasetInfo
-    from bench.api.purifier import Network, Traits
-    from bench.models.zoo.weights import Weights
+    from bench.api.purifier import Traits
 
 PRESETS = ("quick", "standard", "paper")
 Calls = Mapping[str, int | tuple[int, int]]
 """Network -> forwards, or (forwards, backwards) where a run follows gradients itself."""
 GradientCalls = Mapping[str, tuple[int, int]]
-OWNER = "{classifier}"
-"""Stands, in the name of weights, for the classifier that they belong to."""
 
 
 def both_ways(calls: Calls) -> GradientCalls:
     """Declared calls as (forwards, backwards)."""
     return {name: (n, 0) if isinstance(n, int) else n for name, n in calls.items()}
-
-
-def owned(name: str, classifier: Part) -> str:
-    """The name of weights with the resolved classifier filled in, fit to name a file.
-
-    What a plain name has not (settings, a path) is told apart by a digest.
-    """
-    text = str(classifier)
-    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
-    if safe != text:
-        safe = f"{safe[-40:].strip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return name.replace(OWNER, safe)
-
-
-@dataclass(frozen=True)
-class Base:
-    """The classifier behind a defense, for purifiers that are add-ons to it.
-
-    part: its name and resolved settings. taps(): names of the maps that it offers, from input to
-    output, of `module().features`. module(): the frozen network on the device, the defense's own.
-    sha256(): of its weights.
-    """
-
-    part: Part
-    taps: Callable[[], tuple[str, ...]]
-    module: Callable[[], nn.Module]
-    sha256: Callable[[], str]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a factory is handed: where its networks come from and what images look like.
-
-    shape is (C, H, W). `weights(name)` finds, verifies and returns a weight file; `train()`
-    returns training images [N,C,H,W] in [0,1] for purifiers that are fitted in closed form.
-    `base` is the classifier behind; names of weights may hold `{classifier}` in its place, and
-    such weights are refused where they belong to another classifier.
-    """
-
-    dataset: str
-    shape: tuple[int, int, int]
-    classes: int
-    device: torch.device
-    weights: Callable[[str], Weights]
-    train: Callable[[], torch.Tensor]
-    base: Base | None = None
-
-    @property
-    def behind(self) -> Base:
-        """The classifier behind the purifier that is built.
-
-        Raises:
-            BenchError: there is none in this context (`bench.measure.build` always gives one).
-        """
-        if self.base is None:
-            raise BenchError(
-                "this purifier needs the classifier behind it: use bench.measure.build"
-            )
-        return self.base
-
-    def network(
-        self,
-        module: nn.Module,
-        name: str,
-        call: Callable[..., torch.Tensor] | None = None,
-        *,
-        exact: bool = False,
-        random: bool = False,
-    ) -> Network:
-        """`module` on the device, frozen, chunked and counted under `name`.
-
-        exact: its answers need float32 (a finite difference), whatever precision is asked for.
-        random: two of its answers may differ.
-        """
-        from bench.api.purifier import Network
-
-        return Network(module.to(self.device), name, call, exact=exact, random=random)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from bench.compute.network import Network, by_chunks, chunk_size
 from bench.errors import BenchError
 
 __all__ = [
+    "CLASSIFIER",
     "Answer",
     "Defense",
     "Network",
@@ -219,3 +220,7 @@ def _run(purifier: Purifier, x: Tensor) -> Tensor:
 def repeat(x: Tensor, times: int) -> Tensor:
     """`x` [B,...] `times` times over, replicate-major: [times*B,...]."""
     return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))
+
+
+CLASSIFIER = "classifier"
+"""The name under which a defense's classifier counts its calls."""

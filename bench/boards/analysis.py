@@ -5,21 +5,18 @@ Percent with one decimal, everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.resources import files
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
-from bench.boards import beside
 from bench.boards.board import (
     Board,
     Entry,
     Item,
     Row,
     Worst,
-    deviation,
     mean_over,
     mixed_weights,
     paired,
@@ -36,42 +33,13 @@ from bench.boards.metrics import (
 from bench.boards.ranking import (
     Rank,
     differing_weights,
-    ranked,
     ranks,
-)
-from bench.errors import BenchError
-from bench.files.bounded import toml_of
-from bench.literature.claims import (
-    ACCURACY,
-    Literature,
-    fewer,
-    literature,
 )
 from bench.stats import Comparison, Figure, Floats, holm, mean_interval
 
 WORST = "worst case"
 ON = "accuracy on "
 WITHIN = "certified within "
-FIELDS = (
-    *("dataset", "subset", "preset", "defense", "attack", "threat", "metric"),
-    *("measured", "low", "high", "n", "seeds", "draws"),
-    *("forwards", "backwards", "seconds_per_image", "reported", "external", "verdict", "note"),
-    *("rank", "group"),
-)
-
-
-@dataclass(frozen=True)
-class BoardSpec:
-    """What a board says besides its numbers: `leaderboards/boards/<data set>.toml`.
-
-    published: what the papers and others say, which stands beside the numbers. how: the lines that
-    fill an empty board.
-    """
-
-    title: str
-    prose: tuple[str, ...] = ()
-    published: Literature = field(default_factory=Literature)
-    how: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,30 +75,6 @@ class Analysis:
         return f"no complete attack within {self.board.threat}"
 
 
-def spec_names() -> list[str]:
-    """The data sets that have a committed board."""
-    names = (path.name for path in (files("leaderboards") / "boards").iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
-
-
-def load_spec(dataset: str) -> BoardSpec:
-    """The committed spec of a data set's board, or a plain one where there is none."""
-    path = files("leaderboards") / "boards" / f"{dataset}.toml"
-    if not path.is_file():
-        return BoardSpec(f"{dataset}: purification measured", (), literature(dataset))
-    try:
-        data = toml_of(path.read_text(encoding="utf-8"))
-        how = tuple(data.get("how", ()))
-        return BoardSpec(data["title"], tuple(data["prose"]), literature(dataset), how)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"board spec {dataset}.toml is damaged: {error}") from None
-
-
-def how_to_run(dataset: str) -> str:
-    """The line that fills an empty board."""
-    return f"bench run --defense adp --attacks all --dataset {dataset}"
-
-
 def analyse(board: Board, *, compared: bool = True) -> Analysis:
     """Worst cases, the best control of each column, and every row's difference to it.
 
@@ -163,31 +107,6 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
     return replace(plain, best=best, against=against)
 
 
-def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
-    """One row per (defense, attack, threat, metric), all text, keys as FIELDS.
-
-    Rows of the boards, then what was published and no board holds.
-    """
-    rows = [row for board in boards for row in tidy_board(analyse(board), spec)]
-    rows += tidy_published(boards, spec, dataset)
-    nothing = {"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}
-    return rows or _padded([nothing])
-
-
-def tidy_board(analysis: Analysis, spec: BoardSpec) -> list[dict[str, str]]:
-    """The rows of one board."""
-    return _padded(_tidy_board(analysis, spec))
-
-
-def tidy_published(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
-    """The rows of what was published and stands on none of a data set's boards."""
-    return _padded(beside.unmeasured(boards, spec.published, dataset))
-
-
-def _padded(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{name: row.get(name, "") for name in FIELDS} for row in rows]
-
-
 def percent(value: float, sign: bool = False) -> str:
     """A fraction as percent with one decimal; never a negative zero."""
     text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
@@ -197,59 +116,6 @@ def percent(value: float, sign: bool = False) -> str:
 def p_text(p: float) -> str:
     """A p value with three decimals, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]:
-    board = analysis.board
-    for row in ranked(board, analysis.worst):
-        for column in (*board.columns, WORST):
-            item = analysis.item(row, column)
-            base = {
-                "dataset": board.dataset,
-                "subset": board.subset,
-                "preset": board.preset,
-                "defense": row.label,
-                "attack": column,
-                "threat": board.threat if column == WORST else board.threat_of(column),
-                "group": board.group,
-            }
-            if item is None:
-                note = analysis.why_blank(row, column)
-                there = spec.published.of((row.asked, column, base["threat"]))
-                yield base | {"metric": ACCURACY, "note": note} | beside.cells(there, note)
-                continue
-            base |= _size(board, item)
-            yield base | _headline(analysis, spec, row, column, item)
-            more = extra(item).named() if isinstance(item, Entry) else {}
-            for metric, figure in more.items():
-                there = spec.published.of((row.asked, column, item.threat), metric)
-                cells = beside.cells(there) | beside.verdicts(there, figure, board)
-                yield base | {"metric": metric} | numbers(figure) | cells
-            if (row.label, column) in analysis.against:
-                test, p = analysis.against[row.label, column]
-                control = analysis.best[column, row.classifier]
-                note = f"minus {control}; {test.test}, p after Holm {p_text(p)}"
-                cells = {"metric": "difference to best control", "note": note}
-                yield base | cells | numbers(test.difference)
-
-
-def _headline(
-    analysis: Analysis, spec: BoardSpec, row: Row, column: str, item: Item
-) -> dict[str, str]:
-    cells = {"metric": ACCURACY} | numbers(item.figure)
-    if column == WORST and row.label in analysis.rank:
-        cells["rank"] = str(analysis.rank[row.label])
-    notes = []
-    if item.missing:
-        notes.append(f"upper bound: not over {', '.join(item.missing)}")
-    spread = deviation(item)
-    if spread is not None:
-        notes.append(f"deviation over seeds {percent(spread)}")
-    there = spec.published.of((row.asked, column, item.threat))
-    if there.reported:
-        notes.append(fewer(analysis.board.images, there.reported))
-    cells |= {"note": "; ".join(notes)} | beside.verdicts(there, item.figure, analysis.board)
-    return cells | beside.cells(there, *notes)
 
 
 @dataclass(frozen=True)
@@ -307,19 +173,6 @@ def extra(entry: Entry) -> Extra:
         groups={name: figure for name, figure in by_group.items() if figure},
         within={radius: figure for radius, figure in by_radius.items() if figure},
     )
-
-
-def _size(board: Board, item: Item) -> dict[str, str]:
-    cells = {"n": str(board.images), "seeds": str(len(item.by_seed))}
-    if isinstance(item, Worst):
-        return cells
-    seconds = item.cost.seconds
-    return cells | {
-        "draws": draws_text(item),
-        "forwards": f"{item.cost.forwards:.1f}",
-        "backwards": f"{item.cost.backwards:.1f}",
-        "seconds_per_image": "" if seconds is None else f"{seconds:.3g}",
-    }
 
 
 def draws_text(*entries: Entry) -> str:

@@ -5,7 +5,7 @@ Only inside one section of a board: the same images, threat, preset and attack s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from bench.boards.analysis import (
     Analysis,
     analyse,
     draws_text,
-    p_text,
 )
 from bench.boards.board import (
     Board,
@@ -25,22 +24,8 @@ from bench.boards.board import (
 )
 from bench.boards.ranking import differing_weights
 from bench.errors import BenchError, unknown
-from bench.report.tables import (
-    Document,
-    Listing,
-    Table,
-    figure_text,
-)
 from bench.spec import parse_defense
 from bench.stats import Comparison, Figure, holm
-
-HEADER = ("difference", "p", "p after Holm", "first better", "second better", "n", "seeds")
-NOTE = (
-    "First minus second on the same images, in points with the paired 95 % interval. First and "
-    "second better: images on which one is right more often than the other. p: exact McNemar at "
-    "one draw of independent images, else a permutation of signs by image or block; Holm over "
-    "this table."
-)
 
 
 @dataclass(frozen=True)
@@ -111,13 +96,6 @@ def between(analysis: Analysis, first: Row, second: Row) -> Versus:
     return Versus(analysis.board, first, second, lines, barred)
 
 
-def as_document(found: Sequence[Versus]) -> Document:
-    """A table per section, and what is not compared with its reason."""
-    head = found[0]
-    title = f"{head.first.label} against {head.second.label} on {head.board.dataset}"
-    return Document(title, (), tuple(block for section in found for block in _blocks(section)))
-
-
 def as_data(found: Sequence[Versus]) -> list[dict[str, Any]]:
     """The same as numbers (percent; p as it is), ready for JSON."""
     return [
@@ -165,33 +143,6 @@ def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Compariso
 def _draws(*items: Item) -> tuple[str, ...]:
     """The judge's draws of each; nothing for a worst case."""
     return tuple(draws_text(item) if isinstance(item, Entry) else "" for item in items)
-
-
-def _blocks(found: Versus) -> Iterator[Table | Listing]:
-    first, second = found.first.label, found.second.label
-    if found.lines:
-        header = ("attack", first, second, *HEADER, "draws", "test")
-        body = tuple(_cells(line) for line in found.lines)
-        yield Table(found.board.place, header, body, (NOTE,), major=True)
-    if found.barred:
-        heading = "Not compared" if found.lines else f"Not compared: {found.board.place}"
-        lines = tuple(f"{column}: {reason}" for column, reason in found.barred.items())
-        yield Listing(heading, lines)
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    test = line.test
-    return (
-        line.column,
-        figure_text(line.first),
-        figure_text(line.second),
-        figure_text(test.difference, sign=True),
-        p_text(test.p),
-        p_text(line.adjusted),
-        *map(str, (test.gains, test.losses, test.images, line.seeds)),
-        " and ".join(dict.fromkeys(line.draws)),
-        test.test,
-    )
 
 
 def _datum(line: Line) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from bench import api
+from bench.api.ball import ThreatModel
 from bench.cli.common import F, add
 from bench.errors import BenchError
 from bench.plan.plan import Request
 from bench.spec import parse_defense, split_list
-from bench.threat import ThreatModel
 
 OPTIONS = (
     click.option(

@@ -19,7 +19,7 @@ from bench.errors import BenchError, nearest, unknown
 
 if TYPE_CHECKING:
     from bench.cli.progress import Reporter
-    from bench.measure.executors import Fleet
+    from bench.measure.executors.fleet import Fleet
     from bench.measure.worker import Setup, Task
     from bench.plan.plan import Draft, Request
     from bench.plan.slices import Slice
@@ -235,7 +235,8 @@ def fleet_of(
     Raises:
         BenchError: an unknown executor, or an option that does not go with it.
     """
-    from bench.measure.executors import EXECUTORS, Fleet
+    from bench.measure.executors import EXECUTORS
+    from bench.measure.executors.fleet import Fleet
     from bench.measure.executors.ray import endpoint
 
     if executor not in EXECUTORS:

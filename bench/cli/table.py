@@ -75,8 +75,8 @@ def table_command(
         _alone("--paper", compare=compare, preset=preset, pack=pack, unpack=unpack)
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
-    from bench.boards.analysis import how_to_run, load_spec
     from bench.boards.board import boards
+    from bench.boards.spec import how_to_run, load_spec
     from bench.report import render
 
     if compare:
@@ -127,7 +127,7 @@ def _alone(what: str, **others: object) -> None:
 
 def require(source: Source, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
-    from bench.boards.analysis import spec_names
+    from bench.boards.spec import spec_names
     from bench.literature.claims import datasets
 
     known = {*source.datasets(), *spec_names(), *datasets()}
@@ -144,7 +144,7 @@ def _require_preset(source: Source, datasets: list[str], preset: str) -> None:
 
 def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
     """Write the page of one data set, or of all that have results or a board's spec."""
-    from bench.boards.analysis import spec_names
+    from bench.boards.spec import spec_names
     from bench.report.page import render
     from bench.results.store import write_whole
 
@@ -158,7 +158,8 @@ def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
 
 
 def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
-    from bench.boards.compare import as_data, as_document, versus
+    from bench.boards.compare import as_data, versus
+    from bench.report.compared import as_document
     from bench.report.render import show
 
     sections = versus(found, rows)

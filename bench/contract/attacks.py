@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bench import api
 from bench.api.attacked import Attack
-from bench.api.purifier import Defense, Purifier, Traits
+from bench.api.ball import ThreatModel
+from bench.api.purifier import CLASSIFIER, Defense, Purifier, Traits
 from bench.compute.rng import work
 from bench.contract.common import (
     Check,
@@ -27,7 +28,7 @@ from bench.facts import Facts
 from bench.measure import build
 from bench.measure.judge import under_attack
 from bench.spec import Part
-from bench.threat import NORMS, ThreatModel
+from bench.threat import NORMS
 
 
 def check_attack(part: Part, context: api.Context) -> list[Check]:
@@ -116,4 +117,4 @@ def _toy(context: api.Context) -> Defense:
         for values, fill in ((norm.running_mean, 0.4), (norm.running_var, 2.0)):
             assert values is not None
             values.fill_(fill)
-    return Defense(context.network(network, build.CLASSIFIER), [_Blur()])
+    return Defense(context.network(network, CLASSIFIER), [_Blur()])

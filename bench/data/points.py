@@ -28,12 +28,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.api.ball import ThreatModel
+from bench.compute.tensor_file import packed
 from bench.data.subsets import Subset
 from bench.errors import BenchError, plain
 from bench.files.bounded import content_of, json_of
-from bench.models.zoo.weights import packed
 from bench.results.store import POINTS, Cell, Record
-from bench.threat import ThreatModel
 
 SUFFIXES = (POINTS, ".npz", ".npy")
 PIXELS = ("float32", "uint8")

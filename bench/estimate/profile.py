@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from attacks.gradients import Bpda, Exact
 from bench import api
 from bench.api import OWNER
+from bench.api.purifier import CLASSIFIER
 from bench.estimate import untrained
 from bench.estimate.peak import Peak
 from bench.estimate.untrained import META, Call, StandIns
-from bench.measure.build import CLASSIFIER
 from bench.plan.cost import Cost
 from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense
 

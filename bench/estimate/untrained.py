@@ -20,17 +20,13 @@ from torch import Tensor, nn
 
 from bench import api
 from bench.api import Context
+from bench.api.context import Weights
 from bench.api.images import DatasetInfo
-from bench.api.purifier import Defense, Network, Purifier
+from bench.api.purifier import CLASSIFIER, Defense, Network, Purifier
 from bench.errors import BenchError
 from bench.measure import build
 from bench.models.zoo.entries import offered
-from bench.models.zoo.weights import (
-    FILE,
-    ROBUSTBENCH,
-    Weights,
-    find,
-)
+from bench.models.zoo.weights import FILE, ROBUSTBENCH, find
 from bench.spec import Part, parse_defense
 from bench.training import needs
 from bench.training.recipes import Recipe, add_on, names, recipe
@@ -56,7 +52,7 @@ class StandIns(Context):
         placed = module.to(self.device)
         if self.watch is not None:
             call = _Watched(partial(self.watch, name, placed, call or placed), self.seen)
-            if name != build.CLASSIFIER:
+            if name != CLASSIFIER:
                 self.seen.append(call)
         return super().network(placed, name, call, **more)
 
@@ -126,7 +122,7 @@ def defense(spec: str, context: StandIns) -> Defense:
 
 def classifier(part: Part, context: StandIns) -> Network:
     """The bare classifier, under its name."""
-    return context.network(build.classifier(part, context), build.CLASSIFIER)
+    return context.network(build.classifier(part, context), CLASSIFIER)
 
 
 def purifier(part: Part, behind: Part, context: StandIns) -> Purifier:

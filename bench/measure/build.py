@@ -28,8 +28,10 @@ from bench.api import (
     owned,
 )
 from bench.api.attacked import Attack
+from bench.api.context import Weights
 from bench.api.images import Dataset, DatasetInfo
 from bench.api.purifier import (
+    CLASSIFIER,
     Defense,
     Network,
     Purifier,
@@ -45,8 +47,6 @@ from bench.models.zoo import weights as zoo
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 
 T = TypeVar("T")
-CLASSIFIER = "classifier"
-"""The name under which a defense's classifier counts its calls."""
 
 
 @cache
@@ -81,7 +81,7 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
     info = dataset(name).info
     files = dict(override)
 
-    def weights(wanted: str) -> zoo.Weights:
+    def weights(wanted: str) -> Weights:
         found = zoo.find(name, wanted, files.get(wanted))
         _require_images_of(info, found)
         return found
@@ -92,7 +92,7 @@ def _context(name: str, device: str, override: tuple[tuple[str, Path], ...]) -> 
     return Context(name, info.shape, len(info.classes), one(device), weights, train)
 
 
-def _require_images_of(info: DatasetInfo, weights: zoo.Weights) -> None:
+def _require_images_of(info: DatasetInfo, weights: Weights) -> None:
     """Refuse, by its own words, a network of other images, before it is built."""
     try:
         arguments = dict(json_of(weights.metadata.get("arguments", "{}")))
@@ -134,10 +134,10 @@ def behind(part: Part | str, context: Context, network: nn.Module | None = None)
     return replace(context, base=base, weights=_of(base, context))
 
 
-def _of(base: Base, context: Context) -> Callable[[str], zoo.Weights]:
+def _of(base: Base, context: Context) -> Callable[[str], Weights]:
     """`context.weights` that fills `{classifier}` in and refuses weights of another classifier."""
 
-    def weights(name: str) -> zoo.Weights:
+    def weights(name: str) -> Weights:
         if OWNER not in name:
             return context.weights(name)
         filled = owned(name, base.part)

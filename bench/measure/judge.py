@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.api.attacked import Attack, Attacked, Trace
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.guard import guarded
 from bench.measure.looks import hidden, watched
-from bench.threat import CERTIFIED, ThreatModel
+from bench.threat import CERTIFIED
 
 Calls = dict[str, tuple[int, int]]
 Summary = dict[str, tuple[float, ...]]

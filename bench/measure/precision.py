@@ -17,6 +17,7 @@ from attacks.catalog import Clean
 from attacks.gradients import Bpda, Exact
 from attacks.pgd import PGD
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute.device import Precision
 from bench.compute.network import computing
@@ -32,7 +33,6 @@ from bench.measure.worker import (
     within_memory,
 )
 from bench.results.store import Plan
-from bench.threat import ThreatModel
 
 STEPS = 5
 """Of the short attack, a quarter of eps each: exact where the defense is, else BPDA."""

@@ -11,12 +11,8 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.files.write import remove_parts
 from bench.measure import precision as gate
-from bench.measure.executors import (
-    EXECUTORS,
-    Fleet,
-    Watch,
-    Work,
-)
+from bench.measure.executors import EXECUTORS
+from bench.measure.executors.fleet import Fleet, Watch, Work
 from bench.measure.worker import (
     Failure,
     Found,

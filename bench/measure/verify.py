@@ -16,6 +16,7 @@ from torch import Tensor
 
 from attacks import submitted
 from bench.api import Context
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.data import points
@@ -37,7 +38,7 @@ from bench.results.store import (
 )
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
-from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, ThreatModel
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS
 from defenses.catalog import GROUPS
 
 STREAM = "verify"

@@ -19,6 +19,7 @@ import torch
 from bench import api
 from bench.api import Context
 from bench.api.attacked import Certificate
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Network
 from bench.compute import device
 from bench.compute.device import Precision
@@ -40,7 +41,6 @@ from bench.results.store import (
     Store,
 )
 from bench.spec import Part, parse_defense, parse_part
-from bench.threat import ThreatModel
 
 T = TypeVar("T")
 SOFTWARE = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-image", "scikit-learn")
@@ -109,7 +109,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Saved:
-    """A record, and the file of its attacked images (`bench.data.points`); its sha256 is in the record."""
+    """A record, and the file of its attacked images (`bench.data.points`); its sha256 is in it."""
 
     record: Record
     points: bytes

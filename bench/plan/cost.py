@@ -8,8 +8,7 @@ from typing import Any
 
 from bench import api
 from bench.api import DefensePlugin, both_ways
-from bench.api.purifier import Traits
-from bench.measure.build import CLASSIFIER
+from bench.api.purifier import CLASSIFIER, Traits
 from bench.spec import Part
 from bench.threat import CERTIFIED
 

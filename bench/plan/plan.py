@@ -16,6 +16,7 @@ from bench.api import (
     DefensePlugin,
     owned,
 )
+from bench.api.ball import ThreatModel
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Traits
 from bench.data.subsets import load_subset
@@ -39,7 +40,7 @@ from bench.spec import (
     parse_part,
     split_list,
 )
-from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE, ThreatModel
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE
 from defenses import catalog
 
 JUDGE_VERSION = 1

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from bench.boards.analysis import BoardSpec
-from bench.boards.beside import held_against
 from bench.boards.board import CLEAN, CORRUPTION, Board
 from bench.boards.reproduced import figure_of, find
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import held_against
 from bench.literature.claims import (
     DECIDED,
     PROTOCOL,

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from bench.boards.analysis import (
     WORST,
     Analysis,
-    BoardSpec,
     analyse,
     draws_text,
     extra,
-    how_to_run,
     p_text,
     percent,
     range_text,
@@ -30,6 +28,7 @@ from bench.boards.board import (
 )
 from bench.boards.flags import flags
 from bench.boards.ranking import ranked
+from bench.boards.spec import BoardSpec, how_to_run
 from bench.results.archive import ASSUMED, CONDITIONS
 from bench.results.store import Record
 from bench.spec import NO_ATTACK

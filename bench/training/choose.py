@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from bench.api import Context
+from bench.api.ball import ThreatModel
 from bench.data.subsets import in_order, load_subset
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.results.store import SHARD
-from bench.threat import ThreatModel
 from bench.training.candidates import FILTERS, PURIFIERS
 
 FLOOR = 12.0

@@ -8,19 +8,12 @@ from pathlib import Path
 import torch
 
 from bench.api import Base
+from bench.api.context import Weights
 from bench.api.images import Dataset
 from bench.files.paths import home
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
-from bench.models.zoo.weights import (
-    SUFFIX,
-    Weights,
-    own,
-    packaged,
-    save,
-    vouch,
-    write_manifest,
-)
+from bench.models.zoo.weights import SUFFIX, own, packaged, save, vouch, write_manifest
 from bench.training import needs
 from bench.training.fit import Fit, Progress, fit
 from bench.training.needs import Need

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from attacks.catalog import GROUPS
 from bench.api import Context
-from bench.api.chain import on_the_way
+from bench.api.ball import ThreatModel
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Defense, repeat
+from bench.api.watch import on_the_way
 from bench.compute import rng
 from bench.data import points
 from bench.data.subsets import Subset
@@ -31,7 +32,7 @@ from bench.results.store import (
     shards_of,
 )
 from bench.spec import parse_defense, split_list
-from bench.threat import CERTIFIED, ThreatModel
+from bench.threat import CERTIFIED
 from defenses import catalog
 
 STILL = 1e-6

@@ -12,6 +12,7 @@ from attacks.approximate import FromPurified
 from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.pgd import PGD
 from bench import api
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -19,7 +20,6 @@ from bench.api.purifier import (
     Traits,
 )
 from bench.models.nets.ebm import EBM
-from bench.threat import ThreatModel
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule
 from defenses.langevin import Langevin

@@ -9,11 +9,11 @@ import torch
 
 from attacks.autoattack import AutoAttack, names_of
 from attacks.library import View
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate
-from bench.threat import ThreatModel
 from tests.tiny import Affine, Levels, Luck, Noise, images, labels, linear, smooth
 
 SHORT = AutoAttack(steps=10, targets=2, queries=20, random_steps=10, eot=4)

@@ -12,6 +12,7 @@ from attacks.gradients import Blind, Bpda, Eot
 from attacks.pgd import PGD
 from bench import api
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -22,7 +23,6 @@ from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.tiny import SHAPE, Levels, Linear, images, labels, linear
 
 BALL = ThreatModel("linf", 0.05)

@@ -6,10 +6,10 @@ from attacks.pgd import PGD
 from attacks.select import Selector
 from attacks.spsa import Spsa
 from attacks.square import Square
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng
 from bench.measure.judge import evaluate
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Luck, Noise, Quadratic, images, labels, linear, smooth
 
 

@@ -16,12 +16,12 @@ from attacks.select import Selector
 from attacks.square import Square
 from bench import api
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Traits
 from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.defenses.test_votes import SPLIT, X, defense
 from tests.tiny import Noise
 

@@ -13,10 +13,10 @@ from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL,
 from bench import api
 from bench.api import Context, Plugin, Runs
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.compute import rng
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
 
 SHAPE = (1, 8, 8)

@@ -13,12 +13,12 @@ from attacks.certify import Certify
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from bench.api.attacked import ABSTAINED, Certificate
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate
 from bench.stats import certified_radius, clopper_pearson, mcnemar
-from bench.threat import ThreatModel
 from tests.reference import tensors_of
 from tests.tiny import Linear, Noise, images, smooth
 

@@ -13,10 +13,10 @@ from attacks.cosine import gradient_cosine
 from attacks.gradients import Eot, Exact
 from attacks.pgd import PGD
 from bench import api
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.measure.judge import Outcome, evaluate
 from bench.plan.plan import Request, make
-from bench.threat import ThreatModel
 from tests.tiny import SIZE, Affine, Noise, images, labels, smooth
 
 PROBE = ThreatModel.parse("probe:linf:8/255")

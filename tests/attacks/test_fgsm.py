@@ -13,9 +13,9 @@ from torch import Tensor
 from attacks.fgsm import Library, bim, fgsm, jitter, vmi_fgsm
 from attacks.gradients import Bpda
 from attacks.pgd import PGD
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.measure.judge import evaluate
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Noise, images, labels, linear, smooth
 
 THREAT = ThreatModel("linf", 0.05)

@@ -10,11 +10,11 @@ from attacks.corruption import Corruption, parse_kinds, parse_severities
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from attacks.transfer import Transfer
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng
 from bench.compute.network import computing
 from bench.errors import BenchError
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, smooth
 
 THREAT = ThreatModel("linf", 0.1)

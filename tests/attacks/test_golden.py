@@ -11,6 +11,7 @@ from torch import Tensor
 from attacks.gradients import Blind, Bpda, Direction, Displacement, Eot, Score, Slope
 from attacks.losses import cross_entropy
 from attacks.pgd import PGD
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -19,7 +20,6 @@ from bench.api.purifier import (
 )
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
-from bench.threat import ThreatModel
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule, purify
 from tests.reference import Classifier, facts_of, tensors_of

@@ -9,6 +9,7 @@ from torch import Tensor
 from attacks.gradients import Bpda, Eot, Slope
 from attacks.keep import Verify
 from attacks.pgd import PGD
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -16,7 +17,6 @@ from bench.api.purifier import (
     Traits,
 )
 from bench.compute import rng
-from bench.threat import ThreatModel
 from tests.reference import Classifier, tensors_of
 from tests.tiny import Luck, images, labels, linear, smooth
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from attacks.apgd import along
 from attacks.minimal import CarliniWagner, DeepFool
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.measure.judge import evaluate
-from bench.threat import ThreatModel
 from tests.tiny import Affine, Luck, Noise, images, labels, linear, smooth
 
 WIDE = {"l2": ThreatModel("l2", 100.0), "linf": ThreatModel("linf", 1.0)}

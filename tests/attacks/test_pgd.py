@@ -8,9 +8,9 @@ from torch import Tensor
 
 from attacks.gradients import Blind, Bpda, Eot, Score
 from attacks.pgd import PGD
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Luck, Noise, images, labels, linear, smooth
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from attacks.gradients import Blind, Bpda, Eot
 from attacks.stadv import StAdv, roughness, warp
 from bench import api
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.measure.judge import evaluate
 from bench.plan.plan import Request, make
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Linear, Noise, images
 
 SIDE = 5

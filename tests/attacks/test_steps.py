@@ -13,8 +13,8 @@ from attacks.library import View
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.threat import ThreatModel
 from tests.tiny import Levels, Noise, images, labels, linear, smooth
 
 EPS = {"linf": 0.06, "l2": 0.3}

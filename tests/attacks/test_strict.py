@@ -19,12 +19,12 @@ from attacks.strict import apgd_strict, losses_of, pgd_strict
 from attacks.transfer import Static, StaticBase
 from bench import api
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate
 from bench.spec import Part, Settings, parse_part
-from bench.threat import ThreatModel
 from tests.attacks.test_pgd import climb
 from tests.tiny import Affine, Levels, Luck, Noise, images, labels, linear, smooth
 

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.boards.analysis import (
-    WORST,
-    BoardSpec,
-    analyse,
-    tidy,
-)
+from bench.boards.analysis import WORST, analyse
 from bench.boards.board import Worst, boards
 from bench.boards.ranking import ranked
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import tidy
 from bench.report.tables import document
 from bench.results.store import Store
 from tests.factories import (

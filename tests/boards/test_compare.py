@@ -10,13 +10,9 @@ import pytest
 
 from bench.boards.analysis import WORST
 from bench.boards.board import Board, boards
-from bench.boards.compare import (
-    Versus,
-    as_data,
-    as_document,
-    versus,
-)
+from bench.boards.compare import Versus, as_data, versus
 from bench.errors import BenchError
+from bench.report.compared import as_document
 from bench.report.tables import Listing, Table
 from bench.results.store import Planned, Store
 from bench.stats import holm, mcnemar

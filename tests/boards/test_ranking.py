@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.boards.analysis import (
-    WORST,
-    Analysis,
-    BoardSpec,
-    analyse,
-    tidy,
-)
+from bench.boards.analysis import WORST, Analysis, analyse
 from bench.boards.board import boards
 from bench.boards.ranking import Rank, ranked
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import tidy
 from bench.report.tables import Table, document
 from bench.results.store import Store
 from tests.factories import cell, fill, measure, one_board, plan

@@ -10,7 +10,8 @@ import torch
 from bench.compute import device
 from bench.errors import BenchError
 from bench.measure import worker
-from bench.measure.executors import Fleet, Work, local
+from bench.measure.executors import local
+from bench.measure.executors.fleet import Fleet, Work
 from bench.measure.worker import Setup
 
 OLD, NEW = (7, 5), (9, 0)

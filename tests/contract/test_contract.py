@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from bench import api, contract
 from bench.api import register
 from bench.api.attacked import Attack, Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.errors import BenchError
 from bench.measure import build
-from bench.threat import ThreatModel
 
 KINDS = ("defense", "attack", "classifier")
 

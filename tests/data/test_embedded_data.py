@@ -8,11 +8,11 @@ import torch
 from sklearn.datasets import load_digits
 
 from bench.api import find_dataset
+from bench.api.ball import ThreatModel
 from bench.api.images import SPLITS, Dataset
 from bench.data.digits import digits
 from bench.data.patches import patches
 from bench.errors import BenchError
-from bench.threat import ThreatModel
 
 SIZES = {"patches": (6400, 512, 512), "digits": (1029, 256, 512)}
 

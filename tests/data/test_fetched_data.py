@@ -16,12 +16,12 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from bench.api import find_dataset
 from bench.api import images as base
+from bench.api.ball import ThreatModel
 from bench.api.images import Dataset
 from bench.data import imagenet
 from bench.data.cifar import read_batch
 from bench.data.files import HELD_OUT, held_out
 from bench.errors import BenchError
-from bench.threat import ThreatModel
 from tests.data import copies
 
 BYTES = ("cifar10", "cifar100", "svhn", "mnist", "fashionmnist")

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.api.ball import TOLERANCE, ThreatModel
 from bench.data.points import (
     check,
     described,
@@ -30,7 +31,6 @@ from bench.data.points import (
 )
 from bench.data.subsets import Subset
 from bench.errors import BenchError
-from bench.threat import TOLERANCE, ThreatModel
 from tests.results.test_results import CELL, RECORD
 
 SHAPE = (1, 4, 4)

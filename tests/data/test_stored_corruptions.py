@@ -11,6 +11,7 @@ import torch
 from attacks.corruption import GENERATED, Corruption
 from bench.api import find_attack, find_dataset
 from bench.api.attacked import Attacked, Indexed
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.data.corruptions import SEVERITIES
 from bench.data.corruptions.stored import rows
@@ -18,7 +19,6 @@ from bench.data.generate import generate
 from bench.errors import BenchError
 from bench.plan.plan import Request, make
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.data import copies
 from tests.tiny import smooth
 

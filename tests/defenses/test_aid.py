@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from attacks.auxiliary import Joint
 from attacks.gradients import Blind
 from attacks.pgd import PGD
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Traits
 from bench.models.nets.aid import (
     CodeDiscriminator,
@@ -21,7 +22,6 @@ from bench.models.nets.aid import (
     pooled,
 )
 from bench.models.nets.wideresnet import WideResNet
-from bench.threat import ThreatModel
 from bench.training import avmixup
 from bench.training.fit import Fit, _start
 from bench.training.losses import ascend

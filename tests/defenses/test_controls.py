@@ -8,9 +8,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from bench.api import Context, find_defense
+from bench.api.context import Weights
 from bench.api.purifier import Purifier
 from bench.errors import BenchError
-from bench.models.zoo.weights import Weights
 from bench.spec import parse_part
 from defenses.controls import Gaussian, Jpeg, Median, Wiener
 from defenses.none import Nothing

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Context, find_classifier, find_defense
+from bench.api.context import Weights
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Network
 from bench.errors import BenchError
 from bench.models.nets import logistic
 from bench.models.nets.logistic import to_level
 from bench.models.nets.pixelcnnpp import PixelCNNpp
-from bench.models.zoo.weights import Weights, save
+from bench.models.zoo.weights import save
 from bench.plan.plan import Request, make
 from bench.spec import parse_part
 from defenses.pixeldefend import PixelDefend, greedy, pixel_bits

@@ -14,6 +14,7 @@ from attacks.gradients import Eot, surrogate
 from attacks.keep import Verify
 from attacks.pgd import PGD
 from bench.api import find_defense
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -23,7 +24,6 @@ from bench.api.purifier import (
 from bench.errors import BenchError
 from bench.models.nets import make
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from defenses.denoise import Denoise, shot
 from defenses.schedule import run
 from defenses.scoreopt import TABLE_10, ScoreOptN, ScoreOptO

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bench.compute.tensor_file import packed
 from bench.models.foreign import sidecar
 from bench.models.nets import make
 from bench.models.zoo import weights as zoo
@@ -73,7 +74,7 @@ def _safetensors(folder: Path) -> list[bytes]:
         "normalisation": '{"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}',
     }
     state = _network().state_dict()
-    return [zoo.packed(state, facts), zoo.packed(state, {})]
+    return [packed(state, facts), packed(state, {})]
 
 
 def _configuration(folder: Path) -> list[bytes]:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.compute.tensor_file import packed
 from bench.data import cifar, imagenet, mnist, points, subsets, svhn, tinyimagenet
 from bench.data.corruptions import stored
 from bench.files import archives
 from bench.files.bounded import json_of, text_of
-from bench.models.zoo.weights import packed
 from bench.results.record import Cell
 from tests.data import copies
 from tests.faults.fuzz import Reader

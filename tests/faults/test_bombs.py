@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.api import discover
+from bench.api.ball import ThreatModel
 from bench.data import cifar, imagenet, mnist
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
@@ -21,7 +22,6 @@ from bench.models.zoo import weights as zoo
 from bench.plan.slices import Slice
 from bench.results.archive import Archive
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.faults.data import _read_points, _read_subset, _read_svhn
 from tests.faults.fuzz import bounded
 

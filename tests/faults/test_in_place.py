@@ -14,6 +14,7 @@ from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.losses import LOSSES, margin
 from attacks.pgd import PGD
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -21,7 +22,6 @@ from bench.api.purifier import (
     Traits,
 )
 from bench.measure.judge import evaluate
-from bench.threat import ThreatModel
 from tests.tiny import Linear, images, labels
 
 THREAT = ThreatModel.parse("linf:0.1")

@@ -11,11 +11,11 @@ from bench.api import (
     find_dataset,
     find_defense,
 )
+from bench.api.ball import ThreatModel
 from bench.data.subsets import load_subset
 from bench.models.zoo import weights as zoo
 from bench.plan.slices import Slice
 from bench.spec import parse_defense, split_list
-from bench.threat import ThreatModel
 from tests.faults.fuzz import Reader
 
 

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bench.api.ball
 import bench.measure.judge
-import bench.threat
 from bench.api import Context, attack, defense
 from bench.api.attacked import Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -26,7 +27,6 @@ from bench.api.purifier import (
 )
 from bench.compute import rng
 from bench.measure import build
-from bench.threat import ThreatModel
 
 Act = Callable[[Defense, ThreatModel], object]
 COUNT = 0
@@ -140,7 +140,7 @@ ACTS: dict[str, Act] = {
     "eps": lambda d, t: set_to(t, eps=1.0),
     "threat": lambda d, t: set_to(t, norm="corruption"),
     "contains": lambda d, t: set_to(ThreatModel, contains=lambda s, a, x: torch.ones(len(x)) > 0),
-    "tolerance": lambda d, t: set_to(bench.threat, TOLERANCE=1.0),
+    "tolerance": lambda d, t: set_to(bench.api.ball, TOLERANCE=1.0),
     "judge": lambda d, t: set_to(
         bench.measure.judge, judge=lambda d, p, y, n: wrong()[None, None] == y
     ),

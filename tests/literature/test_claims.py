@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.api.ball import ThreatModel
 from bench.data.subsets import load_subset
 from bench.literature import sheets
 from bench.literature.claims import (
@@ -14,7 +15,6 @@ from bench.literature.claims import (
     literature,
     spelled,
 )
-from bench.threat import ThreatModel
 
 BALL = "linf:8/255"
 HILL = "bpda-eot:protocol=hill"

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.api.context import Weights
 from bench.compute import rng
 from bench.compute.network import Network
 from bench.measure import build, worker
@@ -18,7 +19,7 @@ from bench.measure.worker import (
     Task,
     measure,
 )
-from bench.models.zoo.weights import Weights, load_state
+from bench.models.zoo.weights import load_state
 from bench.plan.plan import Request, make
 from bench.results.store import Planned, Record
 from tests.accelerator import NAME, installed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.api.purifier import Traits
+from bench.api.purifier import CLASSIFIER, Traits
 from bench.errors import BenchError
 from bench.measure import build, weights_used
 from bench.models.zoo.weights import packaged
@@ -32,10 +32,10 @@ def test_a_defense_from_its_name() -> None:
     assert purifier.traits == Traits(
         random=False, exact=True, direction=True, one_step=True, runs=1
     )
-    assert [net.name for net in defense.networks()] == [build.CLASSIFIER, "score"]
+    assert [net.name for net in defense.networks()] == [CLASSIFIER, "score"]
     x = build.dataset("digits").images("validation").x[:3]
     assert defense.predict(x).shape == (3,)
-    assert defense.calls() == {build.CLASSIFIER: (3, 0), "score": (6, 0)}
+    assert defense.calls() == {CLASSIFIER: (3, 0), "score": (6, 0)}
     assert not any(p.requires_grad for p in defense.classifier.parameters())
 
 

@@ -12,10 +12,10 @@ from bench.api.attacked import (
     Certificate,
     Trace,
 )
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.errors import BenchError
 from bench.measure.judge import eight_bits, evaluate
-from bench.threat import ThreatModel
 from tests.api.test_purifier import Noise, defense, x
 
 LINF = ThreatModel("linf", 0.1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attacks.gradients import classifier_slope
 from bench.api.attacked import Attacked, Trace
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -20,7 +21,6 @@ from bench.api.purifier import (
 )
 from bench.measure.judge import evaluate
 from bench.measure.looks import hidden, watched
-from bench.threat import ThreatModel
 
 IMAGES = 6
 BALL = ThreatModel.parse("linf:0.1")

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute.network import computing
 from bench.measure import precision as gate
 from bench.measure import runner, weights_used
-from bench.measure.executors import Fleet
+from bench.measure.executors.fleet import Fleet
 from bench.measure.precision import Compared, verdicts
 from bench.measure.runner import Summary
 from bench.measure.shard import Shard
 from bench.measure.worker import Failure, Setup, Task
 from bench.plan.plan import Request, make
 from bench.results.store import Store
-from bench.threat import ThreatModel
 from tests.tiny import SHAPE, Linear, Noise, images, smooth
 
 LINF = ThreatModel("linf", 0.1)

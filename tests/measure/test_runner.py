@@ -21,7 +21,7 @@ from bench.measure import (
     weights_used,
     worker,
 )
-from bench.measure.executors import Fleet
+from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary, longest_first
 from bench.measure.worker import (
     Failure,

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.api.ball import ThreatModel
 from bench.data.points import read
 from bench.errors import BenchError
 from bench.measure import build, runner, weights_used
-from bench.measure.executors import Fleet
+from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.worker import Setup
 from bench.plan.plan import Request, make
@@ -25,7 +26,6 @@ from bench.results.store import (
     Record,
     Store,
 )
-from bench.threat import ThreatModel
 from tests.factories import repeatable
 
 PLAN, _ = make(

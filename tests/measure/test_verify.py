@@ -22,7 +22,7 @@ from bench.measure import (
     weights_used,
     worker,
 )
-from bench.measure.executors import Fleet
+from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.shard import subset_here
 from bench.measure.verify import (

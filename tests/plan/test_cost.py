@@ -14,6 +14,7 @@ from attacks.catalog import ALL, CERTIFIED, EXTENDED, LIBRARY, PROTOCOL, STRICT,
 from bench import api
 from bench.api import Context, Plugin
 from bench.api.attacked import Attack
+from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.measure import build
 from bench.measure.judge import evaluate
@@ -22,7 +23,6 @@ from bench.plan.plan import Request
 from bench.results.archive import open_results
 from bench.results.store import Cell
 from bench.spec import Part, parse_defense, parse_part
-from bench.threat import ThreatModel
 from tests.tiny import images, labels, smooth
 
 RECORDS = Path(__file__).parents[2] / "leaderboards" / "records"

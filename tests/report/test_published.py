@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.boards.analysis import BoardSpec, load_spec, tidy
 from bench.boards.board import CLEAN, boards
+from bench.boards.spec import BoardSpec, load_spec
+from bench.boards.tidy import tidy
 from bench.literature import sheets
 from bench.literature.claims import Literature, literature
 from bench.report.published import document

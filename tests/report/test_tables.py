@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.boards.analysis import (
-    WORST,
-    BoardSpec,
-    analyse,
-    load_spec,
-    percent,
-    tidy,
-)
+from bench.boards.analysis import WORST, analyse, percent
 from bench.boards.board import boards, worst
 from bench.boards.metrics import accuracy
 from bench.boards.ranking import ranked
+from bench.boards.spec import BoardSpec, load_spec
+from bench.boards.tidy import tidy
 from bench.literature.claims import Literature
 from bench.report.tables import (
     Document,

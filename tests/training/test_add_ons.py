@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from bench import api
 from bench.api import owned
+from bench.api.context import Weights
 from bench.cli.train import train_command
 from bench.contract import check
 from bench.errors import BenchError
@@ -57,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def train(spec: str) -> dict[str, zoo.Weights]:
+def train(spec: str) -> dict[str, Weights]:
     dataset = build.dataset("digits")
     missing = [n for n in needed([spec], "digits") if not exists(n, "digits", None)]
     return {need.name: training.train(need, dataset) for need in missing}

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.api.chain import chain, on_the_way
+from bench.api.chain import chain
 from bench.api.purifier import repeat
+from bench.api.watch import on_the_way
 from bench.compute import rng
 from bench.data.points import read
 from bench.errors import BenchError

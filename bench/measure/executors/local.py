@@ -18,14 +18,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Generic, TypeVar
 
 from bench.errors import BenchError
-from bench.measure.executors import (
-    STARTS,
-    TRIES,
-    Fleet,
-    Watch,
-    Work,
-    too_long,
-)
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Watch, Work, too_long
 from bench.measure.executors.process import (
     READY,
     REFUSED,

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, told
-from bench.measure.executors import Work
+from bench.measure.executors.fleet import Work
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -25,14 +25,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from bench.errors import BenchError, plain, told
-from bench.measure.executors import (
-    STARTS,
-    TRIES,
-    Fleet,
-    Watch,
-    Work,
-    too_long,
-)
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Watch, Work, too_long
 from bench.measure.executors.remote import Place
 
 T = TypeVar("T")

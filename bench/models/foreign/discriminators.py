@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from bench.api.context import Weights
 from bench.errors import BenchError
 from bench.models.foreign.states import read_state
 from bench.models.nets.aid import CodeDiscriminator, Discriminator
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.networks import fit_into, rebuild_as
-from bench.models.zoo.weights import Weights
 
 # Which two of the four taps the authors' command lines leave on.
 USED = {"svhn": (0, 3), "tinyimagenet": (1, 2)}

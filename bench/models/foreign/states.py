@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from bench.api.context import Weights
 from bench.errors import BenchError, plain
 from bench.files.pickles import Made, Name
 from bench.models.foreign.containers import (
@@ -22,13 +23,7 @@ from bench.models.foreign.containers import (
     unpack,
 )
 from bench.models.foreign.storages import UnreadableError
-from bench.models.zoo.weights import (
-    PICKLED,
-    SUFFIX,
-    Weights,
-    load_state,
-    what_it_is,
-)
+from bench.models.zoo.weights import PICKLED, SUFFIX, load_state, what_it_is
 
 Choice = Literal["", "raw", "ema"]
 CONTAINERS = ("state_dict", "model_state_dict", "net", "model", "ema")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from bench.api.context import Weights
 from bench.errors import BenchError, plain, unknown
 from bench.files.bounded import json_of
 from bench.models.foreign import untold
@@ -21,7 +22,7 @@ from bench.models.foreign.layouts import (
 from bench.models.foreign.states import read_state
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
-from bench.models.zoo.weights import Weights, load_state
+from bench.models.zoo.weights import load_state
 
 SLACK = 1_000_000
 """Numbers that a network may have besides those of its file."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.api.context import Weights
 from bench.errors import BenchError
 from bench.files.download import (
     Progress,
@@ -34,14 +35,7 @@ from bench.models.zoo.entries import (
     offered,
 )
 from bench.models.zoo.networks import build
-from bench.models.zoo.weights import (
-    SUFFIX,
-    Weights,
-    own,
-    read,
-    save,
-    vouch,
-)
+from bench.models.zoo.weights import SUFFIX, own, read, save, vouch
 
 __all__ = ["Entry", "entries", "fetch", "find", "how_to_get", "offered"]
 

@@ -17,7 +17,7 @@ from bench.errors import BenchError, unknown
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.models.zoo.weights import Weights
+    from bench.api.context import Weights
 
 PUBLISHED, EXPECTED = "pyautoattack", "autoattack"
 # What robustbench imports of it.

@@ -11,19 +11,20 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from bench.api.context import Weights
+from bench.compute.tensor_file import packed
 from bench.errors import BenchError, plain
 from bench.files.bounded import is_file, json_of
 from bench.files.paths import home
+from bench.files.write import write_whole
 from bench.models.zoo.entries import how_to_get
 
 SUFFIX = ".safetensors"
@@ -33,21 +34,6 @@ FILE = "file:"
 PICKLED = "a pickled checkpoint"
 ROBUSTBENCH = "robustbench/"
 """What the name of weights begins with that belong to a model of RobustBench."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A checkpoint that was found: its file, the file's sha256 and the facts stored inside it.
-
-    untrained: there is no file, and the network of the facts gets no values of use: `random` ones,
-    `zeros`, or none at all, as `shapes` on the device meta (bench/estimate/untrained.py).
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    metadata: dict[str, str]
-    untrained: Literal["", "random", "zeros", "shapes"] = ""
 
 
 class MissingError(BenchError):
@@ -215,35 +201,8 @@ def load_state(weights: Weights) -> dict[str, Tensor]:
 
 def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Weights:
     """Write a checkpoint, whole or not at all; equal contents give equal bytes."""
-    write_atomically(path, packed(state, metadata))
+    write_whole(path, packed(state, metadata))
     return read(path)
-
-
-def packed(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The safetensors file of these tensors; equal contents give equal bytes."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    return _sorted_header(safetensors.torch.save(tensors, dict(metadata)))
-
-
-def _sorted_header(content: bytes) -> bytes:
-    """The same file with the keys of its header in order, which the library leaves to chance."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it; BenchError when that is impossible."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def check_writable(folder: Path) -> None:
@@ -300,4 +259,4 @@ def _entry(weights: Weights) -> dict[str, str | int]:
 
 def _write_entries(folder: Path, entries: Mapping[str, Mapping[str, str | int]]) -> None:
     text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / MANIFEST, text.encode())
+    write_whole(folder / MANIFEST, text.encode())

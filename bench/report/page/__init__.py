@@ -6,14 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.boards.analysis import (
-    FIELDS,
-    BoardSpec,
-    how_to_run,
-    load_spec,
-    tidy_published,
-)
 from bench.boards.board import boards
+from bench.boards.spec import BoardSpec, how_to_run, load_spec
+from bench.boards.tidy import FIELDS, tidy_published
 from bench.report import published as claimed
 from bench.report.page.columns import pack
 from bench.report.page.sections import Section, section

@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.boards.analysis import (
-    FIELDS,
-    WORST,
-    Analysis,
-    BoardSpec,
-    analyse,
-    percent,
-    tidy_board,
-)
+from bench.boards.analysis import WORST, Analysis, analyse, percent
 from bench.boards.board import (
     BARE,
     CLEAN,
@@ -27,6 +19,8 @@ from bench.boards.board import (
 )
 from bench.boards.flags import Flag, flags
 from bench.boards.ranking import ranked
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import FIELDS, tidy_board
 from bench.report.page.cards import card, classifier, shared
 from bench.report.page.columns import pack
 from bench.report.page.pairs import pairs

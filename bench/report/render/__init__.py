@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from bench.boards.analysis import FIELDS, BoardSpec, tidy
 from bench.boards.board import Board
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import FIELDS, tidy
 from bench.report.published import document
 from bench.report.tables import Document
 from bench.results.store import write_whole

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.api.ball import ThreatModel
 from bench.api.images import DatasetInfo
-from bench.threat import ThreatModel
 from bench.training.fit import Fit, Loss
 
 

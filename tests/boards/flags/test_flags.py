@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.boards.analysis import BoardSpec, analyse, tidy
+from bench.boards.analysis import analyse
 from bench.boards.board import Board, Entry, boards
 from bench.boards.flags import Flag, flags
 from bench.boards.flags.knowledge import follows
+from bench.boards.spec import BoardSpec
+from bench.boards.tidy import tidy
 from bench.facts import Facts, Knows
 from bench.report.tables import reading
 from bench.results.store import SHARD, Plan, Store

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.api import find_attack
 from bench.api.attacked import Attack, Attacked
+from bench.api.ball import ThreatModel
 from bench.api.purifier import (
     Defense,
     Network,
@@ -27,7 +28,6 @@ from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.results.store import Store
 from bench.spec import parse_part
-from bench.threat import ThreatModel
 from tests.factories import cell, measure, plan
 
 FEW, MANY = 32, 128

@@ -18,14 +18,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.measure.executors import (
-    STARTS,
-    TRIES,
-    Fleet,
-    Work,
-    local,
-    process,
-)
+from bench.measure.executors import local, process
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Work
 from bench.measure.worker import Task, tried
 from tests.faults.guard import within
 

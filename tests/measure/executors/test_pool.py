@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.measure.executors import (
-    STARTS,
-    TRIES,
-    Fleet,
-    Work,
-)
 from bench.measure.executors import ray as executor
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Work
 
 
 class LostError(Exception):

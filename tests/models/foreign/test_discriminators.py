@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.api.context import Weights
 from bench.errors import BenchError
 from bench.models.foreign.discriminators import discriminator
 from bench.models.nets.aid import OnClassifier
 from bench.models.nets.wideresnet import WideResNet
-from bench.models.zoo.weights import Weights, find
+from bench.models.zoo.weights import find
 from tests.reference import facts_of, tensors_of
 
 TAPS = ("conv1", "block1.0", "block2.0", "block3.0")

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.api.context import Weights
 from bench.models.foreign.discriminators import discriminator
 from bench.models.nets.aid import CodeDiscriminator, OnClassifier
 from bench.models.nets.edm import Denoiser
 from bench.models.nets.wideresnet import WideResNet
 from bench.models.zoo.networks import rebuild
-from bench.models.zoo.weights import Weights, find
+from bench.models.zoo.weights import find
 from tests.layouts import LAYOUTS, random
 from tests.networks import answer, expected
 

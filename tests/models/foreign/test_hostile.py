@@ -459,7 +459,7 @@ def test_one_list_made_into_a_dictionary_again_and_again(tmp_path: Path) -> None
 
 
 def test_settings_that_ask_for_a_giant_are_refused(tmp_path: Path) -> None:
-    from bench.models.zoo.weights import packed
+    from bench.compute.tensor_file import packed
 
     for arguments in ('{"depth": 100000}', '{"widen": 100000}', "[" * 100_000, '{"depth": "x"}'):
         facts = {"network": "wideresnet", "arguments": arguments}

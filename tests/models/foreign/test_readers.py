@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.api.context import Weights
 from bench.errors import BenchError
 from bench.measure import build
 from bench.models.foreign import layouts
@@ -22,7 +23,7 @@ from bench.models.nets.edm import EDMPrecond, VPPrecond
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.networks import rebuild
-from bench.models.zoo.weights import Weights, find
+from bench.models.zoo.weights import find
 from tests.reference import GOLDEN, facts_of, tensors_of
 
 T7, LIST, EDM = "ckpt_wrn_meliketoy_legacy.t7", "ckpt_ncsnv2_list.pth", "ckpt_edm_persistence.pkl"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bench.api.context import Weights
 from bench.errors import BenchError
 from bench.models.zoo import weights as zoo
 from bench.models.zoo.networks import fit_into, rebuild
@@ -26,7 +27,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     return tmp_path / "home" / "weights" / "toy", tmp_path / "packaged" / "toy"
 
 
-def write(folder: Path, name: str, value: float) -> zoo.Weights:
+def write(folder: Path, name: str, value: float) -> Weights:
     return zoo.save(folder / f"{name}.safetensors", {"a": torch.full((2,), value)}, {"v": "1"})
 
 
@@ -39,7 +40,7 @@ def test_order_of_search(places: tuple[Path, Path], tmp_path: Path) -> None:
     assert zoo.find("toy", "net").path == own / "net.safetensors"
     other = write(tmp_path, "other", 3.0)
     found = zoo.find("toy", "net", other.path)
-    assert found == zoo.Weights("net", other.path, other.sha256, {"v": "1", "dataset": "toy"})
+    assert found == Weights("net", other.path, other.sha256, {"v": "1", "dataset": "toy"})
     assert zoo.load_state(found)["a"].tolist() == [3.0, 3.0]
 
 

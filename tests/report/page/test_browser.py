@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.boards.analysis import analyse, load_spec
+from bench.boards.analysis import analyse
 from bench.boards.board import boards
 from bench.boards.compare import as_data, versus
 from bench.boards.ranking import ranked
+from bench.boards.spec import load_spec
 from bench.report.render import of_boards
 from tests.report.page.pages import (
     CHROMIUM,

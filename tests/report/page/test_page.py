@@ -13,14 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.boards.analysis import (
-    analyse,
-    load_spec,
-    percent,
-    spec_names,
-    tidy_board,
-)
+from bench.boards.analysis import analyse, percent
 from bench.boards.board import boards
+from bench.boards.spec import load_spec, spec_names
+from bench.boards.tidy import tidy_board
 from bench.cli.group import cli
 from bench.plan.plan import Request, make
 from bench.report.page import render

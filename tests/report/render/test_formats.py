@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.boards.analysis import FIELDS as BOARD_FIELDS
-from bench.boards.analysis import BoardSpec, load_spec
 from bench.boards.board import boards
 from bench.boards.reproduced import FIELDS as PAPER_FIELDS
 from bench.boards.reproduced import (
@@ -23,6 +21,8 @@ from bench.boards.reproduced import (
     fill,
     tidy,
 )
+from bench.boards.spec import BoardSpec, load_spec
+from bench.boards.tidy import FIELDS as BOARD_FIELDS
 from bench.literature import sheets
 from bench.literature.claims import Literature
 from bench.report.paper import document as printed_document

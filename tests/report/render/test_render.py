@@ -10,13 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.boards.analysis import (
-    FIELDS,
-    BoardSpec,
-    load_spec,
-    tidy,
-)
 from bench.boards.board import boards
+from bench.boards.spec import BoardSpec, load_spec
+from bench.boards.tidy import FIELDS, tidy
 from bench.errors import BenchError
 from bench.report.render import markdown, of_boards
 from bench.report.render.terminal import show

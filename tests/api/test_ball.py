@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.api.ball import ThreatModel
 from bench.errors import BenchError
-from bench.threat import ThreatModel
 
 BALLS = st.builds(ThreatModel, st.sampled_from(["linf", "l2"]), st.floats(1e-3, 3))
 
