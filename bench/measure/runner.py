@@ -8,10 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.measure import weights_used
 from bench.errors import BenchError
 from bench.files.write import remove_parts
 from bench.measure import precision as gate
+from bench.measure import weights_used
 from bench.measure.executors import EXECUTORS
 from bench.measure.executors.fleet import Fleet, Watch, Work
 from bench.measure.worker import (

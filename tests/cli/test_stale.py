@@ -13,14 +13,14 @@ import torch
 from click.testing import CliRunner, Result
 
 from bench import api
-from bench.measure import build, weights_used
-from bench.boards.board import boards
-from bench.cli.group import cli
-from bench.compute.fingerprint import fingerprint
-from bench.models.nets.normalised import Normalised
 from bench.api import register
 from bench.api.code import _followed, code_of, outside
 from bench.api.plugin import Plugin
+from bench.boards.board import boards
+from bench.cli.group import cli
+from bench.compute.fingerprint import fingerprint
+from bench.measure import build, weights_used
+from bench.models.nets.normalised import Normalised
 from bench.results.store import Store, contradictions, fingerprints
 
 PLUGIN = '''

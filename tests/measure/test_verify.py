@@ -14,20 +14,33 @@ import torch
 from torch import Tensor
 
 from bench import cli
-from bench.measure import (build, weights_used, probe, runner, worker,)
 from bench.boards.board import Board, boards, worst
-from bench.results.checkup import complaints
+from bench.boards.flags import flags
 from bench.cli.verify import _notes
 from bench.errors import BenchError
-from bench.measure.executors import Fleet
-from bench.boards.flags import flags
-from bench.plan.plan import Request, make
-from bench.results.store import Store
+from bench.measure import (
+    build,
+    probe,
+    runner,
+    weights_used,
+    worker,
+)
+from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.shard import subset_here
-from bench.measure.verify import (Claim, Scored, check_submissions, claims, gather, score,)
+from bench.measure.verify import (
+    Claim,
+    Scored,
+    check_submissions,
+    claims,
+    gather,
+    score,
+)
 from bench.measure.verify import Request as Asked
 from bench.measure.worker import Setup
+from bench.plan.plan import Request, make
+from bench.results.checkup import complaints
+from bench.results.store import Store
 
 DEFENSE = "gaussian:runs=2"
 SUBSET = subset_here("digits", "512")
