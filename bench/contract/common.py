@@ -1,4 +1,4 @@
-"""What every contract is made of: a check returns what it found or raises `BrokenError`."""
+"""What every contract is made of: a check returns what it found or raises `ContractError`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Check:
     detail: str
 
 
-class BrokenError(Exception):
+class ContractError(Exception):
     """The plug-in breaks the contract."""
 
 
@@ -42,9 +42,9 @@ def run(name: str, action: Callable[[], str]) -> Check:
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise BrokenError(otherwise) unless it holds."""
+    """Raise ContractError(otherwise) unless it holds."""
     if not holds:
-        raise BrokenError(otherwise)
+        raise ContractError(otherwise)
 
 
 def close(a: Tensor, b: Tensor, what: str, tolerance: float) -> str:
@@ -58,7 +58,7 @@ def one_line(error: Exception) -> str:
     """An exception as one line."""
     text = " ".join(str(error).split())
     return (
-        text if isinstance(error, BrokenError | BenchError) else f"{type(error).__name__}: {text}"
+        text if isinstance(error, ContractError | BenchError) else f"{type(error).__name__}: {text}"
     )
 
 

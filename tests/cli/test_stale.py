@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
+import pytest
 import torch
+from click.testing import CliRunner
 
-from bench import registry
+from bench import build, inventory, registry
 from bench.boards import boards
+from bench.cli.group import cli
 from bench.fingerprint import fingerprint
 from bench.nets.normalised import Normalised
 from bench.registry import declare
@@ -27,7 +29,7 @@ from beside import AMOUNT
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        torch.manual_seed(SEED)
+        torch.manual_seed(1)
         self.linear = torch.nn.Linear(256, 10)
     def forward(self, x):
         return self.linear(x.flatten(1))
@@ -47,51 +49,69 @@ def shift(context) -> Shift:
 '''
 RUN = "run --plugin mine.py --defense shift-of-the-test@net-of-the-test --control none --attacks "
 RUN += "clean --dataset digits --images 32 --results results"
+Run = Callable[..., str]
 
 
-def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """What `bench run` says, as in a new process, with the plug-in's text and its neighbour's."""
+    versions = count()
+    monkeypatch.chdir(tmp_path)
+
+    def forget() -> None:
+        declare.PLUGINS["defense"].pop("shift-of-the-test", None)
+        declare.PLUGINS["classifier"].pop("net-of-the-test", None)
+        inventory._built.cache_clear()
+        build.forget()
+
+    def run(text: str = PLUGIN, *, beside: str = "AMOUNT = 0.1", images: int = 32) -> str:
+        forget()
+        folder = tmp_path / f"version{next(versions)}"
+        folder.mkdir()
+        (folder / "mine.py").write_text(text)
+        (folder / "beside.py").write_text(beside)
+        command = RUN.replace("mine.py", f"{folder.name}/mine.py").replace("32", str(images))
+        done = CliRunner().invoke(cli, command.split(), catch_exceptions=False)
+        return " ".join(done.stderr.split())
+
+    yield run
+    forget()
 
 
 def test_edited_code_an_exchanged_network_and_an_edited_neighbour_are_measured_again(
-    tmp_path: Path,
+    run: Run,
 ) -> None:
-    mine, beside = tmp_path / "mine.py", tmp_path / "beside.py"
-    mine.write_text(PLUGIN.replace("SEED", "1"))
-    beside.write_text("AMOUNT = 0.1\n")
-    said = bench(tmp_path, *RUN.split()).stderr
-    assert "2 shards to measure" in said
+    assert "2 shards to measure" in run()
     # Neither a comment nor a docstring is a change.
-    mine.write_text(PLUGIN.replace("SEED", "1").replace("Brighter.", "Lighter.") + "# more\n")
-    assert "0 shards to measure, 2 finished before" in bench(tmp_path, *RUN.split()).stderr
-    beside.write_text("AMOUNT = 0.2\n")
-    said = bench(tmp_path, *RUN.split()).stderr
-    assert "code of shift-of-the-test changed: 2 shards measured again" in said
-    mine.write_text(PLUGIN.replace("SEED", "2"))
-    said = bench(tmp_path, *RUN.split()).stderr
+    lighter = PLUGIN.replace("Brighter.", "Lighter.") + "# more\n"
+    assert "0 shards to measure, 2 finished before" in run(lighter)
+    said = run(beside="AMOUNT = 0.2")
+    # The classifier is in the same file, and of both rows.
+    assert "code of shift-of-the-test changed: 1 shard measured again" in said
+    assert "code of net-of-the-test changed: 2 shards measured again" in said
+    assert "network of" not in said
+    other = PLUGIN.replace("manual_seed(1)", "manual_seed(2)")
+    said = run(other, beside="AMOUNT = 0.2")
     assert "code of net-of-the-test changed: 2 shards measured again" in said
     assert "network of net-of-the-test changed: 2 shards measured again" in said
-    assert "0 shards to measure, 2 finished before" in bench(tmp_path, *RUN.split()).stderr
+    assert "0 shards to measure, 2 finished before" in run(other, beside="AMOUNT = 0.2")
 
 
-def test_a_network_that_was_exchanged_in_its_own_file_is_measured_again(tmp_path: Path) -> None:
-    text = PLUGIN.replace("torch.manual_seed(SEED)", "torch.manual_seed(int(open('seed').read()))")
-    (tmp_path / "mine.py").write_text(text)
-    (tmp_path / "beside.py").write_text("AMOUNT = 0.1\n")
+def test_a_network_that_was_exchanged_in_its_own_file_is_measured_again(run: Run) -> None:
+    text = PLUGIN.replace(
+        "manual_seed(1)", "manual_seed(int(__import__('pathlib').Path('seed').read_text()))"
+    )
     for seed in ("1", "2"):
-        (tmp_path / "seed").write_text(seed)
-        said = bench(tmp_path, *RUN.split()).stderr
+        Path("seed").write_text(seed)
+        said = run(text)
     assert "network of net-of-the-test changed: 2 shards measured again" in said
     assert "code of" not in said
     # Rows of two networks are no one board.
-    (tmp_path / "seed").write_text("1")
-    bench(tmp_path, *RUN.replace("--images 32", "--images 64").split())
-    store = Store(tmp_path / "results")
+    Path("seed").write_text("1")
+    run(text, images=64)
+    store = Store(Path("results"))
     assert len(list(store.records("digits"))) == 4
-    path = next((tmp_path / "results").rglob("*.json.stale"))
+    path = next(Path("results").rglob("*.json.stale"))
     path.replace(path.with_name("000.json"))
     board = next(b for b in boards(store, "digits") if b.images == 64)
     assert "records of 2 sets of weights" in " ".join(
@@ -99,15 +119,10 @@ def test_a_network_that_was_exchanged_in_its_own_file_is_measured_again(tmp_path
     )
 
 
-def test_a_network_of_unseeded_numbers_is_a_failure_and_no_number(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(PLUGIN.replace("torch.manual_seed(SEED)", "torch.seed()"))
-    (tmp_path / "beside.py").write_text("AMOUNT = 0.1\n")
-    command = [sys.executable, "-m", "bench", *RUN.split(), "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    failures = json.loads(done.stdout)["failures"]
-    assert len(failures) == 2
-    assert all("unseeded random numbers" in failure["reason"] for failure in failures)
+def test_a_network_of_unseeded_numbers_is_a_failure_and_no_number(run: Run) -> None:
+    said = run(PLUGIN.replace("manual_seed(1)", "seed()"))
+    assert said.count("failed: ") == said.count("unseeded random numbers") == 2
+    assert "0 shards measured" in said
 
 
 def test_every_tensor_and_layer_counts_and_no_counter_does() -> None:
