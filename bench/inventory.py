@@ -1,4 +1,4 @@
-"""Which weight files there have to be: those of one measurement, those of every choice."""
+"""What a measurement is made of: weight files (also those of every choice), code, networks."""
 
 from __future__ import annotations
 
@@ -67,6 +67,16 @@ def weights_used(
     strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
     codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
     return files | dict(sorted(codes.items())) | _networks(strange, spec.classifier, bare)
+
+
+@cache
+def code_used(defense: str, attack: str, dataset: str) -> Mapping[str, str]:
+    """A digest by name of the code of the project's own plug-ins, in one measurement."""
+    spec = parse_defense(defense)
+    used: list[Plugin] = [find_defense(part.name) for part in spec.parts]
+    used += [find_classifier(spec.classifier.name), find_attack(parse_part(attack).name)]
+    used.append(find_dataset(dataset))
+    return {plugin.name: code_of(plugin)[:16] for plugin in used if not outside(plugin)}
 
 
 def _networks(

@@ -68,6 +68,7 @@ class Record:
     gradient: through what the attack followed it, where that depends on the defense, or empty.
     points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
     verdicts, as in `correct` and on the same draws, once those images are rounded to 8 bits.
+    code: a digest of the code of each of the project's own plug-ins that took part.
 
     Fields with a default came after the format: empty ones are not written, so that older records
     stay the same bytes, and an older reader passes over them.
@@ -96,6 +97,7 @@ class Record:
     gradient: str = ""
     points: str = ""
     rounded: tuple[str, ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields, then the checksum.
@@ -104,7 +106,7 @@ class Record:
             BenchError: a number that is not finite, which JSON does not know.
         """
         data = asdict(self)
-        for name in ("certificate", "gradient", *EXTRAS):
+        for name in ("certificate", "gradient", *EXTRAS, "code"):
             if not data[name]:
                 del data[name]
         try:
@@ -146,10 +148,11 @@ class Record:
 def fingerprints(record: Record) -> dict[str, bytes]:
     """A hash of each field that the cell and its seeds decide.
 
-    That is all but how it was asked for and how long it took, and EXTRAS and SEEN only where there
-    are any.
+    That is all but how it was asked for, how long it took and with which code, and EXTRAS and SEEN
+    only where there are any.
     """
     fields = {**json.loads(record.to_json()), "timing": None, "asked": None, CHECKSUM: None}
+    fields.pop("code", None)
     trace = fields["trace"]
     if "first_loss" not in trace and (
         seen := {key: trace.pop(key) for key in SEEN_OF_TRACE if key in trace}
@@ -203,7 +206,7 @@ def _check(record: Record) -> None:
     _require(_whole([cell.pop("seed")], None) and _texts(cell) and bool(cell), "cell")
     record.cell.plugins()
     _require(_whole([record.shard]) and _whole([record.draws], 1), "shard or draws")
-    for name in ("asked", "software", "weights"):
+    for name in ("asked", "software", "weights", "code"):
         _require(_texts(getattr(record, name)), name)
     _require(isinstance(record.resolved, Mapping), "resolved")
     _require(0 < images <= SHARD and len(set(record.index)) == images, "images")

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import gate
+from bench import gate, inventory
 from bench.cost import Cost
 from bench.errors import BenchError
 from bench.executors import EXECUTORS, Fleet, Watch, Work
@@ -29,7 +29,8 @@ class Summary:
     gate: what a reduced precision was found to change, by the defense's label. again: records
     that are measured again because their points are wanted and not stored. broken: why records
     that are there cannot be read; they are moved aside and measured again. changed: how many
-    records were made with another file, network or code of each name than today's.
+    records were made with another file, network or code of each name than today's. other_code: how
+    many were kept although the code of each of the project's own plug-ins was another.
     """
 
     measured: int = 0
@@ -38,6 +39,7 @@ class Summary:
     again: int = 0
     broken: list[str] = field(default_factory=list)
     changed: Counter[str] = field(default_factory=Counter)
+    other_code: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     gate: dict[str, str] = field(default_factory=dict)
 
@@ -82,6 +84,10 @@ def pending(
         for shard, record in records.items():
             there = fresh.get(shard)
             valid = there is not None and there.draws == judged
+            if there and valid and there.code:
+                code = inventory.code_used(cell.defense, cell.attack, cell.dataset)
+                other = {*there.code.items()} - {*code.items()}
+                summary.other_code.update(name for name, _ in other)
             if there and valid and not (wanted and store.lacks_points(there)):
                 summary.kept += 1
                 continue

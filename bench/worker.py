@@ -222,6 +222,7 @@ def _record(task: Task) -> Record | Saved:
             **_conditions(setup),
             **({ASSUMED: taken} if (taken := assumed(work.defense.classifier.module)) else {}),
         },
+        code=inventory.code_used(cell.defense, cell.attack, cell.dataset),
     )
     record = record.checked()
     if not task.save:

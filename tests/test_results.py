@@ -45,7 +45,7 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
 
 def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
     plain = json.loads(RECORD.to_json())
-    later = ("certificate", "gradient", *EXTRAS)
+    later = ("certificate", "gradient", *EXTRAS, "code")
     assert list(plain) == [*(f.name for f in fields(Record) if f.name not in later), "checksum"]
     gone = replace(RECORD, gradient="bpda+exact")
     assert json.loads(gone.to_json())["gradient"] == "bpda+exact"

@@ -59,6 +59,11 @@ class Reporter:
         for name, shards in sorted(self.summary.changed.items()):
             what = f"weights '{name}'" if is_file(name) else name
             self._say(f"{what} changed: {count(shards, 'shard')} measured again")
+        for name, shards in sorted(self.summary.other_code.items()):
+            self._say(
+                f"other code of {name} measured {count(shards, 'record')} that stay; where it now "
+                "computes something else, raise its version= and run again"
+            )
         for reason in self.summary.broken:
             self._say(f"measured again: {reason}")
         self._say(
@@ -140,9 +145,14 @@ class Reporter:
         """What was measured and what failed, as data."""
         summary = self.summary
         failures = [_failure(f.task, f.reason) for f in summary.failures]
-        counts = {"measured": summary.measured, "kept": summary.kept, "stale": summary.stale}
+        counts: dict[str, Any] = {
+            "measured": summary.measured,
+            "kept": summary.kept,
+            "stale": summary.stale,
+        }
         counts |= {"again": summary.again} if summary.again else {}
         counts |= {"broken": len(summary.broken)} if summary.broken else {}
+        counts |= {"other_code": dict(summary.other_code)} if summary.other_code else {}
         gate = {"precision": summary.gate} if summary.gate else {}
         return {**counts, "failures": failures, **gate}
 

@@ -1,5 +1,6 @@
 """Which code a plug-in is: a digest of its file and of the local files that this imports.
 
+Of the project's own plug-ins only files of the same folder count: the harness has its version.
 Layout, comments and docstrings do not count. Files are read, not imported, so that what a function
 imports only when it runs counts too.
 """
@@ -32,7 +33,9 @@ def code_of(plugin: Plugin) -> str:
     if not file:
         raise BenchError(f"{plugin.kind} '{plugin.name}': its code lies in no file")
     try:
-        found = _followed(Path(file).resolve(), _root(Path(file).resolve()))
+        path = Path(file).resolve()
+        root = _root(path)
+        found = _followed(path, root, root if outside(plugin) else path.parent)
     except (OSError, SyntaxError, ValueError) as error:
         raise BenchError(
             f"{plugin.kind} '{plugin.name}': its code cannot be read ({error})"
@@ -48,8 +51,8 @@ def _root(file: Path) -> Path:
     return folder
 
 
-def _followed(file: Path, root: Path) -> dict[Path, str]:
-    """The code of a file and of each local one that it imports, in a fixed order."""
+def _followed(file: Path, root: Path, within: Path) -> dict[Path, str]:
+    """The code of a file and of each one in this folder that it imports, in a fixed order."""
     found: dict[Path, str] = {}
     left = [file]
     while left:
@@ -57,7 +60,8 @@ def _followed(file: Path, root: Path) -> dict[Path, str]:
         if path in found:
             continue
         tree = ast.parse(path.read_bytes())
-        left += [near for near in _imported(tree, path, root) if near not in found]
+        near = {each for each in _imported(tree, path, root) if each.is_relative_to(within)}
+        left += sorted(near - set(found))
         found[path] = _plain(tree)
     return dict(sorted(found.items()))
 

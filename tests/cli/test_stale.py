@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from bench import build, inventory, registry
 from bench.boards import boards
@@ -16,8 +18,9 @@ from bench.cli.group import cli
 from bench.fingerprint import fingerprint
 from bench.nets.normalised import Normalised
 from bench.registry import declare
-from bench.registry.code import code_of
-from bench.results import Store
+from bench.registry.code import _followed, code_of, outside
+from bench.registry.plugin import Plugin
+from bench.results import Store, contradictions, fingerprints
 
 PLUGIN = '''
 """Of the test."""
@@ -144,9 +147,58 @@ def test_every_tensor_and_layer_counts_and_no_counter_does() -> None:
         assert fingerprint(module) != one
 
 
-def test_plugins_of_the_project_are_told_by_their_versions(tmp_path: Path) -> None:
+def test_records_that_other_code_of_the_project_measured_stay_and_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = "run --defense none --control off --attacks clean,fgsm --dataset digits --images 32"
+
+    def bench_run(*more: str) -> Result:
+        inventory.code_used.cache_clear()
+        return CliRunner().invoke(cli, [*command.split(), *more], catch_exceptions=False)
+
+    bench_run()
+    (record,) = [
+        r for r in Store(tmp_path / "results").records("digits") if "fgsm" in r.cell.attack
+    ]
+    assert set(record.code) == {"none", "natural", "fgsm", "digits"}
+    said = " ".join(bench_run().stderr.split())
+    assert "2 finished before" in said
+    assert "other code" not in said
+
+    def edited(plugin: Plugin) -> str:
+        return "0" * 64 if plugin.name == "fgsm" else code_of(plugin)
+
+    monkeypatch.setattr(inventory, "code_of", edited)
+    said = " ".join(bench_run().stderr.split())
+    assert "2 finished before" in said
+    assert "other code of fgsm measured 1 record that stay" in said
+    assert json.loads(bench_run("--json").stdout)["other_code"] == {"fgsm": 1}
+    # What was measured before records said so is silent, and agrees with what says it.
+    older = replace(record, code={})
+    assert '"code"' not in older.to_json()
+    assert not contradictions(fingerprints(older), fingerprints(record))
+    store = Store(tmp_path / "results")
+    path = next(path for path, each in store.files("digits") if each == record)
+    path.write_text(older.to_json())
+    assert "other code" not in bench_run().stderr
+    inventory.code_used.cache_clear()
+
+
+def test_only_its_own_folder_is_the_code_of_a_plugin_of_the_project(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.py").write_text("from own import near\nimport harness\n")
+    (own / "near.py").write_text("X = 1\n")
+    (tmp_path / "harness.py").write_text("X = 1\n")
+    found = _followed(own / "mine.py", tmp_path, own)
+    assert [path.name for path in found] == ["mine.py", "near.py"]
+    assert len(_followed(own / "mine.py", tmp_path, tmp_path)) == 3
+
+
+def test_no_two_files_of_plugins_have_the_same_code() -> None:
     registry.load()
     for kind, named in declare.PLUGINS.items():
-        for plugin in named.values():
-            if plugin.factory.__module__.startswith("bench"):
-                assert len(code_of(plugin)) == 64, kind
+        shipped = [plugin for plugin in named.values() if not outside(plugin)]
+        digests = {plugin.factory.__module__: code_of(plugin) for plugin in shipped}
+        assert len(digests) == len(set(digests.values())), kind
