@@ -78,7 +78,7 @@ class Claim:
 class Scored:
     """Per-image correctness [N] of a claim, as it is and in 8 bits; as recorded, where it was.
 
-    other_weights: the record was made with other weights than today's.
+    other_weights: the record was made with other weights than today's. random: of the defense.
     """
 
     claim: Claim
@@ -88,6 +88,7 @@ class Scored:
     rounded: Floats
     recorded: Floats | None = None
     other_weights: bool = False
+    random: bool = True
 
     @property
     def coarser(self) -> Comparison:
@@ -98,6 +99,13 @@ class Scored:
     def moved(self) -> Comparison | None:
         """Accuracy on fresh draws minus the recorded one."""
         return None if self.recorded is None else compare(self.values, self.recorded, self.block)
+
+    @property
+    def contradicted(self) -> int:
+        """Images that a deterministic defense judges otherwise than its record says."""
+        if self.random or self.recorded is None:
+            return 0
+        return int((~np.isclose(self.values, self.recorded)).sum())
 
 
 def claims(request: Request) -> list[Claim]:
@@ -152,7 +160,8 @@ def score(claim: Claim, request: Request, setup: Setup) -> Scored:
     today = inventory.weights_used(claim.defense, None, context)
     others = any(dict(r.weights) | today != dict(r.weights) for r in claim.records)
     recorded = np.concatenate([_accuracy(record) for record in claim.records])
-    return replace(scored, recorded=recorded, other_weights=others)
+    random = build.defense(claim.defense, context).random
+    return replace(scored, recorded=recorded, other_weights=others, random=random)
 
 
 def require_read(found: Sequence[Claim], weights: Sequence[tuple[str, str]]) -> None:

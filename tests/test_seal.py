@@ -100,6 +100,7 @@ def test_the_doctor_names_every_file_that_is_not_what_was_written(tmp_path: Path
     points.write_bytes(b"others")
     part = edited.with_name(".000.json.abcd.part")
     part.write_text("")
+    assert f"bench verify {tmp_path}/patches/points" in CliRunner().invoke(cli, asked).output
     ill = CliRunner().invoke(cli, [*asked, "--json"])
     assert cli.main(asked, standalone_mode=False) == 1
     said = (

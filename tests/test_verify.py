@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import build, cli, inventory, runner, worker
+from bench import build, cli, inventory, probe, runner, worker
 from bench.boards import Board, boards, worst
+from bench.checkup import complaints
+from bench.cli.verify import _notes
 from bench.errors import BenchError
 from bench.executors import Fleet
 from bench.flags import flags
@@ -102,6 +105,24 @@ def test_a_deterministic_defense_scores_what_its_record_says(store: Store) -> No
     assert 0 < pgd.values.mean() < 1
 
 
+def test_a_record_that_was_edited_with_its_checksum_contradicts_its_points(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = Store(tmp_path / "copy")
+    shutil.copytree(store.root, copy.root)
+    for path, record in copy.files("digits"):
+        path.write_text(replace(record, correct=("1" * 32,) * len(record.correct)).to_json())
+    assert not list(complaints(copy.root))  # its points are those that it names
+    before = scored(store.root / "digits" / "points")
+    after = scored(copy.root / "digits" / "points")
+    assert all(each.contradicted == 0 for each in before)
+    for each in after:
+        wrong = 0 if each.claim.defense.startswith("gaussian") else int((each.values < 1).sum())
+        assert each.contradicted == wrong
+    pgd = one(after, "none", "classifier-pgd")
+    assert any("judged otherwise than recorded" in note for note in _notes(pgd))
+
+
 def test_a_random_defense_gets_fresh_draws_of_the_same_points(store: Store) -> None:
     (found,) = scored(points_of(store, "bpda-eot"), draws=30)
     assert found.recorded is not None
@@ -130,6 +151,7 @@ def test_no_draw_of_an_attacker_or_judge_is_drawn_again(
         return set(seen)
 
     monkeypatch.setattr(torch, "randn_like", spied)
+    monkeypatch.setattr(probe, "require", lambda *given: None)  # it scores nothing
     store = Store(tmp_path / "results")
     run = noises(lambda: measure(store, "bpda-eot:steps=2,eot=2", save=True))
     file = points_of(store, "bpda-eot")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ def _results(root: Path, *, as_json: bool) -> int:
         click.echo(json.dumps({"results": str(root), "problems": found}, indent=1))
     else:
         click.echo("\n".join(found) if found else f"{root}: all well")
+        for points in sorted(root.glob("*/points")):
+            click.echo(f"to score its points again: {shlex.join(['bench', 'verify', str(points)])}")
     return 1 if found else 0
 
 

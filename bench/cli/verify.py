@@ -124,6 +124,7 @@ def _text(scored: Scored) -> str:
 
 
 def _notes(scored: Scored) -> list[str]:
+    from bench.cli.options import count
     from bench.flags.single import eight_bits_change
 
     said = eight_bits_change(scored.coarser)
@@ -131,6 +132,11 @@ def _notes(scored: Scored) -> list[str]:
     moved = scored.moved
     if moved and (moved.difference.low > 0 or moved.difference.high < 0):
         notes.append("fresh draws differ from the record beyond the paired interval")
+    if scored.contradicted:
+        notes.append(
+            f"{count(scored.contradicted, 'image')} judged otherwise than recorded, though the "
+            "defense is deterministic: an edited record, other weights, or another device"
+        )
     if scored.other_weights:
         notes.append("the record was made with other weights than today's")
     return notes
