@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from bench.api.moved import hint
 from bench.api.neighbours import import_file
 from bench.api.plugin import (
     AttackPlugin,
@@ -70,7 +71,7 @@ def _import(name: str) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        BROKEN.append(Broken(name, told(error)))
+        BROKEN.append(Broken(name, told(error) + hint(error)))
 
 
 def _import_file(path: Path) -> None:
@@ -83,7 +84,7 @@ def _import_file(path: Path) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise BenchError(f"plug-in '{path}' fails to import: {told(error)}") from None
+        raise BenchError(f"plug-in '{path}' fails to import: {told(error)}{hint(error)}") from None
 
 
 def broken() -> tuple[Broken, ...]:
