@@ -22,7 +22,7 @@ from attacks.catalog import (
 from attacks.gradients import Bpda, BpdaSurrogate, Eot, Exact, Slope
 from attacks.losses import LossName
 from attacks.pgd import PGD
-from attacks.steps import Search, Walk, along
+from attacks.steps import Moves, Search, along
 from bench.api import Runs, attack
 from bench.api.purifier import Traits
 from bench.spec import Settings
@@ -32,7 +32,7 @@ from bench.spec import Settings
 class FromPurified:
     """Each step is taken from the purified image, the mean over the draws, not from the point."""
 
-    def begin(self, search: Search) -> Walk:
+    def begin(self, search: Search) -> Moves:
         """The same move each time."""
 
         def walk(point: Tensor, slope: Slope) -> Tensor:

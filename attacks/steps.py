@@ -30,7 +30,7 @@ class Search:
     turn: Turn
 
 
-class Walk(Protocol):
+class Moves(Protocol):
     """The moves of one restart; it remembers what it needs."""
 
     def __call__(self, point: Tensor, slope: Slope) -> Tensor:
@@ -41,7 +41,7 @@ class Walk(Protocol):
 class Rule(Protocol):
     """A rule of moving; the walk that begins has no past."""
 
-    def begin(self, search: Search) -> Walk:
+    def begin(self, search: Search) -> Moves:
         """The walk of one restart."""
         ...
 
@@ -50,7 +50,7 @@ class Rule(Protocol):
 class Straight:
     """A step of fixed length along the steepest direction (Madry et al. 2018)."""
 
-    def begin(self, search: Search) -> Walk:
+    def begin(self, search: Search) -> Moves:
         """The same move each time."""
 
         def walk(point: Tensor, slope: Slope) -> Tensor:
@@ -68,7 +68,7 @@ class Momentum:
 
     decay: float = 1.0
 
-    def begin(self, search: Search) -> Walk:
+    def begin(self, search: Search) -> Moves:
         """Starts at rest."""
         speed = torch.zeros_like(search.x)
 
@@ -93,7 +93,7 @@ class Auto:
     inertia: float = 0.25
     rising: float = 0.75
 
-    def begin(self, search: Search) -> Walk:
+    def begin(self, search: Search) -> Moves:
         """Begins with the whole step."""
         return _AutoWalk(self, search)
 

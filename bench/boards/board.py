@@ -23,7 +23,7 @@ from bench.boards.metrics import (
     worst_case,
 )
 from bench.facts import Facts
-from bench.results.archive import Source
+from bench.results.archive import Results
 from bench.results.store import (
     Cell,
     Plan,
@@ -223,7 +223,7 @@ class Board:
         return self.skips.get((row.asked, column), "no run asked for it")
 
 
-def boards(source: Source, dataset: str, preset: str = "") -> list[Board]:
+def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
     """Every board of a data set: larger presets first, then the one of most measured images."""
     plans = [p for p in source.plans(dataset) if not preset or p.preset == preset]
     wanted = {planned.cell.digest for plan in plans for planned in plan.cells}

@@ -33,7 +33,7 @@ from bench.literature.claims import (
     reported,
 )
 from bench.literature.sheets import PrintedCell, Sheet
-from bench.results.archive import Source
+from bench.results.archive import Results
 from bench.stats import Figure, Floats, mean_interval, verdict
 
 FIELDS = (
@@ -70,7 +70,7 @@ class Filled:
 class Shelf:
     """The boards of every data set of some results, read once."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Results) -> None:
         """Nothing is read before it is asked for."""
         self._source = source
         self._boards: dict[str, list[Board]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from bench.results.archive import Source
+    from bench.results.archive import Results
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def results(help_: str) -> Callable[[F], F]:
     )
 
 
-def opened(path: Path) -> Source:
+def opened(path: Path) -> Results:
     """The results at `path`; what of them cannot be read is said when the command ends."""
     from bench.results.archive import open_results
 
@@ -42,7 +42,7 @@ def opened(path: Path) -> Source:
     return source
 
 
-def _say_left_out(source: Source) -> None:
+def _say_left_out(source: Results) -> None:
     for reason in source.left_out.values():
         click.echo(f"left out: {reason}; the same bench run measures it again", err=True)
 

@@ -16,7 +16,7 @@ from bench.cli.data_root import data_root
 from bench.models.zoo.entries import WEIGHTS
 
 if TYPE_CHECKING:
-    from bench.models.zoo.entries import Entry
+    from bench.models.zoo.entries import PublishedFile
 
 PACKAGES = (
     "purifybench",
@@ -187,7 +187,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     return found
 
 
-def _published(entry: Entry) -> dict[str, Any]:
+def _published(entry: PublishedFile) -> dict[str, Any]:
     """What is known of a published file, and whether its weights came from it here."""
     from bench.models.zoo.weights import SUFFIX, own
 

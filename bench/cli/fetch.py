@@ -14,7 +14,7 @@ from bench.cli.data_root import data_root
 
 if TYPE_CHECKING:
     from bench.files.download import Progress
-    from bench.models.zoo.entries import Entry
+    from bench.models.zoo.entries import PublishedFile
 
 WEIGHTS = "weights/"
 """What the names of published weights begin with."""
@@ -93,7 +93,7 @@ def _generate(name: str, progress: Progress) -> None:
     click.echo(f"{name}: generated; use it by --attacks corruption:source={made.name}")
 
 
-def _published() -> dict[str, Entry]:
+def _published() -> dict[str, PublishedFile]:
     """The published weights, by the names that they are fetched under."""
     from bench.models.zoo.published import entries
 

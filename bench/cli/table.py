@@ -13,7 +13,7 @@ from bench.errors import BenchError, require_suffix, unknown
 
 if TYPE_CHECKING:
     from bench.boards.board import Board
-    from bench.results.archive import Source
+    from bench.results.archive import Results
 
 
 @click.command("table")
@@ -125,7 +125,7 @@ def _alone(what: str, **others: object) -> None:
         raise BenchError(f"--{given[0]} does not go with {what}")
 
 
-def require(source: Source, dataset: str, preset: str) -> None:
+def require(source: Results, dataset: str, preset: str) -> None:
     """Refuse a data set or a preset that nothing is known of, with the nearest."""
     from bench.boards.spec import spec_names
     from bench.literature.claims import datasets
@@ -136,13 +136,13 @@ def require(source: Source, dataset: str, preset: str) -> None:
     _require_preset(source, [dataset], preset)
 
 
-def _require_preset(source: Source, datasets: list[str], preset: str) -> None:
+def _require_preset(source: Results, datasets: list[str], preset: str) -> None:
     presets = {plan.preset for name in datasets for plan in source.plans(name)}
     if preset and presets and preset not in presets:
         raise unknown(f"preset on the boards of {', '.join(datasets)}", preset, presets)
 
 
-def _page(source: Source, out: Path, dataset: str, preset: str) -> None:
+def _page(source: Results, out: Path, dataset: str, preset: str) -> None:
     """Write the page of one data set, or of all that have results or a board's spec."""
     from bench.boards.spec import spec_names
     from bench.report.page import render
@@ -169,7 +169,7 @@ def _compare(found: list[Board], rows: tuple[str, str], as_json: bool) -> None:
         show(as_document(sections))
 
 
-def _stored(source: Source, dataset: str, pack: Path | None, unpack: Path | None) -> Source:
+def _stored(source: Results, dataset: str, pack: Path | None, unpack: Path | None) -> Results:
     """Pack and unpack as asked; what is rendered beside an archive is rendered from it."""
     from bench.results import archive
     from bench.results.store import Store

@@ -78,7 +78,7 @@ def verify_command(
     chunk = devices.chunk(device, chunk)
     with others_to_stderr():
         api.load(plugins)
-    asked = verify.Request(paths, defense, dataset, subset, threat, draws or 0, seed)
+    asked = verify.VerifyRequest(paths, defense, dataset, subset, threat, draws or 0, seed)
     found = verify.claims(asked)
     own = weights_option(found[0].subset.dataset, weights)
     setup = Setup(device, chunk, 1, plugins, own, str(root().resolve()))

@@ -53,7 +53,7 @@ def _subset(dataset: str, name: str, root: str) -> Subset:
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class ShardWork:
     """A shard of a cell, ready to be attacked. key: what every stream is seeded from."""
 
     defense: Defense
@@ -62,7 +62,7 @@ class Work:
     key: str
 
 
-def begun(cell: Cell, number: int, context: Context) -> Work:
+def begun(cell: Cell, number: int, context: Context) -> ShardWork:
     """The warm defense, the attack on its images and the key of shard `number` of a cell."""
     defense = build.defense(cell.defense, context)
     attack = build.attack(cell.attack, context)
@@ -71,4 +71,4 @@ def begun(cell: Cell, number: int, context: Context) -> Work:
         attack = attack.at(shard.split, shard.index)
     # Points that somebody made beforehand must not know what they will be judged by.
     drawn_for = f"/{attack.sha256}" if isinstance(attack, Given) else ""
-    return Work(defense, attack, shard, f"{cell.digest}/{number}{drawn_for}")
+    return ShardWork(defense, attack, shard, f"{cell.digest}/{number}{drawn_for}")

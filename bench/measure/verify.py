@@ -46,7 +46,7 @@ DATASET = "patches"
 
 
 @dataclass(frozen=True)
-class Request:
+class VerifyRequest:
     """What a user typed. Empty texts and zero: what the files say, else the data set's default."""
 
     paths: Sequence[Path]
@@ -59,7 +59,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ScoredClaim:
     """One thing to score: the shards of one cell that a run stored, or one submitted file.
 
     defense: resolved. index: the images of each file. records: those beside stored files.
@@ -92,7 +92,7 @@ class Scored:
     other_weights: the record was made with other weights than today's. random: of the defense.
     """
 
-    claim: Claim
+    claim: ScoredClaim
     draws: int
     block: Ints
     values: Floats
@@ -119,7 +119,7 @@ class Scored:
         return int((~np.isclose(self.values, self.recorded)).sum())
 
 
-def claims(request: Request) -> list[Claim]:
+def claims(request: VerifyRequest) -> list[ScoredClaim]:
     """Everything that there is to score, each point of it checked.
 
     Raises:
@@ -129,7 +129,7 @@ def claims(request: Request) -> list[Claim]:
     dataset = request.dataset or points.described(files[0]).get("dataset", DATASET)
     plan.find_info(dataset)
     asked = _resolved(request.defense, dataset) if request.defense else ""
-    found: dict[str, Claim] = {}
+    found: dict[str, ScoredClaim] = {}
     for path in files:
         claim = _claim(path, request, dataset, asked)
         key = claim.cell.digest if claim.cell else str(path)
@@ -140,7 +140,7 @@ def claims(request: Request) -> list[Claim]:
     return list(found.values())
 
 
-def score(claim: Claim, request: Request, setup: Setup) -> Scored:
+def score(claim: ScoredClaim, request: VerifyRequest, setup: Setup) -> Scored:
     """Fresh predictions of every point of a claim, and of what 8 bits leave of it.
 
     Raises:
@@ -175,7 +175,7 @@ def score(claim: Claim, request: Request, setup: Setup) -> Scored:
     return replace(scored, recorded=recorded, other_weights=others, random=random)
 
 
-def require_read(found: Sequence[Claim], weights: Sequence[tuple[str, str]]) -> None:
+def require_read(found: Sequence[ScoredClaim], weights: Sequence[tuple[str, str]]) -> None:
     """Refuse weights that nothing of what is scored reads.
 
     Raises:
@@ -196,7 +196,7 @@ def require_read(found: Sequence[Claim], weights: Sequence[tuple[str, str]]) -> 
             )
 
 
-def gather(claim: Claim) -> bytes:
+def gather(claim: ScoredClaim) -> bytes:
     """The points of a claim as one file, which the attack `submitted` takes.
 
     Raises:
@@ -250,7 +250,7 @@ def _resolved(text: str, dataset: str) -> str:
     return made.cells[0].cell.defense
 
 
-def _claim(path: Path, request: Request, dataset: str, asked: str) -> Claim:
+def _claim(path: Path, request: VerifyRequest, dataset: str, asked: str) -> ScoredClaim:
     about = points.described(path)
     info = plan.find_info(dataset)
     subset = subset_here(dataset, request.subset or about.get("subset", info.subset))
@@ -267,7 +267,7 @@ def _claim(path: Path, request: Request, dataset: str, asked: str) -> Claim:
         raise BenchError(f"{path} does not say what it attacks: name it, --defense adp")
     found, index = _checked(path, subset, threat)
     defense = asked or str(cell and cell.defense)
-    claim = Claim(defense, threat, subset, (path,), (found.sha256,), (index,), cell)
+    claim = ScoredClaim(defense, threat, subset, (path,), (found.sha256,), (index,), cell)
     record = _record(path, cell, shard) if cell else None
     if record is None:
         return claim
@@ -291,7 +291,7 @@ def _checked(path: Path, subset: Subset, threat: ThreatModel) -> tuple[Points, t
     return found, index
 
 
-def _joined(one: Claim, other: Claim) -> Claim:
+def _joined(one: ScoredClaim, other: ScoredClaim) -> ScoredClaim:
     """Two files of one cell; a figure is only recorded where all have their record."""
     both = one.records + other.records if one.records and other.records else ()
     files = (one.files + other.files, one.sha256 + other.sha256, one.index + other.index)
@@ -306,7 +306,7 @@ def _record(path: Path, cell: Cell, shard: int) -> Record | None:
     return Store(place[3]).read(Planned(cell, "", ""), shard)
 
 
-def _again(claim: Claim, n: int) -> tuple[Points, tuple[int, ...]]:
+def _again(claim: ScoredClaim, n: int) -> tuple[Points, tuple[int, ...]]:
     """File number n, as it was when it was checked."""
     subset, path = claim.subset, claim.files[n]
     shape = plan.find_info(subset.dataset).shape
@@ -317,7 +317,7 @@ def _again(claim: Claim, n: int) -> tuple[Points, tuple[int, ...]]:
 
 
 def _verdicts(
-    claim: Claim, n: int, defense: Defense, context: Context, asked: Request
+    claim: ScoredClaim, n: int, defense: Defense, context: Context, asked: VerifyRequest
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of file number n, by 32 images: verdicts [V,M,B] as it is, and in 8 bits."""
     found, index = _again(claim, n)

@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Row:
+class AskedRow:
     """A defense with its resolved settings; `named` when it was typed and not in a group.
 
     misfit: why it cannot stand on its classifier or data set; nothing where it can.
@@ -251,7 +251,7 @@ def _affordable(request: Request, available: int, notes: list[str]) -> int:
     return min(fewest, available)
 
 
-def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
+def _rows(request: Request, info: DatasetInfo) -> Iterator[AskedRow]:
     typed = [
         _row(label, info, request.preset, named=text not in catalog.GROUPS)
         for text in split_list(request.defenses)
@@ -276,13 +276,13 @@ def _rows(request: Request, info: DatasetInfo) -> Iterator[Row]:
             yield replace(row, control=str(row.spec) in controlled)
 
 
-def _classifier(row: Row) -> str:
+def _classifier(row: AskedRow) -> str:
     return row.label.partition("@")[2]
 
 
 def _row(
     text: str, info: DatasetInfo, preset: str, named: bool = False, control: bool = False
-) -> Row:
+) -> AskedRow:
     spec = parse_defense(text)
     parts = tuple(
         api.find_defense(part.name).resolve(part, info.name, preset) for part in spec.parts
@@ -295,7 +295,7 @@ def _row(
         raise BenchError(f"{spec}: {misfits[0]}")
     traits = _traits(plugins, behind)
     reason = misfits[0] if misfits else ""
-    return Row(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
+    return AskedRow(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
 
 
 def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
@@ -325,7 +325,7 @@ def _find_attack(name: str) -> AttackPlugin:
     return api.find_attack(name)
 
 
-def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
+def _skip(row: AskedRow, column: Column, threat: ThreatModel) -> str | None:
     if row.misfit:
         return row.misfit
     norms = column.plugin.norms
@@ -334,7 +334,7 @@ def _skip(row: Row, column: Column, threat: ThreatModel) -> str | None:
     return column.plugin.skip(dict(column.part.settings), row.traits)
 
 
-def _require_some(rows: Sequence[Row], columns: Sequence[Column], threat: ThreatModel) -> None:
+def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: ThreatModel) -> None:
     """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
     asked = [row for row in rows if row.named] or rows
     for column in (column for column in columns if column.named):
@@ -345,7 +345,7 @@ def _require_some(rows: Sequence[Row], columns: Sequence[Column], threat: Threat
             raise BenchError(f"{column.label} {'; '.join(told[:2])}{more}")
 
 
-def _lacking(row: Row, column: Column, dataset: str, given: Collection[str]) -> str | None:
+def _lacking(row: AskedRow, column: Column, dataset: str, given: Collection[str]) -> str | None:
     """Which data or weights an attack reads that are not here; nothing where all are.
 
     given: names of weights that come from files of the user's.
@@ -358,7 +358,7 @@ def _lacking(row: Row, column: Column, dataset: str, given: Collection[str]) -> 
     return column.plugin.absent(settings, dataset)
 
 
-def _cell(row: Row, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
+def _cell(row: AskedRow, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
     dataset, subset, seed = where
     within = column.plugin.within(dict(column.part.settings), str(threat))
     return Cell(
@@ -383,6 +383,6 @@ def versions(dataset: str, defense: DefenseSpec, attack: str) -> str:
     return ",".join([f"judge={JUDGE_VERSION}", *(f"{p.name}={p.version}" for p in plugins)])
 
 
-def _add(draft: Draft, row: Row, column: Column, cell: Cell, judged: int) -> None:
+def _add(draft: Draft, row: AskedRow, column: Column, cell: Cell, judged: int) -> None:
     draft.cells.append(Planned(cell, row.label, column.label, row.control))
     draft.costs.append(cost.estimate(row.spec.parts, row.traits, column.part, judged))

@@ -34,7 +34,7 @@ ASSUMED = "assumed"
 KEPT = ("seconds", *MACHINE, "precision", *CONDITIONS, ASSUMED)
 
 
-class Source(Protocol):
+class Results(Protocol):
     """Where tables read from: a folder of result files, or an archive of one.
 
     left_out: file and reason of each record that could not be read, once `records` met it.
@@ -124,7 +124,7 @@ class Archives:
         return (record for archive in self._archives for record in archive.records(dataset))
 
 
-def open_results(path: Path) -> Source:
+def open_results(path: Path) -> Results:
     """The results at `path`: one archive, a folder of archives, or one of result files (or empty).
 
     Raises:
@@ -143,7 +143,7 @@ def open_results(path: Path) -> Source:
     return Archives(packed)
 
 
-def pack(source: Source, dataset: str, path: Path) -> int:
+def pack(source: Results, dataset: str, path: Path) -> int:
     """Write the plans of `dataset` and the records that they ask for; how many records.
 
     Of `timing` only KEPT is kept, seconds rounded. Packing an archive again changes no byte.
@@ -175,7 +175,7 @@ def pack(source: Source, dataset: str, path: Path) -> int:
     return len(records)
 
 
-def unpack(source: Source, dataset: str, store: Store) -> int:
+def unpack(source: Results, dataset: str, store: Store) -> int:
     """Write plans and records of `dataset` to a folder that `bench run` continues; how many.
 
     Records that are there already stay as they are.

@@ -29,14 +29,14 @@ from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.shard import subset_here
 from bench.measure.verify import (
-    Claim,
     Scored,
+    ScoredClaim,
+    VerifyRequest,
     check_submissions,
     claims,
     gather,
     score,
 )
-from bench.measure.verify import Request as Asked
 from bench.measure.worker import Setup
 from bench.plan.plan import Request, make
 from bench.results.checkup import complaints
@@ -71,7 +71,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def scored(*paths: Path, **asked: Any) -> list[Scored]:
-    request = Asked(paths, **asked)
+    request = VerifyRequest(paths, **asked)
     return [score(claim, request, Setup()) for claim in claims(request)]
 
 
@@ -100,7 +100,7 @@ def submission(path: Path, x_adv: Tensor, **more: Any) -> Path:
 
 
 def strong(store: Store) -> Tensor:
-    request = Asked([points_of(store, "bpda-eot")])
+    request = VerifyRequest([points_of(store, "bpda-eot")])
     (claim,) = claims(request)
     from bench.data.points import read
 
@@ -196,7 +196,7 @@ def test_points_that_are_moved_elsewhere_have_no_old_figure(store: Store, tmp_pa
     (other,) = scored(file, defense="none")
     assert other.claim.defense == "none@natural"
     with pytest.raises(BenchError, match=r"outside linf:0\.05: distance 0\.125"):
-        claims(Asked([file], threat="linf:0.05"))
+        claims(VerifyRequest([file], threat="linf:0.05"))
 
 
 def test_points_that_are_not_those_of_the_record_are_refused(store: Store, tmp_path: Path) -> None:
@@ -205,14 +205,14 @@ def test_points_that_are_not_those_of_the_record_are_refused(store: Store, tmp_p
     file = points_of(copied, "bpda-eot")
     file.write_bytes(file.read_bytes().replace(b'"split": "test"', b'"split":"test" '))
     with pytest.raises(BenchError, match="is not the one of its record"):
-        claims(Asked([file]))
+        claims(VerifyRequest([file]))
 
 
 def test_a_file_that_changes_while_it_is_scored_gives_no_figure(
     store: Store, tmp_path: Path
 ) -> None:
     file = submission(tmp_path / "a.npz", strong(store))
-    request = Asked([file], DEFENSE, "digits")
+    request = VerifyRequest([file], DEFENSE, "digits")
     (claim,) = claims(request)
     submission(file, strong(store) * 0.99)
     with pytest.raises(BenchError, match="was changed while it was scored"):
@@ -222,21 +222,24 @@ def test_a_file_that_changes_while_it_is_scored_gives_no_figure(
 def test_what_cannot_be_scored_is_said(store: Store, tmp_path: Path) -> None:
     file = submission(tmp_path / "a.npz", strong(store))
     for asked, says in (
-        (Asked([file], dataset="digits"), "does not say what it attacks"),
-        (Asked([file], "none,adp", "digits"), "one defense at a time"),
-        (Asked([file], "nnoe", "digits"), "did you mean 'none'"),
-        (Asked([file], "none", "patches"), r"must be \[N, 3, 16, 16\]"),
-        (Asked([file], "none", "digits", threat="certified"), "nothing to score"),
-        (Asked([file], "none", "digits", threat="corruption"), "is not a ball"),
-        (Asked([points_of(store, "clean")], subset="validation"), "points of test images, not va"),
-        (Asked([tmp_path / "nowhere.npz"], "none", "digits"), "cannot read"),
-        (Asked([store.root / "digits" / "plans"], "none", "digits"), "there are no points"),
+        (VerifyRequest([file], dataset="digits"), "does not say what it attacks"),
+        (VerifyRequest([file], "none,adp", "digits"), "one defense at a time"),
+        (VerifyRequest([file], "nnoe", "digits"), "did you mean 'none'"),
+        (VerifyRequest([file], "none", "patches"), r"must be \[N, 3, 16, 16\]"),
+        (VerifyRequest([file], "none", "digits", threat="certified"), "nothing to score"),
+        (VerifyRequest([file], "none", "digits", threat="corruption"), "is not a ball"),
+        (
+            VerifyRequest([points_of(store, "clean")], subset="validation"),
+            "points of test images, not va",
+        ),
+        (VerifyRequest([tmp_path / "nowhere.npz"], "none", "digits"), "cannot read"),
+        (VerifyRequest([store.root / "digits" / "plans"], "none", "digits"), "there are no points"),
     ):
         with pytest.raises(BenchError, match=says):
             claims(asked)
     two = shutil.copyfile(points_of(store, "bpda-eot"), tmp_path / "two.safetensors")
     with pytest.raises(BenchError, match="another file of the same cell has image"):
-        claims(Asked([points_of(store, "bpda-eot"), two]))
+        claims(VerifyRequest([points_of(store, "bpda-eot"), two]))
 
 
 def test_what_would_be_lost_or_ignored_is_refused(
@@ -279,7 +282,7 @@ def test_a_submission_that_is_stronger_lowers_the_worst_case(store: Store, tmp_p
     measure(results, "clean", "classifier-pgd:steps=1,random_start=false")
     before = headline(board_of(results))
     given = submission(tmp_path / "mine.npy.npz", strong(store))
-    (claim,) = claims(Asked([given], DEFENSE, "digits"))
+    (claim,) = claims(VerifyRequest([given], DEFENSE, "digits"))
     file = tmp_path / "mine.safetensors"
     file.write_bytes(gather(claim))
     assert measure(results, f"submitted:file={file}").failures == []
@@ -287,7 +290,7 @@ def test_a_submission_that_is_stronger_lowers_the_worst_case(store: Store, tmp_p
     assert f"submitted:file={file}" in board.columns
     assert headline(board) < before - 0.2
     records = [r for r in results.records("digits") if r.cell.attack.startswith("submitted")]
-    (claimed,) = claims(Asked([file], DEFENSE, "digits"))
+    (claimed,) = claims(VerifyRequest([file], DEFENSE, "digits"))
     assert {r.weights[f"file:{file}"] for r in records} == set(claimed.sha256)
     notes = [flag for flag in flags(board) if flag.attack.startswith("submitted")]
     assert {flag.kind for flag in notes} == {"note"}
@@ -308,7 +311,7 @@ def test_a_submission_is_checked_before_anything_is_measured(store: Store, tmp_p
     np.save(tmp_path / "bare.npy", x_adv.numpy())
     with pytest.raises(BenchError, match=r"bench verify .*bare\.npy --out FILE writes one"):
         measure(results, f"submitted:file={tmp_path / 'bare.npy'}")
-    (unchanged,) = claims(Asked([points_of(store, "clean")]))
+    (unchanged,) = claims(VerifyRequest([points_of(store, "clean")]))
     with pytest.raises(BenchError, match="no attack within a ball"):
         gather(unchanged)
     assert not results.root.exists()
@@ -331,8 +334,8 @@ def another_process() -> None:
     worker._pinned.cache_clear()
 
 
-def claim_of(path: Path) -> Claim:
-    (claim,) = claims(Asked([path], DEFENSE, "digits"))
+def claim_of(path: Path) -> ScoredClaim:
+    (claim,) = claims(VerifyRequest([path], DEFENSE, "digits"))
     return claim
 
 

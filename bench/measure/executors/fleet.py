@@ -55,6 +55,15 @@ class Work(Generic[T, R]):
     lost: Callable[[T, str], R]
 
 
+@dataclass(eq=False)
+class Try(Generic[T]):
+    """A task, how many workers it has lost, and since when the present one has it."""
+
+    task: T
+    lost: int = 0
+    since: float = 0.0
+
+
 class Executor(Protocol):
     """Where tasks are done."""
 

@@ -12,13 +12,12 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Generic, TypeVar
 
 from bench.errors import BenchError
-from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Watch, Work, too_long
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Try, Watch, Work, too_long
 from bench.measure.executors.process import (
     READY,
     REFUSED,
@@ -57,14 +56,6 @@ def execute(
         pool.close()
 
 
-@dataclass(eq=False)
-class _Try(Generic[T]):
-    """A task and how many workers it has lost."""
-
-    task: T
-    lost: int = 0
-
-
 class _Worker(Generic[T, R]):
     """A process, its pipes, and since when it holds what (None: it is starting)."""
 
@@ -72,14 +63,14 @@ class _Worker(Generic[T, R]):
         given, self._tasks = Pipe(duplex=False)
         read, answers = Pipe(duplex=False)
         self.place, self.answers = place, Answers(read)
-        self.held: _Try[T] | None = None
+        self.held: Try[T] | None = None
         self.since = time.monotonic()
         self.process = START.Process(target=serve, args=(work, place, given, answers))
         self.process.start()
         given.close()
         answers.close()
 
-    def give(self, held: _Try[T]) -> None:
+    def give(self, held: Try[T]) -> None:
         """Let it do a task; one that is gone by now is seen as such soon enough."""
         self.held, self.since = held, time.monotonic()
         with suppress(OSError):
@@ -109,7 +100,7 @@ class _Pool(Generic[T, R]):
         self, tasks: Sequence[T], work: Work[T, R], size: int, limit: float, watch: Watch[T]
     ) -> None:
         self._work, self._size, self._limit, self._watch = work, size, limit, watch
-        self._waiting = deque(_Try(task) for task in tasks)
+        self._waiting = deque(Try(task) for task in tasks)
         self._workers: list[_Worker[T, R]] = []
         self._failed = 0
         self._last = ""

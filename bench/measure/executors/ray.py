@@ -18,14 +18,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from bench.errors import BenchError, plain, told
-from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Watch, Work, too_long
+from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Try, Watch, Work, too_long
 from bench.measure.executors.remote import Place
 
 T = TypeVar("T")
@@ -56,14 +56,14 @@ def execute(tasks: Sequence[T], work: Work[T, R], fleet: Fleet, watch: Watch[T])
                 f"(it has {_resources(ray)})"
             )
         fleet = replace(fleet, workers=min(fleet.workers or room, room))
-        pool = _Pool(ray, tasks, work, fleet, watch)
+        pool = _Cluster(ray, tasks, work, fleet, watch)
         try:
             yield from pool.results()
         finally:
             pool.close()
 
 
-class _Worker(Generic[T, R]):
+class _Actor(Generic[T, R]):
     """The actor. It is ready once `start` has answered."""
 
     def __init__(self, work: Work[T, R], place: Place) -> None:
@@ -82,16 +82,7 @@ class _Worker(Generic[T, R]):
         return self._work.measure(task)
 
 
-@dataclass(eq=False)
-class _Try(Generic[T]):
-    """A task, how many workers it has lost, and since when the present one has it."""
-
-    task: T
-    lost: int = 0
-    since: float = 0.0
-
-
-class _Pool(Generic[T, R]):
+class _Cluster(Generic[T, R]):
     """Hands tasks to workers. busy: what each answer that is awaited is about (None: a start)."""
 
     def __init__(
@@ -104,12 +95,12 @@ class _Pool(Generic[T, R]):
     ) -> None:
         self._ray, self._work, self._size = ray, work, fleet.workers
         self._limit, self._watch = fleet.limit, watch
-        self._hired = ray.remote(_Worker).options(
+        self._hired = ray.remote(_Actor).options(
             num_cpus=1, num_gpus=fleet.gpus, max_restarts=0, scheduling_strategy="SPREAD"
         )
         self._given = (work, Place.here(fleet.files))
-        self._waiting = deque(_Try(task) for task in tasks)
-        self._busy: dict[Any, tuple[Any, _Try[T] | None]] = {}
+        self._waiting = deque(Try(task) for task in tasks)
+        self._busy: dict[Any, tuple[Any, Try[T] | None]] = {}
         self._failed = 0
         self._last = ""
 
@@ -131,7 +122,7 @@ class _Pool(Generic[T, R]):
                 yield from self._take(answer)
             yield from self._overdue()
 
-    def _patience(self, tries: Sequence[_Try[T]]) -> float | None:
+    def _patience(self, tries: Sequence[Try[T]]) -> float | None:
         """Seconds to wait for any answer."""
         if not tries:
             return PATIENCE
@@ -170,7 +161,7 @@ class _Pool(Generic[T, R]):
             self._failed = 0
             self._employ(worker)
 
-    def _lose(self, held: _Try[T] | None, reason: str) -> Iterator[R]:
+    def _lose(self, held: Try[T] | None, reason: str) -> Iterator[R]:
         if held is None:
             self._failed, self._last = self._failed + 1, reason
         else:

@@ -20,7 +20,7 @@ WEIGHTS = "weights/"
 
 
 @dataclass(frozen=True)
-class Entry:
+class PublishedFile:
     """A published file and what becomes of it.
 
     dataset, weights: under which name it is used here. page: where its publishers offer it; urls:
@@ -54,20 +54,20 @@ class Entry:
 
 
 @cache
-def _all() -> dict[str, Entry]:
+def _all() -> dict[str, PublishedFile]:
     content = files("bench.models.zoo").joinpath("published.toml").read_text(encoding="utf-8")
     return {
-        name: Entry(name, **{**facts, "urls": tuple(facts.get("urls", ()))})
+        name: PublishedFile(name, **{**facts, "urls": tuple(facts.get("urls", ()))})
         for name, facts in tomllib.loads(content).items()
     }
 
 
-def entries(dataset: str = "") -> list[Entry]:
+def entries(dataset: str = "") -> list[PublishedFile]:
     """Every entry, or those of one data set."""
     return [entry for entry in _all().values() if dataset in ("", entry.dataset)]
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> PublishedFile:
     """The entry of that name, with or without `weights/`; BenchError for another one."""
     plain = name.removeprefix(WEIGHTS)
     if plain not in _all():
@@ -75,7 +75,7 @@ def find(name: str) -> Entry:
     return _all()[plain]
 
 
-def offered(dataset: str, weights: str) -> list[Entry]:
+def offered(dataset: str, weights: str) -> list[PublishedFile]:
     """The entries that would give weights of that name."""
     return [entry for entry in entries(dataset) if entry.weights == weights]
 

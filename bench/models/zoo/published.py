@@ -28,7 +28,7 @@ from bench.models.foreign.layouts import NORMALISATIONS, USUAL, recognise
 from bench.models.foreign.states import read_state
 from bench.models.zoo.entries import (
     WEIGHTS,
-    Entry,
+    PublishedFile,
     entries,
     find,
     how_to_get,
@@ -37,13 +37,15 @@ from bench.models.zoo.entries import (
 from bench.models.zoo.networks import build
 from bench.models.zoo.weights import SUFFIX, own, read, save, vouch
 
-__all__ = ["Entry", "entries", "fetch", "find", "how_to_get", "offered"]
+__all__ = ["PublishedFile", "entries", "fetch", "find", "how_to_get", "offered"]
 
 DOWNLOADS = "downloads"
 """Beside the folder of weights: what is on its way. Nothing stays there once it is converted."""
 
 
-def fetch(entry: Entry | str, source: Path | None = None, progress: Progress = quiet) -> Path:
+def fetch(
+    entry: PublishedFile | str, source: Path | None = None, progress: Progress = quiet
+) -> Path:
     """The converted file of an entry; fetched, or converted from `source`, unless it is there.
 
     Raises BenchError when the file cannot be had without a browser, is not the published one, is of
@@ -70,7 +72,7 @@ def fetch(entry: Entry | str, source: Path | None = None, progress: Progress = q
     return converted
 
 
-def _already(there: Weights, entry: Entry, source: Path | None) -> Path:
+def _already(there: Weights, entry: PublishedFile, source: Path | None) -> Path:
     """The file that is there, if it came from this entry and, where one is given, this file."""
     same = there.metadata.get("entry") == entry.name
     if same and source is not None:
@@ -83,7 +85,7 @@ def _already(there: Weights, entry: Entry, source: Path | None) -> Path:
     return there.path
 
 
-def convert(entry: Entry, source: Path, target: Path) -> Path:
+def convert(entry: PublishedFile, source: Path, target: Path) -> Path:
     """Write `target` from a published file; BenchError unless it holds what the entry says."""
     weights = Weights(entry.weights, source, _sha256(source), {"dataset": entry.dataset})
     state = read_state(weights, entry.part)
@@ -126,7 +128,7 @@ def _saved(target: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> P
     return written.path
 
 
-def _require(entry: Entry, network: str, arguments: dict[str, Any], source: Path) -> None:
+def _require(entry: PublishedFile, network: str, arguments: dict[str, Any], source: Path) -> None:
     """The network must be the entry's, down to the sizes that it names."""
     if network != entry.network:
         raise BenchError(f"{source} is of network '{network}'; {entry.name} is '{entry.network}'")

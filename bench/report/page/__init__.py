@@ -13,7 +13,7 @@ from bench.report import published as claimed
 from bench.report.page.columns import pack
 from bench.report.page.sections import Section, section
 from bench.report.tables import Table
-from bench.results.archive import Source
+from bench.results.archive import Results
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DataSet:
         return sum(part.board.measured for part in self.sections)
 
 
-def render(source: Source, datasets: Iterable[str], preset: str = "") -> str:
+def render(source: Results, datasets: Iterable[str], preset: str = "") -> str:
     """The page of these data sets, most measured ones first: the same text each time."""
     from bench.report.page.html import html
 
@@ -44,7 +44,7 @@ def render(source: Source, datasets: Iterable[str], preset: str = "") -> str:
     return html(sorted(found, key=lambda each: -each.measured))
 
 
-def _dataset(source: Source, name: str, preset: str) -> DataSet:
+def _dataset(source: Results, name: str, preset: str) -> DataSet:
     found = boards(source, name, preset) if name in source.datasets() else []
     spec = load_spec(name)
     made = [section(board, found, spec) for board in found if board.measured]

@@ -79,7 +79,7 @@ class Answer:
 
 def results(ray: Ray, tasks: int = 6, workers: int = 2) -> list[int]:
     work = Work[int, int](lambda place: None, lambda task: task, lambda task, reason: -task)
-    pool = executor._Pool(ray, range(1, tasks + 1), work, Fleet(workers=workers))
+    pool = executor._Cluster(ray, range(1, tasks + 1), work, Fleet(workers=workers))
     try:
         return list(pool.results())
     finally:

@@ -59,7 +59,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def tiny(name: str, **changes: Any) -> published.Entry:
+def tiny(name: str, **changes: Any) -> published.PublishedFile:
     return replace(published.find(name), arguments={}, sha256="", bytes=0, **changes)
 
 
