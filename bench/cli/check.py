@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bench.cli.data_root import data_root
+from bench.cli.common import data_root
 
 
 @click.command("check")

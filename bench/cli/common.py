@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from bench.files.paths import DATA
 
 if TYPE_CHECKING:
     from bench.results.archive import Results
@@ -52,3 +55,19 @@ def add(function: F, options: Sequence[Callable[[F], F]]) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def data_root(function: F) -> F:
+    """Add `--data-root`: where fetched data lies, for this command and the workers that it starts."""
+    return click.option(
+        "--data-root",
+        metavar="DIR",
+        expose_value=False,
+        callback=_set_root,
+        help="Where fetched data lies; default: $BENCH_DATA or $BENCH_HOME/data.",
+    )(function)
+
+
+def _set_root(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ[DATA] = str(Path(value).resolve())

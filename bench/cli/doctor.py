@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.data_root import data_root
+from bench.cli.common import data_root
 from bench.models.zoo.entries import WEIGHTS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.data_root import data_root
+from bench.cli.common import data_root
 
 if TYPE_CHECKING:
     from bench.files.download import Progress

@@ -59,7 +59,7 @@ def plan_command(
     from bench.plan.slices import Slice
 
     if paper or number:
-        from bench.cli.price import price
+        from bench.cli.papers import price
 
         paper_alone()
         price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)

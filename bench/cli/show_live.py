@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import PICTURE, F, add, results
-from bench.cli.data_root import data_root
+from bench.cli.common import PICTURE, F, add, data_root, results
 from bench.errors import require_suffix
 
 if TYPE_CHECKING:

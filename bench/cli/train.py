@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.data_root import data_root
+from bench.cli.common import data_root
 
 
 @click.command("train")

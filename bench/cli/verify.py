@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.data_root import data_root
+from bench.cli.common import data_root
 from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
 

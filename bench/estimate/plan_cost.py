@@ -11,8 +11,9 @@ import torch
 
 from bench.compute.device import prepare
 from bench.errors import BenchError
-from bench.estimate import profile, untrained
-from bench.estimate.profile import Speed
+from bench.estimate import untrained
+from bench.estimate.memory import footprints, memory
+from bench.estimate.speed import Speed, seconds, speeds
 from bench.plan.cost import Cost
 from bench.results.store import Plan
 from bench.spec import parse_defense
@@ -62,16 +63,16 @@ def look(plan: Plan, costs: Sequence[Cost], chunk: int, device: str = "") -> Out
     backward = frozenset(name for c in costs for name, (_, back) in c.networks.items() if back)
     for spec, cells in groups.items():
         try:
-            found = profile.footprints(spec, plan.dataset, backward)
+            found = footprints(spec, plan.dataset, backward)
             if device:
-                outlook.speeds[spec] = profile.speeds(spec, plan.dataset, device, chunk)
+                outlook.speeds[spec] = speeds(spec, plan.dataset, device, chunk)
         except BenchError as error:
             outlook.notes.append(f"no memory or time for {spec}: {error}")
             continue
         for digest, cost in cells:
-            outlook.memory[digest] = profile.memory(cost, found, chunk)
+            outlook.memory[digest] = memory(cost, found, chunk)
             if device:
-                spent = profile.seconds(cost, outlook.speeds[spec])
+                spent = seconds(cost, outlook.speeds[spec])
                 outlook.cells[digest] = plan.images * spent / 3600
     return outlook
 

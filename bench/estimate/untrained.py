@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bench import api
-from bench.api import Context
+from bench.api import OWNER, Context
 from bench.api.context import Weights
 from bench.api.images import DatasetInfo
 from bench.api.purifier import CLASSIFIER, Defense, Network, Purifier
@@ -27,7 +28,7 @@ from bench.errors import BenchError
 from bench.measure import build
 from bench.models.zoo.entries import offered
 from bench.models.zoo.weights import FILE, ROBUSTBENCH, find
-from bench.spec import Part, parse_defense
+from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense
 from bench.training import needs
 from bench.training.recipes import Recipe, add_on, names, recipe
 
@@ -36,6 +37,7 @@ Call = Callable[..., Tensor]
 Watch = Callable[[str, nn.Module, Call, tuple[Tensor, ...]], Tensor]
 """(name of a network, the network, how it is called, its arguments for one batch) -> its answer."""
 META = torch.device("meta")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,3 +173,31 @@ def _weights(name: str, info: DatasetInfo, context: Context) -> Weights:
 
 def _facts(network: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     return {"network": network, "arguments": json.dumps(dict(arguments))}
+
+
+def together(
+    spec: str, dataset: str, measure: Callable[[Part | None, Part], Mapping[str, T]]
+) -> dict[str, T]:
+    """What `measure(part, classifier)` finds of every part of a defense and of its classifier.
+
+    A part whose weights are not the classifier's own is measured in front of the default one, so
+    that it is measured once. None stands for the classifier alone.
+    """
+    parsed, default = parse_defense(spec), Part(DEFAULT_CLASSIFIER)
+    found: dict[str, T] = {}
+    for typed in parsed.parts:
+        plugin = api.find_defense(typed.name)
+        part = plugin.resolve(typed, dataset)
+        if calls_networks(part, dataset):
+            own = any(OWNER in name for name in plugin.weights(dict(part.settings)))
+            found |= measure(part, parsed.classifier if own else default)
+    return found | dict(measure(None, parsed.classifier))
+
+
+def visit(part: Part | None, behind: Part, context: StandIns, x: Tensor) -> None:
+    """Have a purifier's networks, or the classifier's, called."""
+    with torch.no_grad(), suppress(Enough):
+        if part is None:
+            classifier(behind, context)(x)
+        else:
+            purifier(part, behind, context)(x)

@@ -12,18 +12,16 @@ from bench.api.purifier import Defense
 from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.report.figures.data import Bars, Histograms
-from bench.walkthrough.told import (
-    Say,
-    all_walks,
-    conditions,
-    counted,
-    with_clean,
-)
 from bench.walkthrough.walk import (
+    Say,
     Scene,
     Walk,
     Wanted,
+    all_walks,
+    conditions,
+    counted,
     scenes,
+    with_clean,
 )
 
 

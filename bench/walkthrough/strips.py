@@ -13,11 +13,13 @@ from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.report.figures.data import Frame, Strip, Strips
 from bench.results.store import SHARD
-from bench.walkthrough.told import Say, attack, one_walk
 from bench.walkthrough.walk import (
+    Say,
     Scene,
     Walk,
     Wanted,
+    attack,
+    one_walk,
     scenes,
     where,
 )

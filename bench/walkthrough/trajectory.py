@@ -12,15 +12,13 @@ from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.models.nets.normalised import Normalised, has_features
 from bench.report.figures.data import Journey, Trajectories
-from bench.walkthrough.told import (
+from bench.walkthrough.walk import (
     Say,
+    Walk,
+    Wanted,
     all_walks,
     conditions,
     counted,
-)
-from bench.walkthrough.walk import (
-    Walk,
-    Wanted,
     scenes,
     where,
 )

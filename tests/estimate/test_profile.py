@@ -18,9 +18,9 @@ from bench import api
 from bench.cli.plan import plan_command
 from bench.cli.profile import profile_command
 from bench.errors import BenchError
-from bench.estimate import plan_cost, profile, untrained
-from bench.estimate.peak import Peak
-from bench.estimate.profile import Footprint, Speed
+from bench.estimate import plan_cost, untrained
+from bench.estimate.memory import Footprint, Peak, footprints, memory
+from bench.estimate.speed import Speed, seconds, speeds
 from bench.estimate.untrained import META
 from bench.measure import build
 from bench.plan.cost import Cost
@@ -69,7 +69,7 @@ def test_a_backward_pass_keeps_what_it_needs() -> None:
 def test_footprints_are_those_of_the_packaged_networks() -> None:
     """The same class and size as the file, by parameters."""
     defense = build.defense("adp@madry", build.context("digits"))
-    found = profile.footprints("adp@madry", "digits", frozenset({"score"}))
+    found = footprints("adp@madry", "digits", frozenset({"score"}))
     for network in defense.networks():
         kept = (*network.module.parameters(), *network.module.buffers())
         assert found[network.name].parameters == sum(tensor.nbytes for tensor in kept)
@@ -80,15 +80,15 @@ def test_footprints_are_those_of_the_packaged_networks() -> None:
 def test_the_memory_of_a_cell_is_parameters_and_the_largest_call() -> None:
     found = {"classifier": Footprint(100, 10, 30), "score": Footprint(1000, 20, 50)}
     quiet = Cost({"classifier": (5, 5), "score": (5, 0)})
-    assert profile.memory(quiet, found, chunk=32) == 1100 + 32 * 30
+    assert memory(quiet, found, chunk=32) == 1100 + 32 * 30
     exact = Cost({"classifier": (5, 5), "score": (5, 5)})
-    assert profile.memory(exact, found, chunk=64) == 1100 + 64 * 50
+    assert memory(exact, found, chunk=64) == 1100 + 64 * 50
 
 
 def test_seconds_are_calls_times_speed() -> None:
     found = {"classifier": Speed(0.5, 1.0, 32), "score": Speed(2.0, 3.0, 32)}
     cost = Cost({"classifier": (10, 4), "score": (100, 0)})
-    assert profile.seconds(cost, found) == 10 * 0.5 + 4 * 1.0 + 100 * 2.0
+    assert seconds(cost, found) == 10 * 0.5 + 4 * 1.0 + 100 * 2.0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_seconds_are_calls_times_speed() -> None:
     ],
 )
 def test_stand_ins_are_called_by_the_names_that_are_planned(spec: str) -> None:
-    found = profile.footprints(spec, "digits", frozenset())
+    found = footprints(spec, "digits", frozenset())
     made, draft = make(Request([spec], ("clean",), "digits", controls=[]))
     assert made.cells
     assert set(found) == set(draft.costs[0].networks)
@@ -111,14 +111,14 @@ def test_stand_ins_read_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a weight file was read")
 
     monkeypatch.setattr("bench.models.zoo.networks.load_state", refuse)
-    speeds = profile.speeds("denoise@natural", "digits", "cpu", 4)
-    assert speeds["denoiser"].forward > 0
-    assert speeds["denoiser"].images == 4
+    measured = speeds("denoise@natural", "digits", "cpu", 4)
+    assert measured["denoiser"].forward > 0
+    assert measured["denoiser"].images == 4
 
 
 def test_networks_that_nobody_describes_are_a_note() -> None:
     with pytest.raises(BenchError, match="nobody says which network"):
-        profile.footprints("none@natural", "imagenet", frozenset())
+        footprints("none@natural", "imagenet", frozenset())
     made, draft = make(Request(["denoise"], ("clean",), "imagenet", controls=[]))
     found = plan_cost.look(made, draft.costs, 32)
     assert not found.memory
@@ -127,7 +127,7 @@ def test_networks_that_nobody_describes_are_a_note() -> None:
 
 def test_what_is_not_trained_stands_in_as_it_is_published() -> None:
     assert untrained.context("imagenet", META).weights("guided").metadata["network"] == "guided"
-    found = profile.footprints("denoise:network=score-sde@natural", "cifar10", frozenset())
+    found = footprints("denoise:network=score-sde@natural", "cifar10", frozenset())
     assert found["denoiser"].parameters > 4 * 60e6
 
 
@@ -145,8 +145,8 @@ def test_hours_are_those_of_the_planned_calls() -> None:
     assert set(found.cells) == set(found.memory) == {p.cell.digest for p in made.cells}
     for planned, cost in zip(made.cells, draft.costs, strict=True):
         spec = "none@natural" if planned.defense.startswith("none") else "denoise"
-        (speeds,) = (s for name, s in found.speeds.items() if name.startswith(spec))
-        expected = 32 * profile.seconds(cost, speeds) / 3600
+        (speed,) = (s for name, s in found.speeds.items() if name.startswith(spec))
+        expected = 32 * seconds(cost, speed) / 3600
         assert found.cells[planned.cell.digest] == pytest.approx(expected)
 
 
