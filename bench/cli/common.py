@@ -58,7 +58,7 @@ def add(function: F, options: Sequence[Callable[[F], F]]) -> F:
 
 
 def data_root(function: F) -> F:
-    """Add `--data-root`: where fetched data lies, for this command and the workers that it starts."""
+    """Add `--data-root`: where fetched data lies, for this command and its workers."""
     return click.option(
         "--data-root",
         metavar="DIR",
