@@ -119,6 +119,16 @@ def test_files_of_another_form_are_named(
         attacked(C10, [1, 2])
 
 
+def test_bytes_that_slipped_in_are_noticed(root: Path) -> None:
+    """The pixels behind them would be others."""
+    copies.corrupted(root, "CIFAR-10-C", LABEL)
+    path = root / "CIFAR-10-C" / "fog.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\0" + content[200:])
+    with pytest.raises(BenchError, match=f"{len(content) + 1} bytes, of {len(content)} that"):
+        attacked(C10, [1, 2])
+
+
 def test_settings_by_data_set_and_their_mistakes() -> None:
     def source(dataset: str) -> object:
         plugin = find_attack("corruption")

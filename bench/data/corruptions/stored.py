@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.data.corruptions import SEVERITIES
 from bench.errors import BenchError, plain
@@ -73,7 +73,10 @@ def _open(path: Path) -> NDArray[np.uint8]:
     import numpy as np
 
     try:
-        found: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, "r", allow_pickle=False)
+        size, told = path.stat().st_size, found.offset + found.nbytes
+        if size != told:  # bytes that slipped in shift all pixels behind them
+            raise ValueError(f"{size} bytes, of {told} that its header tells of")
     # Whatever a damaged header makes of its reader, it is a damaged file.
     except Exception as error:
         reason = plain(" ".join(str(error).split()) or type(error).__name__, 200)
