@@ -19,7 +19,22 @@ from tests.models.foreign.test_foreign import cifar10
 __all__ = ["cifar10"]
 
 
-def test_doctor_names_every_problem_and_imports_robustbench_quietly(tmp_path: Path) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without importing robustbench, which takes half a minute."""
+    monkeypatch.setattr("bench.cli.doctor._robustbench", lambda problems: True)
+
+
+@pytest.mark.slow
+def test_robustbench_is_imported_quietly() -> None:
+    result = bench("doctor", "--dataset", "digits", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["robustbench"] is True
+
+
+@pytest.mark.usefixtures("quick")
+def test_doctor_names_every_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     own, shipped = tmp_path / "weights" / "digits", packaged("digits")
     own.mkdir(parents=True)
     content = (shipped / "natural.safetensors").read_bytes()
@@ -27,11 +42,12 @@ def test_doctor_names_every_problem_and_imports_robustbench_quietly(tmp_path: Pa
     (own / "madry.safetensors").write_bytes(content)
     shutil.copy(shipped / "manifest.json", own)
     shutil.copy(shipped / "cnn.safetensors", own)
-    result = bench("doctor", "--dataset", "digits", "--json", BENCH_HOME=str(tmp_path))
-    assert result.returncode == 2
+    result = CliRunner().invoke(
+        doctor_command, ["--dataset", "digits", "--json"], standalone_mode=False
+    )
+    assert result.return_value == 2
     assert result.stderr == ""
     found = json.loads(result.stdout)
-    assert found["robustbench"] is True
     assert list(found["datasets"]) == ["digits"]
     damaged, tampered = sorted(found["problems"], key=lambda text: "changed" in text)
     assert "natural.safetensors are truncated" in damaged
@@ -41,6 +57,7 @@ def test_doctor_names_every_problem_and_imports_robustbench_quietly(tmp_path: Pa
     assert weights["score"]["from"] == "package"
 
 
+@pytest.mark.usefixtures("quick")
 def test_doctor_says_how_to_get_what_is_missing(
     cifar10: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

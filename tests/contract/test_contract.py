@@ -84,7 +84,7 @@ class Undeclared(Toy):
 
 
 def numpy_noise(x: Tensor) -> Tensor:
-    return (x + 0.1 * torch.from_numpy(np.random.rand(*x.shape)).float()).clamp(0, 1)
+    return (x + 0.1 * torch.from_numpy(np.random.default_rng().random(x.shape)).float()).clamp(0, 1)
 
 
 def mixing(x: Tensor) -> Tensor:
@@ -208,13 +208,13 @@ def test_the_contract_catches_classifiers_whose_outputs_are_no_logits(
 
 @dataclass(frozen=True)
 class Leap:
-    """Moves every pixel by `by`, plus NumPy's noise."""
+    """Moves every pixel by `by`, plus noise that no seed decides."""
 
     by: float = 0.0
     noise: float = 0.0
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
-        noise = torch.from_numpy(np.random.rand(*x.shape)).float()
+        noise = torch.from_numpy(np.random.default_rng().random(x.shape)).float()
         return Attacked((x + self.by + self.noise * noise).clamp(0, 1))
 
 
@@ -232,7 +232,7 @@ class Training:
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         defense.classifier.module.train()
         y.zero_()
-        return Attacked(x.mul_(0.99))
+        return Attacked(x.mul_(0.999))
 
 
 def test_an_attack_may_write_into_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
