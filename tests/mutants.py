@@ -21,6 +21,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -63,40 +64,80 @@ CONTROL = "bench/api/ball.py"
 PROJECT = ("attacks", "defenses", "bench", "tests", "leaderboards")
 LONGEST = 10.0
 """Seconds; a test that takes longer is not asked."""
-SHARE = 20.0
-"""Seconds of tests, as measured, that a mutant is shown at most."""
+HANGS = 40
+"""Seconds of a core after which a mutant hangs."""
+BROKEN = 99
+"""The exit code of a fork that is at fault itself."""
+READERS = ("tests/test_published_cells.py", "tests/defenses/test_settings.py")
+"""Tests of settings."""
 
 Code = tuple[str, str, int]
 """File, qualified name and first line of a function."""
 
 
-class Watcher:
-    """A pytest plug-in that notes which functions each test calls, and how long it takes."""
+class Outcomes:
+    """A pytest plug-in that notes which tests failed."""
 
     def __init__(self) -> None:
-        self.calls: dict[Code, set[str]] = defaultdict(set)
-        self.seconds: dict[str, float] = {}
         self.failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.add(report.nodeid)
 
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        found: set[CodeType] = set()
 
-        def called(frame: FrameType, event: str, value: object) -> None:
-            found.add(frame.f_code)
+class Loop:
+    """A pytest plug-in that does `work` with the collected tests instead of running them."""
 
-        began = time.perf_counter()
-        sys.settrace(called)
-        yield
-        sys.settrace(None)
-        self.seconds[item.nodeid] = time.perf_counter() - began
-        for code in found:
-            if code.co_filename.startswith(str(ROOT)):
-                self.calls[key_of(code)].add(item.nodeid)
+    def __init__(self, work: Callable[[Tests], None]) -> None:
+        self.work = work
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.work(Tests({item.nodeid: item for item in session.items}))
+        return True
+
+
+class Tests:
+    """The collected tests, run in forks of this process."""
+
+    def __init__(self, items: Mapping[str, pytest.Item]) -> None:
+        self.items = items
+
+    def pass_(self, names: Sequence[str]) -> bool:
+        """Run tests up to the first that fails: whether none does."""
+        outcomes = Outcomes()
+        chosen = [self.items[name] for name in names if name in self.items]
+        for item, after in zip_longest(chosen, chosen[1:]):
+            item.config.pluginmanager.register(outcomes)
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
+            item.config.pluginmanager.unregister(outcomes)
+            if outcomes.failed:
+                return False
+        return True
+
+    def watch(self) -> dict[str, Any]:
+        """Which functions each test calls, how long it takes, and which fail as they are."""
+        calls: dict[Code, set[str]] = defaultdict(set)
+        seconds, failed = dict[str, float](), list[str]()
+        for name in self.items:
+            codes_called: set[CodeType] = set()
+
+            def called(
+                frame: FrameType, event: str, value: object, into: set[CodeType] = codes_called
+            ) -> None:
+                into.add(frame.f_code)
+
+            began = time.process_time()
+            sys.settrace(called)
+            if not self.pass_([name]):
+                failed.append(name)
+            sys.settrace(None)
+            seconds[name] = time.process_time() - began
+            for code in codes_called:
+                if code.co_filename.startswith(str(ROOT)):
+                    calls[key_of(code)].add(name)
+        kept = [[*key, sorted(names)] for key, names in calls.items()]
+        return {"calls": kept, "seconds": seconds, "failed": failed}
 
 
 def key_of(code: CodeType) -> Code:
@@ -112,7 +153,7 @@ def forked(work: Callable[[], int], seconds: int) -> int | None:
     """
     child = os.fork()
     if not child:
-        code = 99
+        code = BROKEN
         try:
             os.setpgid(0, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
@@ -126,6 +167,8 @@ def forked(work: Callable[[], int], seconds: int) -> int | None:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
+            if code == BROKEN:
+                sys.exit("a fork broke outside of the tests")
             return None if code == -signal.SIGXCPU else code
         time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
@@ -133,48 +176,41 @@ def forked(work: Callable[[], int], seconds: int) -> int | None:
     return None
 
 
-def run_tests(names: Sequence[str], *plugins: object) -> int:
-    """pytest's exit code."""
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *names]
-    return int(pytest.main(arguments, plugins=list(plugins)))
-
-
-def measured(path: Path) -> tuple[dict[Code, set[str]], dict[str, float]]:
+def measured(path: Path, tests: Tests) -> tuple[dict[Code, set[str]], dict[str, float]]:
     """Which tests call which functions, and their seconds; kept in `path`."""
     if not path.is_file():
 
         def watch() -> int:
-            watcher = Watcher()
-            there = [test for test in TESTS if (ROOT / test).exists()]
-            arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *there]
-            code = int(pytest.main(arguments, plugins=[watcher]))
-            calls = [[*key, sorted(names)] for key, names in watcher.calls.items()]
-            kept = {"calls": calls, "seconds": watcher.seconds, "failed": sorted(watcher.failed)}
-            path.write_text(json.dumps(kept))
-            return code
+            path.write_text(json.dumps(tests.watch()))
+            return 0
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if (code := forked(watch, 3600)) not in (0, 1):
-            sys.exit(f"the tests cannot be measured (pytest's exit code {code})")
-    found = json.loads(path.read_text())
-    failed = set(found["failed"])
+        if forked(watch, 3600) != 0:
+            sys.exit("the tests cannot be measured")
+    kept = json.loads(path.read_text())
+    failed = set(kept["failed"])
     for name in sorted(failed):
         print(f"fails as it is, and is not asked: {name}")
-    calls = {(f, q, n): set(names) - failed for f, q, n, names in found["calls"]}
-    return calls, found["seconds"]
+    return {(f, q, n): set(names) - failed for f, q, n, names in kept["calls"]}, kept["seconds"]
 
 
 def asked(
-    mutant: Mutant, calls: Mapping[Code, set[str]], seconds: Mapping[str, float]
+    mutant: Mutant, calls: Mapping[Code, set[str]], seconds: Mapping[str, float], share: float
 ) -> list[str]:
-    """The tests that run what is changed, the fastest first, and no longer than SHARE in all."""
+    """The tests that run what is changed, no longer than `share` seconds in all.
+
+    Those of the file's own name go first, then the fastest. What is outside of functions is
+    settings mostly: whoever reads settings is asked too.
+    """
     there = [(q, first, names) for (f, q, first), names in calls.items() if f == mutant.file]
     inside = [names for _, first, names in there if first == mutant.function]
-    found = set().union(*(inside or [names for _, _, names in there]))
+    called = set().union(*(inside or [names for _, _, names in there]))
+    if not mutant.function:
+        called |= {name for name in seconds if name.startswith(READERS)}
+    own = f"/test_{Path(mutant.file).stem}"
     chosen, total = list[str](), 0.0
-    for name in sorted(found, key=lambda name: seconds[name]):
-        total += seconds[name]
-        if seconds[name] <= LONGEST and (total <= SHARE or not chosen):
+    for name in sorted(called, key=lambda name: (own not in name, seconds[name])):
+        if seconds[name] <= LONGEST and (total + seconds[name] <= share or not chosen):
+            total += seconds[name]
             chosen.append(name)
     return chosen
 
@@ -190,7 +226,7 @@ def codes(code: CodeType) -> Iterator[tuple[tuple[str, int], CodeType]]:
 def exchange(path: Path, source: str) -> None:
     """Give every function that `path` made the code that `source` has for it."""
     new = dict(codes(compile(source, str(path), "exec")))
-    for function in [each for each in gc.get_objects() if isinstance(each, FunctionType)]:
+    for function in [each for each in gc.get_objects() if type(each) is FunctionType]:
         code = function.__code__
         if code.co_filename == str(path):
             changed = new.get((code.co_qualname, code.co_firstlineno))
@@ -213,27 +249,29 @@ def import_again(path: Path, source: str) -> None:
     setattr(importlib.machinery.SourceFileLoader, whole.__name__, get_code)
 
 
-def outcome(mutant: Mutant, names: Sequence[str], seconds: float) -> str:
+def outcome(mutant: Mutant, names: Sequence[str], tests: Tests) -> str:
     """`caught`, `hangs` (caught too), or `survived`."""
     if not names:
         return "survived"
 
     def work() -> int:
         path = ROOT / mutant.file
-        (exchange if mutant.function else import_again)(path, mutant.source)
-        return run_tests(names)
+        if mutant.function:
+            exchange(path, mutant.source)
+            return 0 if tests.pass_(names) else 1
+        import_again(path, mutant.source)
+        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *names]
+        return int(pytest.main(arguments))
 
-    code = forked(work, int(15 + 3 * seconds))
+    code = forked(work, HANGS)
     return "hangs" if code is None else "survived" if code == 0 else "caught"
 
 
-def check_controls(calls: Mapping[Code, set[str]], seconds: Mapping[str, float]) -> None:
+def check_controls(names: Sequence[str], tests: Tests) -> None:
     """A source that is not changed, both ways: nothing may catch it, or every figure is void."""
-    file = ROOT / CONTROL
     for function in (1, 0):
-        mutant = Mutant(CONTROL, 0, function, "", file.read_text("utf-8"))
-        names = asked(mutant, calls, seconds)
-        if not names or outcome(mutant, names, sum(seconds[name] for name in names)) != "survived":
+        mutant = Mutant(CONTROL, 0, function, "", (ROOT / CONTROL).read_text("utf-8"))
+        if not names or outcome(mutant, names, tests) != "survived":
             sys.exit(f"{CONTROL} unchanged fails its tests in a fork: no mutant can be judged")
 
 
@@ -289,6 +327,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=320, help="mutants in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="mutants whose file or change holds this")
+    parser.add_argument("--share", type=float, default=20.0, help="seconds of tests for a mutant")
     parser.add_argument("--again", action="store_true", help="survivors once more")
     parser.add_argument("--results", type=Path, default=ROOT / ".bench" / "mutants")
     given = parser.parse_args()
@@ -298,33 +337,29 @@ def main() -> None:
     done = {(row["file"], row["change"], row["line"]): row for row in rows}
     if given.again:
         done = {key: row for key, row in done.items() if row["outcome"] != "survived"}
-    import_everything()
-    calls, seconds = measured(given.results / "calls.json")
-    check_controls(calls, seconds)
-    with kept.open("a") as out:
-        for mutant in sample(given.count, given.seed):
-            key = (mutant.file, mutant.change, mutant.line)
-            if key in done or given.only not in f"{mutant.file} {mutant.change}":
-                continue
-            names = asked(mutant, calls, seconds)
-            began = time.monotonic()
-            found = outcome(mutant, names, sum(seconds[name] for name in names))
-            row = dict(zip(("file", "change", "line"), key, strict=True)) | {"outcome": found}
-            row |= {"tests": len(names), "seconds": round(time.monotonic() - began, 1)}
-            done[key] = row
-            print(json.dumps(row), file=out, flush=True)
-            if found == "survived":
-                print(f"{row['file']}:{row['line']} | {row['change']}", flush=True)
-    print(report(list(done.values())))
 
+    def work(tests: Tests) -> None:
+        calls, seconds = measured(given.results / "calls.json", tests)
+        check_controls([name for name in seconds if name.startswith("tests/api/test_ball")], tests)
+        with kept.open("a") as out:
+            for mutant in sample(given.count, given.seed):
+                key = (mutant.file, mutant.change, mutant.line)
+                if key in done or given.only not in f"{mutant.file} {mutant.change}":
+                    continue
+                names = asked(mutant, calls, seconds, given.share)
+                began = time.monotonic()
+                row = dict(zip(("file", "change", "line"), key, strict=True))
+                row |= {"outcome": outcome(mutant, names, tests), "tests": len(names)}
+                row |= {"seconds": round(time.monotonic() - began, 1)}
+                done[key] = row
+                print(json.dumps(row), file=out, flush=True)
+                if row["outcome"] == "survived":
+                    print(f"{mutant.file}:{mutant.line} | {mutant.change}", flush=True)
+        print(report(list(done.values())))
 
-def import_everything() -> None:
-    """The project and its tests, so that a fork has nothing left to import."""
+    given.results.mkdir(parents=True, exist_ok=True)
     there = [test for test in TESTS if (ROOT / test).exists()]
-    sys.stdout.flush()
-    quiet = ["-q", "-q", "-q", "--collect-only", "-p", "no:cacheprovider", "-p", "no:xdist", *there]
-    if pytest.main(quiet):
-        sys.exit("the tests cannot be collected")
+    sys.exit(pytest.main(["-q", "-s", "-p", "no:cacheprovider", *there], plugins=[Loop(work)]))
 
 
 if __name__ == "__main__":
