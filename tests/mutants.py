@@ -68,7 +68,10 @@ HANGS = 40
 """Seconds of a core after which a mutant hangs."""
 BROKEN = 99
 """The exit code of a fork that is at fault itself."""
-READERS = ("tests/test_published_cells.py", "tests/defenses/test_settings.py")
+READERS = (
+    "tests/test_published_cells.py",
+    *(f"tests/{each}/test_settings.py::test_settings_are" for each in ("attacks", "defenses")),
+)
 """Tests of settings."""
 
 Code = tuple[str, str, int]
@@ -194,21 +197,24 @@ def measured(path: Path, tests: Tests) -> tuple[dict[Code, set[str]], dict[str, 
 
 
 def asked(
-    mutant: Mutant, calls: Mapping[Code, set[str]], seconds: Mapping[str, float], share: float
+    mutant: Mutant,
+    calls: Mapping[Code, set[str]],
+    seconds: Mapping[str, float],
+    tests: Tests,
+    share: float,
 ) -> list[str]:
     """The tests that run what is changed, no longer than `share` seconds in all.
 
     Those of the file's own name go first, then the fastest. What is outside of functions is
-    settings mostly: whoever reads settings is asked too.
+    settings mostly: whoever reads settings is asked first.
     """
     there = [(q, first, names) for (f, q, first), names in calls.items() if f == mutant.file]
     inside = [names for _, first, names in there if first == mutant.function]
     called = set().union(*(inside or [names for _, _, names in there]))
-    if not mutant.function:
-        called |= {name for name in seconds if name.startswith(READERS)}
+    readers = [] if mutant.function else [n for n in tests.items if n.startswith(READERS)]
     own = f"/test_{Path(mutant.file).stem}"
-    chosen, total = list[str](), 0.0
-    for name in sorted(called, key=lambda name: (own not in name, seconds[name])):
+    chosen, total = readers, 0.0
+    for name in sorted(called - set(readers), key=lambda name: (own not in name, seconds[name])):
         if seconds[name] <= LONGEST and (total + seconds[name] <= share or not chosen):
             total += seconds[name]
             chosen.append(name)
@@ -346,7 +352,7 @@ def main() -> None:
                 key = (mutant.file, mutant.change, mutant.line)
                 if key in done or given.only not in f"{mutant.file} {mutant.change}":
                     continue
-                names = asked(mutant, calls, seconds, given.share)
+                names = asked(mutant, calls, seconds, tests, given.share)
                 began = time.monotonic()
                 row = dict(zip(("file", "change", "line"), key, strict=True))
                 row |= {"outcome": outcome(mutant, names, tests), "tests": len(names)}

@@ -120,10 +120,10 @@ def test_purifiers_are_shown_images_only(attack: Library) -> None:
 
 def test_the_library_is_read_only_where_it_runs() -> None:
     code = (
-        "import sys; from bench import plan\n"
-        "from bench.plan.plan import Request\n"
-        "plan.registry.load(())\n"
-        "plan.make(Request(['median'], ['library'], 'digits', controls=[]))\n"
+        "import sys; from bench.api.discover import load\n"
+        "from bench.plan.plan import Request, make\n"
+        "load()\n"
+        "make(Request(['median'], ['library'], 'digits', controls=[]))\n"
         "sys.exit('torchattacks' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

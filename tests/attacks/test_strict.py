@@ -45,18 +45,21 @@ class Masked(Purifier):
         return (x * 64).round() / 64
 
 
+DRAWN: list[Tensor] = []
+
+
 class Watched(Purifier):
-    """Adds noise and remembers every number that it drew."""
+    """Adds noise; every number that it drew is in DRAWN, since its own lists are put back."""
 
     traits = Traits(random=True, direction=True, surrogate=True, runs=2)
 
     def __init__(self) -> None:
         super().__init__()
-        self.drawn: list[Tensor] = []
+        DRAWN.clear()
 
     def forward(self, x: Tensor) -> Tensor:
         noise = torch.randn_like(x)
-        self.drawn.append(noise.flatten())
+        DRAWN.append(noise.flatten())
         return x + 0.05 * noise
 
     def surrogate(self, x: Tensor) -> Tensor:
@@ -179,12 +182,11 @@ def test_fresh_draws_choose_between_searches() -> None:
 def test_no_attackers_draw_is_a_judges_draw(text: str) -> None:
     """Not in gradients, in choosing between points, nor in queries."""
     few = {"steps": 2} if "steps" in api.find_attack(parse_part(text).name).defaults else {}
-    purifier = Watched()
-    defense = Defense(smooth(), [purifier])
+    defense = Defense(smooth(), [Watched()])
     x = images(4)
     evaluate(defense, made(text, **few), x, labels(defense, x), LINF, draws=3, key="cell")
     variants = 4 if text == "noise" else 1
-    drawn = [set(part.tolist()) for part in purifier.drawn]
+    drawn = [set(part.tolist()) for part in DRAWN]
     judged = set().union(*drawn[-3 * variants :])
     attacked = set().union(*drawn[: -3 * variants])
     assert len(judged) == 3 * 2 * x.numel()
@@ -278,13 +280,12 @@ def test_losses_are_names_joined_by_plus() -> None:
 
 def test_known_randomness_is_the_judges_own() -> None:
     """The runs of the judge are those that the attack looked through, number by number."""
-    purifier = Watched()
-    defense = Defense(smooth(), [purifier])
+    defense = Defense(smooth(), [Watched()])
     x = images(4)
     threat = ThreatModel.parse("known:linf:8/255")
     evaluate(defense, made("known-randomness"), x, labels(defense, x), threat, key="cell")
-    assert len(purifier.drawn) == 11 + 1
-    assert all(torch.equal(drawn, purifier.drawn[-1]) for drawn in purifier.drawn)
+    assert len(DRAWN) == 11 + 1
+    assert all(torch.equal(drawn, DRAWN[-1]) for drawn in DRAWN)
 
 
 def test_who_knows_the_randomness_breaks_what_chance_alone_defends() -> None:
