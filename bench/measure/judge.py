@@ -212,18 +212,28 @@ def _seen(attacked: Attacked) -> Summary:
     return {name: _texts(share) for name, share in shares if share.any()}
 
 
+class _Ear:
+    """A hook that keeps a classifier's answers, each [replicates,images,K].
+
+    It is no function: what functions hold is put back after the defense was judged.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.answers: list[Tensor] = []
+
+    def __call__(self, module: nn.Module, args: object, out: Tensor) -> None:
+        if out.dim() == 2 and out.shape[1] > 1 and not len(out) % self.images:
+            self.answers.append(out.detach().view(-1, self.images, out.shape[1]))
+
+
 @contextmanager
 def _watched(defense: Defense, images: int) -> Iterator[list[Tensor]]:
-    """What the classifier answers inside the block, each [replicates,images,K]."""
-    answers: list[Tensor] = []
-
-    def saw(module: nn.Module, args: object, out: Tensor) -> None:
-        if out.dim() == 2 and out.shape[1] > 1 and not len(out) % images:
-            answers.append(out.detach().view(-1, images, out.shape[1]))
-
-    handle = defense.classifier.register_forward_hook(saw)
+    """What the classifier answers inside the block."""
+    ear = _Ear(images)
+    handle = defense.classifier.register_forward_hook(ear)
     try:
-        yield answers
+        yield ear.answers
     finally:
         handle.remove()
 
