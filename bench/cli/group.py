@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import click
 
 from bench.errors import BenchError, nearest
+from bench.models.zoo.entries import WAYS
 
 COMMANDS = {
     "run": "Measure defenses against attacks; resumes what is unfinished.",
@@ -23,6 +24,20 @@ COMMANDS = {
     "check": "The contract that every plug-in must meet.",
     "doctor": "Versions, device, data and weights found.",
 }
+
+
+def by_training(weights: str, dataset: str) -> str:
+    """How `bench train` makes weights, where it knows them; else nothing."""
+    from bench.training.needs import needed
+
+    try:
+        known = needed([weights], dataset)
+    except BenchError:
+        return ""
+    return f"train them: bench train {weights} --dataset {dataset}" if known else ""
+
+
+WAYS.append(by_training)
 
 
 class LazyGroup(click.Group):

@@ -6,17 +6,19 @@ Nothing here reads or fetches weights; `bench.models.zoo.published` does.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 
-from bench.errors import BenchError, plain, unknown
+from bench.errors import plain, unknown
 
 Part = Literal["", "raw", "ema"]
 WEIGHTS = "weights/"
 """What the names of entries begin with in `bench fetch`."""
+WAYS: list[Callable[[str, str], str]] = []
+"""Asked for further ways to weights of a name on a data set: a text, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,5 @@ def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
     """
     fetch = [entry.how for entry in offered(dataset, weights)]
     ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
-    if _trainable(spec or weights, dataset):
-        ways.append(f"train them: bench train {spec or weights} --dataset {dataset}")
+    ways += [way for asked in WAYS if (way := asked(spec or weights, dataset))]
     return "; or ".join(ways) or f"give the file: --weights {plain(weights)}=FILE"
-
-
-def _trainable(spec: str, dataset: str) -> bool:
-    """Whether `bench train` knows such weights: asked of it by name, as it stands above."""
-    try:
-        return bool(import_module("bench.training.needs").needed([spec], dataset))
-    except BenchError:
-        return False
