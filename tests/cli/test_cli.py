@@ -172,6 +172,7 @@ def test_run_then_again_then_table(tmp_path: Path) -> None:
     assert "none@natural" in table.stdout
 
 
+@pytest.mark.slow
 def test_a_reduced_precision_says_what_it_changes(tmp_path: Path) -> None:
     asked = ["--defense", "none", "--attacks", "clean", "--precision", "bf16", "--workers", "2"]
     result = bench(*RUN, *asked, cwd=tmp_path)
@@ -231,6 +232,7 @@ def test_damaged_weights(tmp_path: Path, content: bytes) -> None:
     assert "bad.safetensors" in one_line(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_killed_and_started_again_it_equals_an_undisturbed_run(
     tmp_path: Path, number: signal.Signals, code: int

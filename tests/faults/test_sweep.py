@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_cli import RUN, bench
 
 PLUGIN = """
@@ -47,6 +49,7 @@ for how in ("exit", "generator", "own", "sleep", "fine"):
 """
 
 
+@pytest.mark.slow
 def test_every_shard_is_a_number_or_a_failure_by_name(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(PLUGIN)
     arguments = [*RUN, "--plugin", "bad.py", "--attacks", "clean", "--results", "my results"]
@@ -69,6 +72,7 @@ def test_every_shard_is_a_number_or_a_failure_by_name(tmp_path: Path) -> None:
     assert "0 shards to measure, 2 finished before" in again.stderr
 
 
+@pytest.mark.slow
 def test_what_hangs_is_a_failure_by_name(tmp_path: Path) -> None:
     """Also with one worker; on a busy machine the other shard may take too long as well."""
     (tmp_path / "bad.py").write_text(PLUGIN)
