@@ -21,6 +21,7 @@ from bench.measure.worker import (
 )
 from bench.plan.plan import Request, make
 from bench.results.store import Planned, Record
+from tests.factories import repeatable
 
 FILE = Path(__file__).with_name("vandals.py")
 
@@ -46,14 +47,19 @@ VICTIMS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def plugins() -> Iterator[None]:
     """The vandals are registered here and nowhere else."""
     api.load()
-    for kind, known in PLUGINS.items():
-        monkeypatch.setitem(PLUGINS, kind, dict(known))
-    monkeypatch.setattr("bench.api.discover._LOADED", set())
-    api.load([str(FILE)])
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, known in PLUGINS.items():
+            patch.setitem(PLUGINS, kind, dict(known))
+        api.load([str(FILE)])
+        yield
+
+
+@pytest.fixture(autouse=True)
+def afresh() -> Iterator[None]:
     build.forget()
     yield
     build.forget()
@@ -73,7 +79,7 @@ def _measured(defense: str, attack: str) -> Record | Failure:
 def _told(found: Record | Failure) -> str:
     if isinstance(found, Failure):
         return found.reason
-    return json.dumps({**json.loads(found.to_json()), "timing": {}})
+    return json.dumps(repeatable(found.to_json()))
 
 
 def _victims() -> list[str]:
