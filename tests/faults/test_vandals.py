@@ -118,7 +118,7 @@ def test_a_purifier_answers_the_same_whatever_was_before(what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("weights-zero", "the attack wrote into defense.classifier.network."),
+        ("weights-zero", "the attack wrote into defense.classifier.module.network."),
         ("statistics", "running_mean"),
         ("weights-then-error", "RuntimeError: half way"),
     ],
