@@ -49,10 +49,13 @@ TESTS = (
     "tests/defenses",
     "tests/boards",
     "tests/compute/test_rng.py",
+    "tests/data/test_points.py",
+    "tests/data/test_stored_corruptions.py",
     "tests/measure/test_judge.py",
     "tests/measure/test_looks.py",
     "tests/api/test_ball.py",
     "tests/api/test_purifier.py",
+    "tests/plan/test_cost.py",
     "tests/test_published_cells.py",
     "tests/test_stats.py",
 )
@@ -118,11 +121,11 @@ class Tests:
                 return False
         return True
 
-    def watch(self) -> dict[str, Any]:
-        """Which functions each test calls, how long it takes, and which fail as they are."""
+    def watch(self, names: Sequence[str]) -> dict[str, Any]:
+        """Which functions these tests call, how long it takes, and which fail as they are."""
         calls: dict[Code, set[str]] = defaultdict(set)
         seconds, failed = dict[str, float](), list[str]()
-        for name in self.items:
+        for name in names:
             codes_called: set[CodeType] = set()
 
             def called(
@@ -181,19 +184,28 @@ def forked(work: Callable[[], int], seconds: int) -> int | None:
 
 def measured(path: Path, tests: Tests) -> tuple[dict[Code, set[str]], dict[str, float]]:
     """Which tests call which functions, and their seconds; kept in `path`."""
-    if not path.is_file():
+    nothing: dict[str, Any] = {"calls": [], "seconds": {}, "failed": []}
+    kept = json.loads(path.read_text()) if path.is_file() else nothing
+    if new := [name for name in tests.items if name not in kept["seconds"]]:
 
         def watch() -> int:
-            path.write_text(json.dumps(tests.watch()))
+            more = tests.watch(new)
+            kept["seconds"] |= more["seconds"]
+            for part in ("calls", "failed"):
+                kept[part] += more[part]
+            path.write_text(json.dumps(kept))
             return 0
 
         if forked(watch, 3600) != 0:
             sys.exit("the tests cannot be measured")
-    kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text())
     failed = set(kept["failed"])
     for name in sorted(failed):
         print(f"fails as it is, and is not asked: {name}")
-    return {(f, q, n): set(names) - failed for f, q, n, names in kept["calls"]}, kept["seconds"]
+    calls: dict[Code, set[str]] = defaultdict(set)
+    for file, function, line, names in kept["calls"]:
+        calls[file, function, line] |= set(names) - failed
+    return calls, kept["seconds"]
 
 
 def asked(
