@@ -21,6 +21,7 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
         "linf:8/255",
         "l2:0.5",
         "linf:0",
+        "linf:255/255",
         "l2:0",
         "none",
         "corruption",
@@ -34,7 +35,7 @@ def test_text_round_trip(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["flow", "known:", "probe:x:1", "linf", "linf:-1", "linf:x", "l3:1", "linf:1/0", ""]
+    "text", ["flow", "known:", "probe:x:1", "linf", "linf:-1", "linf:x", "linf:1.5", "linf:8", "l3:1", "linf:1/0", ""]
 )
 def test_bad_threats(text: str) -> None:
     with pytest.raises(BenchError):

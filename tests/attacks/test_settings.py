@@ -33,7 +33,7 @@ PRINTED = [
     ("pgd-exact", {"steps": 200, "eot": 20, "restarts": 1}),
     ("pgd-surrogate", {"steps": 20, "eot": 20, "restarts": 1}),
     ("pgd-surrogate:protocol=hill", {"steps": 20, "eot": 20, "verify": 150}),
-    ("bpda-eot:protocol=hill", {"steps": 50, "eot": 15, "verify": 150}),
+    ("bpda-eot:protocol=hill", {"steps": 50, "eot": 15, "step": 2 / 8, "verify": 150}),
     # Croce & Hein 2020: the first step is twice the radius; Croce et al. 2022: 20 draws.
     ("apgd", {"steps": 100, "eot": 20, "step": 2, "restarts": 1}),
     ("apgd:protocol=strict", {"steps": 100, "eot": 20, "step": 2}),
@@ -92,3 +92,17 @@ def test_a_librarys_step_is_a_share_of_its_radius(name: str) -> None:
     their = inspect.signature(getattr(torchattacks, class_name)).parameters
     step = their["alpha"].default / their["eps"].default
     assert settings(name)["step"] == pytest.approx(step)
+
+
+GRADIENTS = [
+    name
+    for name in api.names("attack")
+    if {"steps", "eot"} <= set(api.find_attack(name).defaults) and name != "deepfool"
+]
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_quick_is_ten_steps_of_five_draws_whichever_attack(name: str) -> None:
+    plugin = api.find_attack(name)
+    quick = dict(plugin.resolve(parse_part(name), "digits", "quick").settings)
+    assert (quick["steps"], quick["eot"]) == (10, 5)

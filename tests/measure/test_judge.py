@@ -27,7 +27,8 @@ class Move:
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         defense.predict(x)
-        trace = Trace(torch.zeros(2, len(x)), torch.tensor([[0.0] * len(x), [1.0] * len(x)]))
+        first, last = torch.zeros(len(x)), torch.ones(len(x))
+        trace = Trace(*(torch.stack([first, last]) for _ in range(2)), torch.stack([last, first]))
         return Attacked((x + self.by * torch.rand_like(x)).clamp(max=1.0), trace=trace)
 
 
@@ -39,6 +40,8 @@ def test_verdicts_calls_and_trace() -> None:
     assert (outcome.distance <= 0.1 + 1e-6).all()
     assert outcome.calls["classifier"] == {"attack": (20, 0), "judge": (60, 0)}
     assert outcome.trace["zero_gradients"] == (0.5,) * 5
+    assert outcome.trace["first_cosine"] == outcome.trace["last_loss"] == (1.0,) * 5
+    assert outcome.trace["last_cosine"] == outcome.trace["first_loss"] == (0.0,) * 5
 
 
 def test_the_work_decides_the_numbers_and_nothing_else() -> None:
