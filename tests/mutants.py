@@ -223,7 +223,10 @@ def asked(
     there = [(q, first, names) for (f, q, first), names in calls.items() if f == mutant.file]
     inside = [names for _, first, names in there if first == mutant.function]
     called = set().union(*(inside or [names for _, _, names in there]))
-    readers = [] if mutant.function else [n for n in tests.items if n.startswith(READERS)]
+    kind = mutant.file.partition("/")[0]  # attacks or defenses, or their settings are not in it
+    readers = [
+        n for n in tests.items if n.startswith(READERS) and kind in n and not mutant.function
+    ]
     own = f"/test_{Path(mutant.file).stem}"
     chosen, total = readers, 0.0
     for name in sorted(called - set(readers), key=lambda name: (own not in name, seconds[name])):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from attacks.pgd import PGD
 from attacks.select import Selector
 from attacks.spsa import Spsa
 from attacks.square import Square
 from bench.api.ball import ThreatModel
-from bench.api.purifier import Defense, Network
+from bench.api.purifier import Defense, Network, Purifier
 from bench.compute import rng
 from bench.measure.judge import evaluate
 from tests.tiny import Levels, Luck, Noise, Quadratic, images, labels, linear, smooth
@@ -22,6 +23,20 @@ def test_spsa_recovers_the_gradient_of_a_quadratic() -> None:
     assert (cosine > 0.97).all()
     assert slope.queries == 1600
     torch.testing.assert_close(slope.loss, x.flatten(1).square().sum(1) / 2, atol=1e-3, rtol=1e-3)
+
+
+def test_spsa_asks_for_images_only() -> None:
+    seen: list[Tensor] = []
+
+    class Looks(Purifier):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return x
+
+    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
+    Spsa(samples=4)(Defense(linear(), [Looks()]), x, torch.zeros(2, dtype=torch.long))
+    assert min(float(each.min()) for each in seen) == 0
+    assert max(float(each.max()) for each in seen) == 1
 
 
 def test_spsa_breaks_what_has_no_gradient_and_counts_its_queries() -> None:

@@ -325,7 +325,13 @@ def test_noise_is_clipped_as_the_text_says_or_not_as_in_algorithm_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "calls"), [("adp", 20), ("adp:rule=fixed", 10), ("adp:steps=3,detect=30", 7)]
+    ("text", "calls"),
+    [
+        ("adp", 20),
+        ("adp:rule=fixed", 10),
+        ("adp:steps=3,detect=30", 7),
+        ("adp:sigma=0,detect=30", 20),
+    ],
 )
 def test_declared_calls(text: str, calls: int) -> None:
     plugin = find_defense("adp")

@@ -163,6 +163,23 @@ def test_diffpure_samples_from_the_prior_given_the_noisy_image(sampler: str) -> 
     assert (2 * end).var() == pytest.approx(w**2 * s2 + w * s2, rel=0.08)
 
 
+def test_the_samplers_of_diffpure_are_different_chains() -> None:
+    """The reverse SDE divides time evenly, however short; DDPM visits whole steps."""
+    seen: dict[str, list[float]] = {}
+    x = torch.full((1, 1, 1, 1), 0.8, dtype=torch.double)
+    for sampler in ("sde", "ddpm"):
+        levels = seen.setdefault(sampler, [])
+
+        def denoise(x: Tensor, s: Tensor, into: list[float] = levels) -> Tensor:
+            into.append(float(s.flatten()[0]))
+            return gaussian(x, s)
+
+        DiffPure(Network(nn.Identity(), "denoiser", denoise), 100, 7, sampler)(x)
+    visited = [sigma(a) for a in TIMES]
+    assert all(min(abs(s - v) for v in visited) < 1e-9 for s in seen["ddpm"])
+    assert not all(min(abs(s - v) for v in visited) < 1e-9 for s in seen["sde"])
+
+
 # --- GDMP --------------------------------------------------------------------------------------
 
 

@@ -79,7 +79,8 @@ def test_what_is_declared() -> None:
 
     paper = settings("langevin")
     assert (paper["steps"], paper["step"], paper["noise"], paper["runs"]) == (1500, 1.0, 0.01, 150)
-    assert not plugin.traits(paper).exact
+    declared = plugin.traits(paper)
+    assert (declared.random, declared.runs, declared.exact) == (True, 150, False)
     assert plugin.weights(paper) == ("ebm-igebm",)
     for dataset in ("patches", "digits"):
         embedded = settings("langevin", dataset)

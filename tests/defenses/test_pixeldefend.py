@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.api import Context, find_classifier, find_defense
+from bench.api import Context, find_classifier, find_dataset, find_defense
 from bench.api.context import Weights
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Network
@@ -213,6 +214,18 @@ def made(folder: Path, channels: int = 1, **typed: Any) -> PixelDefend:
     purifier = factory(context(channels, folder), **typed)
     assert isinstance(purifier, PixelDefend)
     return purifier
+
+
+def test_gray_and_colour_fit_and_two_channels_do_not() -> None:
+    plugin = find_defense("pixeldefend")
+    info = find_dataset("cifar10").info
+    assert info is not None
+    fits = [
+        plugin.misfit({}, find_classifier("natural"), replace(info, shape=(channels, 32, 32)))
+        is None
+        for channels in (1, 2, 3)
+    ]
+    assert fits == [True, False, True]
 
 
 def test_levels_come_from_the_weights(tmp_path: Path) -> None:
