@@ -56,6 +56,7 @@ TESTS = (
     "tests/api/test_ball.py",
     "tests/api/test_purifier.py",
     "tests/plan/test_cost.py",
+    "tests/test_frozen.py",
     "tests/test_published_cells.py",
     "tests/test_stats.py",
 )
@@ -72,6 +73,7 @@ HANGS = 40
 BROKEN = 99
 """The exit code of a fork that is at fault itself."""
 READERS = (
+    "tests/test_frozen.py",
     "tests/test_published_cells.py",
     *(f"tests/{each}/test_settings.py::test_settings_are" for each in ("attacks", "defenses")),
 )
