@@ -37,6 +37,7 @@ def test_verdicts_calls_and_trace() -> None:
     y = d.predict(x())
     outcome = evaluate(d, Move(0.1), x(), y, LINF, draws=3, key="a")
     assert outcome.correct.shape == (1, 3, 5)
+    assert outcome.distance.shape == (5,)
     assert (outcome.distance <= 0.1 + 1e-6).all()
     assert outcome.calls["classifier"] == {"attack": (20, 0), "judge": (60, 0)}
     assert outcome.trace["zero_gradients"] == (0.5,) * 5
