@@ -9,17 +9,20 @@ import pytest
 
 import attacks
 import defenses
+from bench.boards import flags
+
+
+def below(package: str, folders: list[str]) -> list[str]:
+    return [f"{package}.{each.name}" for each in pkgutil.iter_modules(folders)]
+
 
 MODULES = {
-    "attacks": [f"attacks.{each.name}" for each in pkgutil.iter_modules(attacks.__path__)],
-    "defenses": [f"defenses.{each.name}" for each in pkgutil.iter_modules(defenses.__path__)],
+    "attacks": below("attacks", list(attacks.__path__)),
+    "defenses": below("defenses", list(defenses.__path__)),
     "bench": [
-        *(f"bench.{name}" for name in ("api.ball", "threat", "stats", "compute.rng")),
-        *(f"bench.{name}" for name in ("measure.judge", "boards.metrics", "boards.flags")),
-        *(
-            f"bench.boards.flags.{e.name}"
-            for e in pkgutil.iter_modules(bench.boards.flags.__path__)
-        ),
+        *("bench.api.ball", "bench.threat", "bench.stats", "bench.compute.rng"),
+        *("bench.measure.judge", "bench.boards.metrics", "bench.boards.flags"),
+        *below("bench.boards.flags", list(flags.__path__)),
     ],
 }
 
