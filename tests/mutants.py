@@ -27,7 +27,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
-import torch  # noqa: F401  # imported once, before the forks
+import torch._dynamo  # noqa: F401  # what optimisers import late, once before the forks
 
 from tests.mutations import Mutant, mutants_of
 
