@@ -201,13 +201,13 @@ def measured(path: Path, tests: Tests) -> tuple[dict[Code, set[str]], dict[str, 
         if forked(watch, 3600) != 0:
             sys.exit("the tests cannot be measured")
         kept = json.loads(path.read_text())
-    failed = set(kept["failed"])
+    failed = set(kept["failed"]) & set(tests.items)
     for name in sorted(failed):
         print(f"fails as it is, and is not asked: {name}")
     calls: dict[Code, set[str]] = defaultdict(set)
     for file, function, line, names in kept["calls"]:
-        calls[file, function, line] |= set(names) - failed
-    return calls, kept["seconds"]
+        calls[file, function, line] |= set(names) & set(tests.items) - failed
+    return calls, {name: each for name, each in kept["seconds"].items() if name in tests.items}
 
 
 def asked(

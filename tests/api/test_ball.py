@@ -85,6 +85,8 @@ def test_a_ball_of_radius_zero_is_its_centre(norm: str) -> None:
 def test_contains_sees_every_violation() -> None:
     threat = ThreatModel("linf", 0.1)
     x = torch.full((4, 1, 2, 2), 0.95)
+    low = torch.full((1, 1, 2, 2), 0.05)
+    assert not threat.contains(low - 0.06, low).any()  # inside the ball, below 0
     x_adv = x.clone()
     x_adv[1, 0, 0, 0] = 0.84  # outside the ball
     x_adv[2, 0, 0, 0] = 1.04  # inside the ball, outside [0,1]
@@ -104,6 +106,8 @@ def test_steepest_maximises_a_linear_loss() -> None:
     g = torch.tensor([[[[3.0, -4.0]]]])
     assert torch.equal(ThreatModel("linf", 1.0).steepest(g), torch.tensor([[[[1.0, -1.0]]]]))
     torch.testing.assert_close(ThreatModel("l2", 1.0).steepest(g), torch.tensor([[[[0.6, -0.8]]]]))
+    faint = ThreatModel("l2", 1.0).steepest(2e-12 * g)
+    torch.testing.assert_close(faint, torch.tensor([[[[0.6, -0.8]]]]))
     assert not ThreatModel("l2", 1.0).steepest(torch.zeros_like(g)).any()
 
 

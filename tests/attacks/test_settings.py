@@ -106,3 +106,12 @@ def test_quick_is_ten_steps_of_five_draws_whichever_attack(name: str) -> None:
     plugin = api.find_attack(name)
     quick = dict(plugin.resolve(parse_part(name), "digits", "quick").settings)
     assert (quick["steps"], quick["eot"]) == (10, 5)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+def test_draws_come_in_fives(name: str, dataset: str) -> None:
+    """So that one column can be had with the draws of another."""
+    plugin = api.find_attack(name)
+    standard = dict(plugin.resolve(parse_part(name), dataset, "standard").settings)
+    assert standard["eot"] in {5, 10, 15, 20}

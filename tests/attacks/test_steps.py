@@ -12,7 +12,7 @@ from attacks.gradients import Blind, Bpda, Eot, Slope
 from attacks.library import View
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD
-from attacks.steps import Auto, Momentum
+from attacks.steps import Auto, Momentum, Search, _AutoWalk
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from tests.tiny import Levels, Noise, images, labels, linear, smooth
@@ -102,3 +102,12 @@ def test_momentum_is_the_decaying_sum_of_normed_gradients() -> None:
     torch.testing.assert_close(found, expected)
     still = PGD(Blind(), 3, 0.25, rule=Momentum(0.0))(defense, x, y, threat).x_adv
     torch.testing.assert_close(still, PGD(Blind(), 3, 0.25)(defense, x, y, threat).x_adv)
+
+
+@pytest.mark.parametrize(("steps", "windows"), [(3, (1, 1, 1)), (100, (22, 6, 3))])
+def test_apgd_looks_back_over_the_papers_windows(steps: int, windows: tuple[int, ...]) -> None:
+    """.22, .06 and .03 of the steps, and one step at least (Croce & Hein 2020, section 3.1)."""
+    x = images()
+    search = Search(x, ThreatModel("linf", 0.1), steps, 2.0, lambda change: change)
+    walk = _AutoWalk(Auto(), search)
+    assert (walk.window, walk.shortest, walk.shorter) == windows

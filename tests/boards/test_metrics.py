@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bench.boards.metrics import (
+    RADII,
     Gap,
     accuracy,
     assemble,
@@ -30,6 +31,11 @@ BITS = arrays(np.bool_, st.tuples(st.just(1), st.sampled_from([1, 2, 3, 4, 10]),
 def stack(*rows: str) -> NDArray[np.bool_]:
     """Draws as texts of 0/1, repeated to a shard of 32 images: [1,M,32]."""
     return np.array([[c == "1" for c in row * (32 // len(row))] for row in rows])[None]
+
+
+def test_radii_of_curves_rise() -> None:
+    assert list(RADII) == sorted(set(RADII))
+    assert {0.25, 0.5, 1.0, 1.5, 2.0} <= set(RADII)  # Cohen et al. 2019, Table 1
 
 
 def test_an_image_counts_once() -> None:

@@ -248,6 +248,12 @@ def test_bad_settings_are_refused_before_any_weights(text: str, said: str) -> No
         resolved(text)
 
 
+def test_ddim_adds_no_noise_on_the_way_back_and_ddpm_all_of_it() -> None:
+    net = Network(nn.Identity(), "denoiser", gaussian)
+    one = ((10, 1),)
+    assert [Gradual(net, one, one, sampler).eta for sampler in ("ddim", "ddpm")] == [0, 1]
+
+
 def test_numbers_expand_repeats() -> None:
     assert numbers("forward", "30x2-50") == [30, 30, 50]
 
