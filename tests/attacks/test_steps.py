@@ -108,6 +108,10 @@ def test_momentum_is_the_decaying_sum_of_normed_gradients() -> None:
 def test_apgd_looks_back_over_the_papers_windows(steps: int, windows: tuple[int, ...]) -> None:
     """.22, .06 and .03 of the steps, and one step at least (Croce & Hein 2020, section 3.1)."""
     x = images()
-    search = Search(x, ThreatModel("linf", 0.1), steps, 2.0, lambda change: change)
-    walk = _AutoWalk(Auto(), search)
+    ball = ThreatModel("linf", 0.1)
+
+    def turn(point: Tensor, slope: Slope) -> Tensor:
+        return ball.steepest(slope.gradient)
+
+    walk = _AutoWalk(Auto(), Search(x, ball, steps, 2.0, turn))
     assert (walk.window, walk.shortest, walk.shorter) == windows

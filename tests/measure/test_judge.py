@@ -28,7 +28,8 @@ class Move:
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         defense.predict(x)
         first, last = torch.zeros(len(x)), torch.ones(len(x))
-        trace = Trace(*(torch.stack([first, last]) for _ in range(2)), torch.stack([last, first]))
+        rises = torch.stack([first, last])
+        trace = Trace(rises, rises, rises.flip(0))
         return Attacked((x + self.by * torch.rand_like(x)).clamp(max=1.0), trace=trace)
 
 
