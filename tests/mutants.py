@@ -359,7 +359,12 @@ def main() -> None:
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     done = {(row["file"], row["change"], row["line"]): row for row in rows}
     if given.again:
-        done = {key: row for key, row in done.items() if row["outcome"] != "survived"}
+        known = equivalents()
+        done = {
+            key: row
+            for key, row in done.items()
+            if row["outcome"] != "survived" or (Path(row["file"]).name, row["change"]) in known
+        }
 
     def work(tests: Tests) -> None:
         calls, seconds = measured(given.results / "calls.json", tests)

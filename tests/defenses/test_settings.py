@@ -54,8 +54,8 @@ PRINTED = [
     ("langevin", "cifar10", {"steps": 1500, "runs": 150, "network": "igebm"}),
     ("pixeldefend", "cifar10", {"eps": 16 / 255}),
     ("pixeldefend", "fashionmnist", {"eps": 32 / 255}),
-    # Xu et al. 2018, Table 3: 5 bits of colour images.
-    ("bits", "cifar10", {"depth": 5}),
+    # Xu et al. 2018, Table 3: 5 bits of ImageNet.
+    ("bits", "imagenet", {"depth": 5}),
 ]
 
 
