@@ -12,7 +12,7 @@ import torch
 from bench.api.context import Weights
 from bench.compute import rng
 from bench.compute.network import Network
-from bench.measure import build, worker
+from bench.measure import build, probe, worker
 from bench.measure.worker import (
     Failure,
     Setup,
@@ -82,6 +82,7 @@ def test_its_own_generator_would_give_others(monkeypatch: pytest.MonkeyPatch) ->
     cell = planned("gaussian:runs=2", "bpda-eot:steps=1,eot=2")
     here = measured(cell, Setup())
     monkeypatch.setattr(rng, "drawn_on_cpu", lambda device: nullcontext())
+    monkeypatch.setattr(probe, "require", lambda defense, images, name: None)  # it would refuse
     with installed(monkeypatch):
         there = measured(cell, Setup(device=NAME))
     assert there.trace["first_loss"] != pytest.approx(here.trace["first_loss"], rel=0.02, abs=1e-3)
@@ -121,6 +122,7 @@ def test_a_graph_that_no_one_can_split_is_begun_again(monkeypatch: pytest.Monkey
         return answer(self, x, *args)
 
     monkeypatch.setattr(Network, "_answer", scarce)
+    build.forget()  # what was built before would put the method back
     found = measured(cell, Setup())
     assert refused == [32]
     assert replace(found, timing={}, trace={}) == replace(plain, timing={}, trace={})
