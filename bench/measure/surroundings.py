@@ -24,7 +24,7 @@ from bench.compute.network import Network
 PACKAGES = ("bench", "attacks", "defenses")
 """Whose functions, classes and constants stay as they are."""
 LIBRARIES: tuple[Any, ...] = (builtins, random, np, torch, F, torch.Tensor, nn.Module)
-FREE = {Network: ("chunk", "lean")}
+FREE: Mapping[Any, tuple[str, ...]] = {Network: ("chunk", "lean")}
 """What changes where memory runs out; a shard begins with its own."""
 DENORMAL = 1e-40
 
