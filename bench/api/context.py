@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a factory is handed: weights, training images, and the classifier behind a purifier."""
 
 from __future__ import annotations
 

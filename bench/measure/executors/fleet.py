@@ -1,4 +1,4 @@
-"""TODO."""
+"""The workers of a run, what they do with a task, and how often one may be lost."""
 
 from __future__ import annotations
 
