@@ -78,16 +78,6 @@ class DefenseSpec:
         return f"{'+'.join(map(str, self.parts))}@{self.classifier}"
 
 
-def ball(norm: str, eps: float) -> str:
-    """The one text of a norm ball of radius `eps`, in grey levels where they are whole."""
-    if not eps:
-        return f"{norm}:0"
-    levels = eps * 255
-    if abs(levels - round(levels)) < 1e-9:
-        return f"{norm}:{round(levels)}/255"
-    return f"{norm}:{eps:.6g}"
-
-
 def show(value: Value) -> str:
     """The one text of a value: what `coerce` reads back unchanged."""
     if isinstance(value, bool):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from bench.errors import BenchError, plain, unknown
-from bench.spec import ball, number
+from bench.spec import number
 
 NORMS = ("linf", "l2")
 CERTIFIED = "certified"
@@ -64,11 +64,15 @@ class Threat:
             )
         return cls(norm, eps)
 
+    @property
+    def radius(self) -> str:
+        """The one text of eps: of a ball in grey levels where they are whole, such as `8/255`."""
+        levels = self.eps * 255
+        if self.eps and self.norm != FLOW and abs(levels - round(levels)) < 1e-9:
+            return f"{round(levels)}/255"
+        return f"{self.eps:.6g}"
+
     def __str__(self) -> str:
         if self.aside:
             return f"{self.aside}:{replace(self, aside='')}"
-        if self.norm in MARKERS:
-            return self.norm
-        if self.norm == FLOW:
-            return f"{FLOW}:{self.eps:.6g}"
-        return ball(self.norm, self.eps)
+        return self.norm if self.norm in MARKERS else f"{self.norm}:{self.radius}"

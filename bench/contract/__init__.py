@@ -14,6 +14,7 @@ from bench.errors import BenchError, unknown
 from bench.measure import build, weights_used
 from bench.plan.plan import Request, find_info, make
 from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
+from bench.threat import Threat
 
 __all__ = ["Check", "check", "everything", "unfit"]
 
@@ -84,7 +85,7 @@ def _ball(attack: str, dataset: str) -> str:
     if attack not in api.names("attack", patterns=True):
         return ""
     info, norms = find_info(dataset), api.find_attack(attack).norms
-    balls = [text for text in (info.threat, *info.threats) if text.partition(":")[0] in norms]
+    balls = [text for text in (info.threat, *info.threats) if Threat.parse(text).norm in norms]
     return next(iter(balls), "")
 
 

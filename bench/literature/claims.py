@@ -23,7 +23,8 @@ from bench.literature.sheets import (
     no_ball,
     sheets,
 )
-from bench.spec import ball, number, parse_defense, parse_part
+from bench.spec import parse_defense, parse_part
+from bench.threat import Threat
 
 Key = tuple[str, str, str]
 """Defense, attack and threat as a board writes them: `Row.asked`, its column, `Entry.threat`."""
@@ -81,8 +82,7 @@ def key(defense: str, attack: str, threat: str) -> Key:
 
 def spelled(threat: str) -> str:
     """A threat in the one spelling of the boards."""
-    norm, _, eps = threat.partition(":")
-    return ball(norm, number(eps)) if eps and norm in ("linf", "l2") else threat
+    return str(Threat.parse(threat))
 
 
 @dataclass(frozen=True)

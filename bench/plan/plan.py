@@ -40,7 +40,7 @@ from bench.spec import (
     parse_part,
     split_list,
 )
-from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, PROBE
+from bench.threat import CERTIFIED, FLOW, MARKERS, Threat
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -208,7 +208,8 @@ def draws(info: DatasetInfo, traits: Traits, threat: str, asked: int = 0) -> int
 
     asked: in place of the data set's number; 0 for that.
     """
-    once = threat in ("corruption", CERTIFIED) or threat.partition(":")[0] in (KNOWN, PROBE)
+    found = Threat.parse(threat)
+    once = found.norm in ("corruption", CERTIFIED) or bool(found.aside)
     return (asked or info.draws) if traits.random and not once else 1
 
 

@@ -26,7 +26,8 @@ from bench.literature.claims import (
 from bench.literature.sheets import External, externals, sheets
 from bench.report import tables
 from bench.report.tables import Document, Table, figure_text
-from bench.spec import number, parse_defense
+from bench.spec import parse_defense
+from bench.threat import Threat
 
 LEGEND = (
     "reported: as printed, in percent, with the table of the paper that prints it (leaderboards/"
@@ -137,8 +138,8 @@ def _section(
 
 def _within(threat: str) -> str:
     """`within linf:8/255`, `within l2:3`: only linf is counted in grey levels."""
-    norm, _, eps = threat.partition(":")
-    return f"within {norm}:{number(eps):g}" if norm == "l2" else f"within {threat}"
+    found = Threat.parse(threat)
+    return f"within l2:{found.eps:g}" if found.norm == "l2" else f"within {threat}"
 
 
 def _printed(there: PublishedFigures) -> tuple[str, str]:

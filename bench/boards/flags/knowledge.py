@@ -5,7 +5,8 @@ from __future__ import annotations
 from bench.boards.board import Entry
 from bench.errors import BenchError
 from bench.facts import Facts, Follows
-from bench.spec import Part, number, parse_part
+from bench.spec import Part, parse_part
+from bench.threat import MARKERS, Threat
 
 UNBOUNDED = 0.5
 """linf radius within which every image can be made the same grey."""
@@ -33,11 +34,11 @@ def part_of(entry: Entry) -> Part | None:
 
 def radius(threat: str) -> float:
     """eps of an linf ball; 0 for every other threat."""
-    norm, _, eps = threat.partition(":")
-    return number(eps) if norm == "linf" else 0.0
+    found = Threat.parse(threat)
+    return found.eps if found.norm == "linf" and not found.aside else 0.0
 
 
 def empty(threat: str) -> bool:
     """Whether a ball has radius 0: a control, in which no attack can do anything."""
-    eps = threat.rpartition(":")[2]
-    return threat != eps and not number(eps)
+    found = Threat.parse(threat)
+    return found.norm not in MARKERS and not found.eps

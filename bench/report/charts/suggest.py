@@ -11,6 +11,7 @@ from bench.boards.board import Board, aside
 from bench.boards.flags.between import informed
 from bench.report.charts.selection import Choice
 from bench.spec import NO_ATTACK, Part, Value, number, parse_defense, parse_part, show
+from bench.threat import Threat
 
 Owner = Literal["defense", "attack", "threat"]
 OWNERS: tuple[Owner, ...] = ("defense", "attack", "threat")
@@ -55,7 +56,7 @@ def settings_of(boards: Iterable[Board]) -> Known:
     """Every numeric setting on the boards."""
     known: Known = {owner: {} for owner in OWNERS}
     for board in boards:
-        known["threat"].setdefault(EPS, ("", board.threat.partition(":")[2]))
+        known["threat"].setdefault(EPS, ("", Threat.parse(board.threat).radius))
         for row in board.rows:
             for part in parse_defense(row.settings).parts:
                 _note(known["defense"], part, row.asked)
@@ -81,7 +82,7 @@ def run_line(setting: Setting, choice: Choice, dataset: str, boards: Sequence[Bo
     words += [word for text in attacks for word in ("--attacks", text)]
     words += ["--dataset", dataset]
     if owner == "threat":
-        norm = boards[0].threat.partition(":")[0] if boards else "linf"
+        norm = Threat.parse(boards[0].threat).norm if boards else "linf"
         words += ["--threat", ",".join(f"{norm}:{each}" for each in around(value))]
     preset = choice.preset or (boards[0].preset if boards else "")
     return shlex.join(words + (["--preset", preset] if preset else []))

@@ -49,7 +49,8 @@ from bench.report.figures.data import (
     Point,
     Series,
 )
-from bench.spec import DefenseSpec, number, parse_defense, parse_part
+from bench.spec import DefenseSpec, parse_defense, parse_part
+from bench.threat import Threat
 
 ALIAS = {"lambda": "lambdas"}
 UNITS = {"sigma": "pixels in [0,1]", "eps": "pixels in [0,1]", "lambdas": "weight of the purifier"}
@@ -172,9 +173,9 @@ def _by_threat(
 ) -> tuple[float, Key, str] | None:
     if item.threat != board.threat:
         return None
-    norm, _, eps = board.threat.partition(":")
-    label = f"{row.label}, {column}"
-    return number(eps), (*_conditions(board), norm, row.settings, *_under(column, item)), label
+    threat = Threat.parse(board.threat)
+    fixed = (*_conditions(board), threat.norm, row.settings, *_under(column, item))
+    return threat.eps, fixed, f"{row.label}, {column}"
 
 
 _SPLIT = {"defense": _by_defense, "attack": _by_attack, "threat": _by_threat}
@@ -250,8 +251,9 @@ def _axis(owner: str, key: str, lines: Sequence[Sequence[Reading]]) -> Axis:
     log = values[0] > 0 and values[-1] / values[0] >= LOG_FROM
     first = lines[0][0]
     if owner == "threat":
-        norm = first.board.threat.partition(":")[0]
-        ticks = {number(_eps(e.board)): _eps(e.board) for found in lines for e in found}
+        norm = Threat.parse(first.board.threat).norm
+        threats = [Threat.parse(each.board.threat) for found in lines for each in found]
+        ticks = {threat.eps: threat.radius for threat in threats}
         return Axis(f"eps of the attack, {norm} (pixels in [0,1])", log, tuple(ticks.items()))
     if owner == "defense":
         names = {_owning(each.row, key) for found in lines for each in found}
@@ -261,10 +263,6 @@ def _axis(owner: str, key: str, lines: Sequence[Sequence[Reading]]) -> Axis:
         whose = names.pop() if len(names) == 1 else "the attack"
     unit = f" ({UNITS[key]})" if key in UNITS else ""
     return Axis(f"{key} of {whose}{unit}", log)
-
-
-def _eps(board: Board) -> str:
-    return board.threat.partition(":")[2]
 
 
 def _owning(row: Row, key: str) -> str:
