@@ -195,6 +195,9 @@ def test_langevin_is_random_only_with_noise_and_has_none_to_detect() -> None:
     context = build.context("digits")
     assert build.traits("adp:rule=langevin", context).runs == 10
     assert not build.traits("adp:rule=langevin,sigma=0", context).random
+    # Its noise comes with its steps; the authors' code has it before the walk, whatever the rule.
+    assert not build.traits("adp:rule=langevin,alpha=0", context).random
+    assert build.traits("adp:rule=langevin,alpha=0,variant=code", context).random
     with pytest.raises(BenchError, match="detect lowers the noise before the walk"):
         plan.make(plan.Request(["adp:rule=langevin,detect=5"], ["clean"], "digits"))
 

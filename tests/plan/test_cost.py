@@ -192,6 +192,34 @@ class Still(Purifier):
         return x
 
 
+LIBRARYS = ("standard", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "apgd-ce+square")
+
+
+@pytest.mark.parametrize(
+    ("attacked", "defended"),
+    [
+        *((f"autoattack:attacks={a},steps=6,targets=3,queries=9", []) for a in LIBRARYS),
+        ("autoattack:random_steps=4,eot=3,confirm=2", [Still()]),
+        ("square:queries=9,runs=1,confirm=2", []),
+        ("square:queries=9,runs=1,confirm=2", [Still()]),
+    ],
+)
+def test_an_image_that_stands_to_the_end_costs_all_that_is_planned(
+    attacked: str, defended: list[Purifier]
+) -> None:
+    plugin = api.find_attack(parse_part(attacked).name)
+    settings: dict[str, Any] = dict(plugin.resolve(parse_part(attacked), "digits").settings)
+    defense = Defense(smooth(CLASSES, SHAPE), defended)
+    x = images(1, SHAPE)
+    y = labels(defense, x)
+    before = defense.classifier.forwards, defense.classifier.backwards
+    attack: Attack = plugin.factory(**settings)
+    attack(defense, x, y, ThreatModel("linf", 1e-5))
+    runs = plugin.cost(settings, Traits.merge(purifier.traits for purifier in defended))
+    assert defense.classifier.forwards - before[0] == runs.plain + runs.bpda
+    assert defense.classifier.backwards - before[1] == runs.bpda
+
+
 @pytest.mark.parametrize("name", ["bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"])
 def test_hills_protocol_costs_what_is_planned_where_nothing_falls(name: str) -> None:
     """Only a verification that breaks an image is left over, and what refutes luck."""
