@@ -226,10 +226,12 @@ def asked(
     inside = [names for _, first, names in there if first == mutant.function]
     called = set().union(*(inside or [names for _, _, names in there]))
     kind = mutant.file.partition("/")[0]  # attacks or defenses, or their settings are not in it
-    readers = [
-        n for n in tests.items if n.startswith(READERS) and kind in n and not mutant.function
-    ]
     own = f"/test_{Path(mutant.file).stem}"
+    readers = [
+        name
+        for name in ([] if mutant.function else tests.items)
+        if (name.startswith(READERS) and kind in name) or own in name
+    ]
     chosen, total = readers, 0.0
     for name in sorted(called - set(readers), key=lambda name: (own not in name, seconds[name])):
         if seconds[name] <= LONGEST and (total + seconds[name] <= share or not chosen):

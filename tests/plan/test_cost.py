@@ -178,6 +178,10 @@ def test_luck_is_planned_and_orders_nothing() -> None:
     per_run = 1 + 2 * 2
     assert planned.unlucky == 21 * (3 * 1 + 3 * 2) * per_run
     assert planned.forward == (21 + 2 * 3 * 2 + DRAWS * 2) * per_run
+    # Every look of Hill's, the first and those after four steps, may have to be verified.
+    hill = "bpda-eot:protocol=hill,steps=4,eot=2,verify=6"
+    assert planned_and_counted(NOISY, hill)[0].unlucky == 5 * 6 * per_run
+    assert not planned_and_counted(QUIET, hill)[0].luck
 
 
 class Still(Purifier):
