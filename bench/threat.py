@@ -44,7 +44,7 @@ class Threat:
         Raises:
             BenchError: unknown norm, or an eps that is no number from 0 on.
         """
-        norm, _, radius = text.strip().partition(":")
+        norm, _, radius = map(str.strip, text.partition(":"))
         if norm in (KNOWN, PROBE) and not radius.startswith((KNOWN, PROBE)):
             return replace(cls.parse(radius), aside=norm)
         if norm in MARKERS and not radius:
@@ -52,7 +52,7 @@ class Threat:
         if norm not in (*NORMS, FLOW):
             raise unknown("threat", norm, NORMS)
         try:
-            eps = number(radius)
+            eps = number(radius) + 0.0  # of -0 it makes 0
         except (ValueError, ZeroDivisionError):
             eps = -1.0
         if not 0 <= eps < float("inf"):
@@ -63,11 +63,6 @@ class Threat:
                 f"did you mean '{norm}:{plain(radius)}/255'?"
             )
         return cls(norm, eps)
-
-    @property
-    def is_ball(self) -> bool:
-        """Whether it is a ball and no diagnostic: what a worst case may be over."""
-        return self.norm in NORMS and not self.aside
 
     @property
     def radius(self) -> str:

@@ -95,7 +95,7 @@ class Network(nn.Module):
             out: Any = self._answer(x, *args)
         if not out.dim() or len(out) != len(x):
             raise BenchError(f"network '{self.name}' gave {tuple(out.shape)} for {len(x)} images")
-        out = out.float() if out.dtype == torch.bfloat16 else out
+        out = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
         if not torch.isfinite(out).all():
             raise BenchError(f"network '{self.name}' gave NaN or infinite values")
         self.forwards += len(x)
@@ -162,24 +162,8 @@ def shrink(images: int) -> None:
     if half < 1:
         raise BenchError("out of memory even with one image per network call")
     Network.chunk = half
-    _allowed[:] = [half]
     gc.collect()
     device.free()
-
-
-def stay_small() -> None:
-    """No larger chunk than memory allowed, if it ran out since `start_large`."""
-    Network.chunk = min([Network.chunk, *_allowed])
-
-
-def start_large(images: int) -> None:
-    """Network calls of `images` images until memory runs out."""
-    _allowed.clear()
-    Network.chunk = images
-
-
-_allowed: list[int] = []
-"""The chunk that memory allowed the last time it ran out."""
 
 
 @contextmanager

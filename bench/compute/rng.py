@@ -57,6 +57,13 @@ def seeded(*parts: object) -> Iterator[None]:
             random.setstate(py_state)
 
 
+def standing() -> tuple[bytes, ...]:
+    """Where torch's, NumPy's and Python's generators stand on the CPU."""
+    _, key, place, *_ = np.random.get_state()
+    numpy = np.asarray(key).tobytes() + str(place).encode()
+    return torch.get_rng_state().numpy().tobytes(), numpy, repr(random.getstate()).encode()
+
+
 @contextmanager
 def work(key: str) -> Iterator[None]:
     """Name the unit of work that `stream` draws its seeds from."""

@@ -8,13 +8,14 @@ that is the image's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakSet
+from operator import eq
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from bench.api.purifier import Defense, Purifier
-from bench.compute import rng
+from bench.compute import device, rng
 from bench.compute.network import Network
 from bench.errors import BenchError
 from bench.measure.guard import guarded
@@ -26,7 +27,8 @@ BESIDE = 1e-3
 """How far, on average, neighbours may move what is made of an image, by rounding."""
 ALONE = 1e-2
 """The same for another number of images, where a long walk may end elsewhere."""
-_passed: WeakSet[Defense] = WeakSet()
+_passed: WeakKeyDictionary[Defense, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+"""A few images, and what each defense said of them when it was new."""
 
 Run = Callable[[Tensor], Tensor]
 
@@ -42,12 +44,35 @@ def require(defense: Defense, images: Callable[[], Tensor], name: str) -> None:
     """
     if defense in _passed:
         return
-    x = images()[:IMAGES]
+    few = x = images()[:IMAGES]
     with guarded(name, defense=defense), rng.drawn_on_cpu(x.device):
         for purifier in defense.purifiers:
             x = of_purifier(purifier, x, name)
         of_classifier(defense.classifier, x, name)
-    _passed.add(defense)
+    _passed[defense] = few, _answer(defense, few, name)
+
+
+def require_unchanged(defense: Defense, name: str) -> None:
+    """Refuse the verdicts on a defense that passed `require` and answers otherwise by now.
+
+    Whatever it is that remembers (an iterator, a cache, a file, a thread): verdicts would depend on
+    what was asked before.
+
+    Raises:
+        BenchError: it does.
+    """
+    few, before = _passed[defense]
+    if not _equal(_answer(defense, few, name), before, few.device.type == "cpu"):
+        raise BenchError(
+            f"{name} gives something else than before its attack, from the same images and seed: "
+            "it, or the attack, keeps something between calls; keep nothing"
+        )
+
+
+@torch.no_grad()
+def _answer(defense: Defense, x: Tensor, name: str) -> Tensor:
+    with guarded(name, defense=defense), rng.drawn_on_cpu(x.device), rng.seeded("probe", 0):
+        return defense.logits(x)
 
 
 @torch.no_grad()
@@ -57,14 +82,15 @@ def of_purifier(purifier: Purifier, x: Tensor, name: str) -> Tensor:
     Raises:
         BenchError: as `require`.
     """
+    traits, who = purifier.traits, f"{name}: {type(purifier).__name__}"
 
     def run(images: Tensor) -> Tensor:
         out: Tensor = purifier(images)
-        _like(out, images, f"{name}: {type(purifier).__name__}")
+        _like(out, images, who)
         return out
 
     declare = "declare traits=lambda settings: Traits(random=True)"
-    return _asked(run, x, f"{name}: {type(purifier).__name__}", purifier.traits.random, declare)
+    return _asked(run, x, who, declare, random=traits.random, followed=traits.exact)
 
 
 @torch.no_grad()
@@ -81,37 +107,64 @@ def of_classifier(network: Network, x: Tensor, name: str) -> Tensor:
             raise BenchError(
                 f"{name}: its classifier gives shape {tuple(out.shape)} for {len(images)} images"
             )
+        if not out.is_floating_point():
+            raise BenchError(f"{name}: its classifier gives {out.dtype}; logits are floats")
         return out / out.abs().amax(1, keepdim=True).clamp_min(1)
 
     declare = "declare @classifier(..., random=True)"
-    return _asked(run, x, f"{name}: its classifier", network.random, declare)
+    who = f"{name}: its classifier"
+    return _asked(run, x, who, declare, random=network.random, followed=True)
 
 
-def _asked(run: Run, x: Tensor, who: str, random: bool, declare: str) -> Tensor:
-    with rng.seeded("probe", 0):
-        start = torch.get_rng_state()
-        out = run(x)
-        drew = not torch.equal(start, torch.get_rng_state())
+def _asked(run: Run, x: Tensor, who: str, declare: str, *, random: bool, followed: bool) -> Tensor:
     exact = x.device.type == "cpu"
-    for seed in range(1, AGAIN if drew and not random else 2):
-        if not random and not _equal(_seeded(run, x, seed), out, exact):
+    out, start, end = _seeded(run, x, 0)
+    for seed in range(1, AGAIN if start != end and not random else 2):
+        again, _, stand = _seeded(run, x, seed)
+        if not random and not _equal(again, out, exact):
             raise BenchError(f"{who} is random, two calls differ; {declare}")
-    if random and not _equal(_seeded(run, x, 0), out, exact):
+        if any(map(eq, stand, end)):
+            raise BenchError(
+                f"{who} seeds a generator that attacks draw from too; never seed it, or hand a "
+                "generator of your own to what draws (generator=...)"
+            )
+    if random and not _equal(_seeded(run, x, 0)[0], out, exact):
         raise BenchError(
             f"{who} gives something else under the same seed: draw from torch's own generator"
         )
-    others = torch.cat([x[:1], 1 - x[1:].flip(0)])
-    if _gap(_seeded(run, others, 0)[:1], out[:1]) > BESIDE:
-        raise BenchError(f"{who} makes something else of an image beside other images")
-    alone = _seeded(run, x[:1], 0)
+    # What is drawn belongs to a place in the batch: only what draws nothing may be moved there.
+    place = 0 if random or len(x) == 1 else 1
+    others = torch.cat([x[:1], 1 - x[1:].flip(0)]).roll(place, 0)
+    if _gap(_seeded(run, others, 0)[0][place], out[0]) > BESIDE:
+        moved = " or at another place among them" if place else ""
+        raise BenchError(f"{who} makes something else of an image beside other images{moved}")
+    alone = _seeded(run, x[:1], 0)[0]
     if not random and _gap(alone, out[:1]) > ALONE:
         raise BenchError(f"{who} makes something else of an image that is alone")
+    if followed and _gap(_followed(run, x[:1], alone), alone) > BESIDE:
+        raise BenchError(
+            f"{who} makes something else of an image where a gradient is followed, so that attacks "
+            "do not see what is judged; never ask for requires_grad or torch.is_grad_enabled()"
+        )
     return out
 
 
-def _seeded(run: Run, x: Tensor, seed: int) -> Tensor:
+def _seeded(run: Run, x: Tensor, seed: int) -> tuple[Tensor, tuple[bytes, ...], tuple[bytes, ...]]:
+    """What it makes of images, and where the generators stood before and after."""
     with rng.seeded("probe", seed):
-        return run(x)
+        start = rng.standing()
+        return run(x), start, rng.standing()
+
+
+def _followed(run: Run, x: Tensor, without: Tensor) -> Tensor:
+    """What it makes of images whose gradient is wanted; `without`, where no memory holds that."""
+    try:
+        with torch.enable_grad(), rng.seeded("probe", 0):
+            return run(x.clone().requires_grad_()).detach()
+    except Exception as error:
+        if device.out_of_memory(error):
+            return without
+        raise
 
 
 def _like(out: Tensor, x: Tensor, who: str) -> None:

@@ -34,6 +34,15 @@ def test_text_round_trip(text: str) -> None:
     assert str(ThreatModel.parse(text)) == text
 
 
+@pytest.mark.parametrize("text", ["linf : 8/255", " linf:8 / 255", "linf:0.03137254901960784"])
+def test_other_spellings_of_a_ball_are_the_same_ball(text: str) -> None:
+    assert str(ThreatModel.parse(text)) == "linf:8/255"
+
+
+def test_no_radius_has_a_sign() -> None:
+    assert str(ThreatModel.parse("linf:-0")) == "linf:0"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import count
+from threading import local
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -37,6 +41,20 @@ def seldom(x: Tensor) -> Tensor:
     return x * float(torch.rand(()) < 0.5)
 
 
+def seeding(x: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return (x + 0.1 * torch.randn(x.shape)).clamp(0, 1)
+
+
+def seeding_numpy(x: Tensor) -> Tensor:
+    np.random.seed(0)
+    return x * float(np.random.random())
+
+
+def by_place(x: Tensor) -> Tensor:
+    return torch.cat([x[:1], x[1::2] / 2, x[2::2]])
+
+
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], Traits, str]] = {
     "noise": (lambda x: (x + 0.1 * torch.randn_like(x)).clamp(0, 1), Traits(), "random=True"),
     "dropout": (lambda x: F.dropout(x, 0.1).clamp(0, 1), Traits(), "random=True"),
@@ -45,6 +63,13 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], Traits, str]] = {
     "mates": (lambda x: (x - 0.1 * x.mean()).clamp(0, 1), Traits(), "beside other images"),
     "mates, random": (lambda x: x * x.mean() * torch.rand(1), RANDOM, "beside other images"),
     "alone": (lambda x: x / len(x), Traits(), "that is alone"),
+    "place": (by_place, Traits(), "at another place"),
+    "seeds": (seeding, Traits(), "never seed"),
+    "seeds, random": (seeding, RANDOM, "never seed"),
+    "seeds numpy": (seeding_numpy, Traits(), "never seed"),
+    "grad mode": (lambda x: x / (1 + torch.is_grad_enabled()), Traits(), "gradient is followed"),
+    "grad wanted": (lambda x: x / (1 + x.requires_grad), Traits(), "gradient is followed"),
+    "grad, random": (lambda x: torch.rand(1) ** (1 + x.requires_grad) * x, RANDOM, "is followed"),
     "first": (lambda x: x[:1], Traits(), "gives torch.float32 (1, 1, 4, 4)"),
     "type": (lambda x: x.double(), Traits(), "torch.float64"),
     "range": (lambda x: x * 3, Traits(), "in [0,1]"),
@@ -56,6 +81,15 @@ class Toy(Purifier):
     def __init__(self, function: Callable[[Tensor], Tensor], traits: Traits) -> None:
         super().__init__()
         self.function, self.traits = function, traits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Lambda(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -99,6 +133,61 @@ def test_a_random_classifier_is_declared() -> None:
     with pytest.raises(BenchError, match=r"@classifier\(\.\.\., random=True\)"):
         probe.require(Defense(classifier(p=0.3)), images, "toy")
     assert Defense(classifier(p=0.3, random=True)).random
+
+
+ANSWERS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "place": (lambda a: a * (1 - 2 * (torch.arange(len(a)) % 2))[:, None], "at another place"),
+    "seeds": (seeding, "never seed"),
+    "gradient": (lambda a: a.flip(1) if torch.is_grad_enabled() else a, "gradient is followed"),
+    "whole numbers": (lambda a: a.long(), "logits are floats"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_classifier_is_what_it_says(case: str) -> None:
+    function, words = ANSWERS[case]
+    network = Network(nn.Sequential(classifier().module, Lambda(function)), "classifier")
+    with pytest.raises(BenchError, match=words):
+        probe.require(Defense(network), images, "toy")
+
+
+def test_an_approximate_purifier_never_meets_a_gradient() -> None:
+    purifier = Toy(CASES["grad mode"][0], Traits(exact=False))
+    probe.require(Defense(classifier(), [purifier]), images, "toy")
+
+
+def cached() -> int:
+    _cache().append(0)
+    return len(_cache())
+
+
+def of_thread() -> int:
+    HERE.calls = getattr(HERE, "calls", 0) + 1
+    return int(HERE.calls)
+
+
+_cache, HERE = cache(bytearray), local()
+REMEMBERED: dict[str, Callable[[], int]] = {
+    "nothing": lambda: 0,
+    "iterator": count().__next__,
+    "cache": cached,
+    "thread": of_thread,
+}
+
+
+@pytest.mark.parametrize("case", REMEMBERED)
+def test_what_a_defense_remembers_where_nothing_is_put_back_is_a_failure(case: str) -> None:
+    calls = REMEMBERED[case]
+    purifier = Toy(lambda x: x if calls() < 30 else 1 - x, Traits())
+    defense = Defense(classifier(), [purifier])
+    probe.require(defense, images, "toy")
+    for _ in range(40):
+        defense.predict(images())
+    if case == "nothing":
+        probe.require_unchanged(defense, "toy")
+        return
+    with pytest.raises(BenchError, match="keeps something between calls"):
+        probe.require_unchanged(defense, "toy")
 
 
 def test_a_network_of_the_wrong_length_is_refused() -> None:
