@@ -65,6 +65,11 @@ class Threat:
         return cls(norm, eps)
 
     @property
+    def is_ball(self) -> bool:
+        """Whether it is a ball and no diagnostic: what a worst case may be over."""
+        return self.norm in NORMS and not self.aside
+
+    @property
     def radius(self) -> str:
         """The one text of eps: of a ball in grey levels where they are whole, such as `8/255`."""
         levels = self.eps * 255

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import api
-from bench.boards.board import Board, Row, boards
+from bench.boards.board import Board, Row
+from bench.boards.gather import boards
 from bench.boards.metrics import Measured, assemble
 from bench.errors import BenchError
 from bench.facts import Facts

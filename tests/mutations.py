@@ -139,5 +139,5 @@ def _other_calls(node: ast.Call, func: ast.expr, source: str) -> Iterator[str]:
         yield head[: -len(name)] + NAMES[name] + whole[len(head) :]
     if name in DROPPED and isinstance(func, ast.Attribute):
         of = func.value
-        if not (isinstance(of, ast.Name) and of.id == "torch"):
+        if not (isinstance(of, ast.Name) and of.id in ("torch", "math", "np")):
             yield f"({ast.get_source_segment(source, of)})"

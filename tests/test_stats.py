@@ -112,6 +112,26 @@ def test_verdicts_of_independent_images_are_wilson() -> None:
     assert mean_interval(values, np.arange(64)) == wilson(30 / 64, 64)
 
 
+def test_the_interval_of_blocks_by_hand() -> None:
+    """Four blocks of two images, of which 1, 1, 1 and 0 are right: 3/8."""
+    found = mean_interval(np.array([1.0, 0, 1, 0, 1, 0, 0, 0]), np.array([0, 0, 1, 1, 2, 2, 3, 3]))
+    # Right images of a block minus their mean, 3/4: C/(C-1) times the sum of squares, over N^2.
+    clustered = 4 / 3 * (3 * 0.25**2 + 0.75**2) / 8**2
+    one_verdict_each = 3 / 8 * 5 / 8 / 4
+    # Three blocks hold the rarer verdict, and two blocks are what caution weighs.
+    variance = 3 / 5 * clustered + 2 / 5 * one_verdict_each
+    student = 3.182446  # of 3 degrees of freedom, 97.5 %
+    expected = wilson(3 / 8, 3 / 8 * 5 / 8 / variance, student)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_caution_never_narrows_what_blocks_show() -> None:
+    """Two blocks of two, all right and all wrong: clustered 1/4, above 1/8 of one verdict each."""
+    found = mean_interval(np.array([1.0, 1, 0, 0]), np.array([0, 0, 1, 1]))
+    expected = wilson(0.5, 0.25 / 0.25, 12.706205)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_no_interval_of_width_zero_at_the_ends(share: float) -> None:
     independent = mean_interval(np.full(N, share), np.arange(N))
@@ -144,6 +164,16 @@ def test_a_comparison_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> None:
     assert forth.difference.low < forth.difference.value < forth.difference.high or abs(
         forth.difference.value
     ) == pytest.approx(1)
+
+
+def test_the_interval_of_a_difference_by_hand() -> None:
+    """One of 40 images is right behind the first only: mean 1/40, residuals .975 and 39 of .025."""
+    first, second = np.ones(40), np.ones(40)
+    second[7] = 0
+    found = compare(first, second, np.arange(40)).difference
+    clustered = 40 / 39 * (0.975**2 + 39 * 0.025**2) / 40**2
+    half = 2.022691 * math.sqrt(clustered + 2 / 40**2)  # Student, 39; two blocks that disagree
+    assert (found.low, found.high) == pytest.approx((1 / 40 - half, 1 / 40 + half), abs=1e-6)
 
 
 def test_mcnemar_is_the_sign_test() -> None:

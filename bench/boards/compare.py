@@ -15,13 +15,7 @@ from bench.boards.analysis import (
     analyse,
     draws_text,
 )
-from bench.boards.board import (
-    Board,
-    Entry,
-    Item,
-    Row,
-    paired,
-)
+from bench.boards.board import Board, Entry, Item, Row, paired
 from bench.boards.ranking import differing_weights
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.boards.board import (
-    Board,
-    Row,
-    Worst,
-    mixed_weights,
-    paired,
-)
+from bench.boards.board import Board, Row, Worst, mixed_weights, paired
 from bench.stats import CONFIDENCE, Comparison, holm
 
 

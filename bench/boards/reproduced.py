@@ -12,12 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.boards.analysis import ON, numbers
-from bench.boards.board import (
-    Board,
-    Entry,
-    boards,
-    mean_over,
-)
+from bench.boards.board import Board, Entry, mean_over
+from bench.boards.gather import boards
 from bench.boards.metrics import by_variant
 from bench.literature.claims import (
     ACCURACY,

@@ -14,14 +14,7 @@ from bench.boards.analysis import (
     p_text,
     percent,
 )
-from bench.boards.board import (
-    Board,
-    Entry,
-    Item,
-    Row,
-    Worst,
-    deviation,
-)
+from bench.boards.board import Board, Entry, Item, Row, Worst, deviation
 from bench.boards.ranking import (
     ranked,
 )

@@ -102,7 +102,7 @@ def cost_command(calls: Any, **asked: Any) -> None:
 
 def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart | Scatter]) -> None:
     """Read the boards, make the chart, write it."""
-    from bench.boards.board import boards
+    from bench.boards.gather import boards
     from bench.cli.table import dataset_of, require
     from bench.report.charts.curves import as_data
     from bench.report.charts.selection import Choice

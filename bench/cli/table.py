@@ -75,7 +75,7 @@ def table_command(
         _alone("--paper", compare=compare, preset=preset, pack=pack, unpack=unpack)
         paper_tables(paper, number, results, dataset, out, as_json=as_json)
         return
-    from bench.boards.board import boards
+    from bench.boards.gather import boards
     from bench.boards.spec import how_to_run, load_spec
     from bench.report import render
 

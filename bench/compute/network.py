@@ -162,8 +162,24 @@ def shrink(images: int) -> None:
     if half < 1:
         raise BenchError("out of memory even with one image per network call")
     Network.chunk = half
+    _allowed[:] = [half]
     gc.collect()
     device.free()
+
+
+def stay_small() -> None:
+    """No larger chunk than memory allowed, if it ran out since `start_large`."""
+    Network.chunk = min([Network.chunk, *_allowed])
+
+
+def start_large(images: int) -> None:
+    """Network calls of `images` images until memory runs out."""
+    _allowed.clear()
+    Network.chunk = images
+
+
+_allowed: list[int] = []
+"""The chunk that memory allowed the last time it ran out."""
 
 
 @contextmanager

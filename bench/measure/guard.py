@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from bench.api.purifier import Defense
 from bench.api.register import PLUGINS
-from bench.compute.network import Network
+from bench.compute.network import Network, stay_small
 from bench.errors import BenchError
-from bench.measure.surroundings import FREE, Surroundings
+from bench.measure.surroundings import Surroundings
 
 SILENT = ("", "_call", "_modules", "_parameters", "_buffers")
 """Steps of a path that say nothing to its reader."""
@@ -115,10 +115,8 @@ class Kept:
     def _class(self, path: str, value: type) -> None:
         own = value.__module__ in self._plugins
         if own or issubclass(value, nn.Module):
-            free = FREE.get(value, ())
-            plain = {name: item for name, item in vars(value).items() if _plain(name)}
-            before = {name: item for name, item in plain.items() if name not in free}
-            self._restorers.append(partial(_repair, value, before, free))
+            before = {name: item for name, item in vars(value).items() if _plain(name)}
+            self._restorers.append(partial(_repair, value, before))
             self._inside(path, [("", base) for base in value.__bases__])
             if own:
                 self._inside(path, before.items())
@@ -164,6 +162,7 @@ def guarded(who: str, **shared: Any) -> Iterator[None]:
     finally:
         around.put_back()
         lost = kept.put_back()
+        stay_small()
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise BenchError(
@@ -231,9 +230,8 @@ def _rewrite(values: dict[Any, Any], before: dict[Any, Any], free: tuple[str, ..
         values.update(before | counted)
 
 
-def _repair(owner: Any, before: dict[str, Any], free: tuple[str, ...] = ()) -> None:
-    known = {*before, *free}
-    for name in [name for name in vars(owner) if _plain(name) and name not in known]:
+def _repair(owner: Any, before: dict[str, Any]) -> None:
+    for name in [name for name in vars(owner) if _plain(name) and name not in before]:
         delattr(owner, name)
     for name, value in before.items():
         if vars(owner).get(name, owner) is not value:

@@ -19,13 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench.compute.network import Network
-
 PACKAGES = ("bench", "attacks", "defenses")
 """Whose functions, classes and constants stay as they are."""
 LIBRARIES: tuple[Any, ...] = (builtins, random, np, torch, F, torch.Tensor, nn.Module)
-FREE: Mapping[Any, tuple[str, ...]] = {Network: ("chunk", "lean")}
-"""What changes where memory runs out; a shard begins with its own."""
 DENORMAL = 1e-40
 
 Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
@@ -137,10 +133,9 @@ def _owners() -> Iterator[Any]:
 
 def _names(owner: Any) -> Iterator[tuple[str, Any]]:
     """The names of a module or class that stay; what Python keeps there for itself does not."""
-    free = FREE.get(owner, ())
     for name, value in list(vars(owner).items()):
         stays = callable(value) or name.isupper() or (isinstance(owner, type) and name[:2] != "__")
-        if stays and name not in free:
+        if stays:
             yield name, value
 
 

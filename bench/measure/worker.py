@@ -23,7 +23,7 @@ from bench.api.ball import ThreatModel
 from bench.api.purifier import Network
 from bench.compute import device
 from bench.compute.device import Precision
-from bench.compute.network import computing, shrink
+from bench.compute.network import computing, shrink, start_large
 from bench.data import points
 from bench.errors import BenchError, told
 from bench.files.paths import DATA
@@ -169,7 +169,8 @@ def within_memory(setup: Setup, defense: str, work: Callable[[], T]) -> T:
     the graph of a library, and the networks of other defenses. A defense keeps the chunk that it
     could be measured with.
     """
-    Network.chunk, Network.lean = _memory.get(defense, (setup.chunk, False))
+    images, Network.lean = _memory.get(defense, (setup.chunk, False))
+    start_large(images)
     try:
         while True:
             try:
@@ -185,7 +186,8 @@ def within_memory(setup: Setup, defense: str, work: Callable[[], T]) -> T:
             _memory[defense] = (Network.chunk, Network.lean)
         return done
     finally:
-        Network.chunk, Network.lean = setup.chunk, False
+        Network.lean = False
+        start_large(setup.chunk)
 
 
 def _record(task: Task) -> Record | Saved:

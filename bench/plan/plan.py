@@ -40,7 +40,7 @@ from bench.spec import (
     parse_part,
     split_list,
 )
-from bench.threat import CERTIFIED, FLOW, MARKERS, Threat
+from bench.threat import CERTIFIED, MARKERS, Threat
 from defenses import catalog
 
 JUDGE_VERSION = 1
@@ -117,7 +117,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     if request.preset not in PRESETS:
         raise unknown("preset", request.preset, PRESETS)
     threat = ThreatModel.parse(request.threat or info.threat)
-    if threat.norm in (*MARKERS, FLOW) or threat.aside:
+    if not threat.is_ball:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
     if not request.seeds > 0:
         raise BenchError("--seeds needs at least 1")

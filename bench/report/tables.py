@@ -15,17 +15,7 @@ from bench.boards.analysis import (
     percent,
     range_text,
 )
-from bench.boards.board import (
-    CERTIFIED,
-    CLEAN,
-    CORRUPTION,
-    Board,
-    Entry,
-    Item,
-    Row,
-    aside,
-    deviation,
-)
+from bench.boards.board import CLEAN, CORRUPTION, Board, Entry, Item, Row, aside, deviation
 from bench.boards.flags import flags
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, how_to_run
@@ -33,6 +23,7 @@ from bench.results.archive import ASSUMED, CONDITIONS
 from bench.results.store import Record
 from bench.spec import NO_ATTACK
 from bench.stats import Figure
+from bench.threat import CERTIFIED
 
 PRESET_NOTES = {
     "quick": "quick: few steps, draws of noise and queries. It shows that everything works; "

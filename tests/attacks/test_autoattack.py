@@ -31,9 +31,23 @@ def test_breaks_what_can_be_broken_and_nothing_else() -> None:
     reach = 0.05 * (weight.unsqueeze(0) - weight[y].unsqueeze(1)).abs().sum(2)
     breakable = ((gap < reach) & (others != y.unsqueeze(1))).any(1)
     threat = ThreatModel("linf", 0.05)
-    outcome = evaluate(defense, AutoAttack(steps=20, targets=3, queries=50), x, y, threat)
+    # Three classes are wrong, however many are to be aimed at.
+    outcome = evaluate(defense, AutoAttack(steps=20, targets=9, queries=50), x, y, threat)
     assert torch.equal(outcome.correct[0, 0], ~breakable)
     assert 0 < breakable.sum() < 32
+
+
+@pytest.mark.parametrize(
+    ("attack", "fewest"),
+    [("apgd-ce", 2), ("apgd-dlr", 3), ("apgd-t", 4), ("fab-t", 2), ("square", 2)],
+)
+def test_a_loss_runs_from_as_many_classes_on_as_it_reads(attack: str, fewest: int) -> None:
+    """DLR divides by the first logit minus the third; aimed at a class, also by the fourth."""
+    for classes in {2, fewest - 1, fewest} - {1}:
+        defense, x = Defense(linear(classes)), images(8)
+        y = labels(defense, x)
+        found = AutoAttack(attack, steps=10, queries=50)(defense, x, y, ThreatModel("linf", 0.5))
+        assert torch.equal(found.x_adv, x) == (classes < fewest)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

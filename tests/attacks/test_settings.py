@@ -115,3 +115,12 @@ def test_draws_come_in_fives(name: str, dataset: str) -> None:
     plugin = api.find_attack(name)
     standard = dict(plugin.resolve(parse_part(name), dataset, "standard").settings)
     assert standard["eot"] in {5, 10, 15, 20}
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_a_query_of_the_strict_square_takes_as_many_runs_as_an_exact_gradient(preset: str) -> None:
+    def of(name: str) -> dict[str, Any]:
+        part = api.find_attack(name).resolve(parse_part(name), "digits", preset)
+        return dict(part.settings)
+
+    assert of("square:protocol=strict")["passes"] == of("pgd-exact")["eot"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.boards.analysis import WORST, analyse
-from bench.boards.board import Worst, boards
+from bench.boards.board import Worst
+from bench.boards.gather import boards
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy

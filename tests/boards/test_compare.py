@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST
-from bench.boards.board import Board, boards
+from bench.boards.board import Board
 from bench.boards.compare import Versus, as_data, versus
+from bench.boards.gather import boards
 from bench.errors import BenchError
 from bench.report.compared import as_document
 from bench.report.tables import Listing, Table

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST, Analysis, analyse
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.boards.ranking import Rank, ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy

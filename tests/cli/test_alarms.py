@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.boards.board import boards
 from bench.boards.flags import flags
+from bench.boards.gather import boards
 from bench.results.store import Store
 from tests.factories import rewrite
 

@@ -16,7 +16,7 @@ from bench import api
 from bench.api import register
 from bench.api.code import _followed, code_of, outside
 from bench.api.plugin import Plugin
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.cli.group import cli
 from bench.compute.fingerprint import fingerprint
 from bench.measure import build, weights_used

@@ -191,10 +191,30 @@ def test_declared_weights_and_calls(
     assert plugin.gradient(settings) == gradient
 
 
+@pytest.mark.parametrize(
+    ("settings", "before", "inside"),
+    [
+        ("rule=langevin", 0.0, 0.1),
+        ("rule=fixed", 0.1, 0.0),
+        ("rule=langevin,variant=code", 0.1, 0.0),
+    ],
+)
+def test_noise_comes_before_the_walk_or_inside_of_it(
+    settings: str, before: float, inside: float
+) -> None:
+    text = f"adp:sigma=0.1,{settings}@natural"
+    (purifier,) = build.defense(text, build.context("digits")).purifiers
+    assert isinstance(purifier, ADP)
+    assert (purifier.sigma, purifier.rule.heat) == (before, inside)
+
+
 def test_langevin_is_random_only_with_noise_and_has_none_to_detect() -> None:
     context = build.context("digits")
     assert build.traits("adp:rule=langevin", context).runs == 10
     assert not build.traits("adp:rule=langevin,sigma=0", context).random
+    # Its noise comes with its steps; the authors' code has it before the walk, whatever the rule.
+    assert not build.traits("adp:rule=langevin,alpha=0", context).random
+    assert build.traits("adp:rule=langevin,alpha=0,variant=code", context).random
     with pytest.raises(BenchError, match="detect lowers the noise before the walk"):
         plan.make(plan.Request(["adp:rule=langevin,detect=5"], ["clean"], "digits"))
 

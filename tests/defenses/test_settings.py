@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.plan.plan import Request, make
 from bench.plan.plan import controls as find_controls
 from bench.spec import parse_part
+from bench.training.recipes import noisy
 from defenses import catalog
 
 FETCHED = ("cifar10", "cifar100", "svhn", "tinyimagenet", "imagenet", "mnist", "fashionmnist")
@@ -71,6 +72,11 @@ def test_networks_on_fetched_data_are_the_papers_classes(dataset: str) -> None:
     for name in ("scoreopt-o", "scoreopt-n", "denoise", "diffpure", "gdmp", "gradual"):
         assert settings(name, dataset)["network"] == denoiser
     assert settings("adp", dataset)["network"] == "ncsnv2"
+
+
+@pytest.mark.parametrize("dataset", noisy.SIGMAS)
+def test_copies_are_as_noisy_as_what_their_classifier_was_trained_on(dataset: str) -> None:
+    assert settings("smoothing", dataset)["sigma"] == noisy.SIGMAS[dataset]
 
 
 def test_a_network_of_imagenet_is_refused_elsewhere() -> None:

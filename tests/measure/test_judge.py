@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,13 @@ def test_verdicts_calls_and_trace() -> None:
     assert outcome.trace["zero_gradients"] == (0.5,) * 5
     assert outcome.trace["first_cosine"] == outcome.trace["last_loss"] == (1.0,) * 5
     assert outcome.trace["last_cosine"] == outcome.trace["first_loss"] == (0.0,) * 5
+
+
+def test_seconds_are_the_processors_and_not_the_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = SimpleNamespace(process_time=iter([3.0, 5.5]).__next__)
+    monkeypatch.setattr("bench.measure.judge.time", clocks)
+    outcome = evaluate(defense(), Move(0.1), x(), torch.zeros(5, dtype=torch.long), LINF, key="a")
+    assert outcome.seconds == 2.5
 
 
 def test_the_work_decides_the_numbers_and_nothing_else() -> None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bench import cli
-from bench.boards.board import Board, boards, worst
+from bench.boards.board import Board, worst
 from bench.boards.flags import flags
+from bench.boards.gather import boards
 from bench.cli.verify import _notes
 from bench.errors import BenchError
 from bench.measure import (

@@ -178,6 +178,10 @@ def test_luck_is_planned_and_orders_nothing() -> None:
     per_run = 1 + 2 * 2
     assert planned.unlucky == 21 * (3 * 1 + 3 * 2) * per_run
     assert planned.forward == (21 + 2 * 3 * 2 + DRAWS * 2) * per_run
+    # Every look of Hill's, the first and those after four steps, may have to be verified.
+    hill = "bpda-eot:protocol=hill,steps=4,eot=2,verify=6"
+    assert planned_and_counted(NOISY, hill)[0].unlucky == 5 * 6 * per_run
+    assert not planned_and_counted(QUIET, hill)[0].luck
 
 
 class Still(Purifier):
@@ -190,6 +194,34 @@ class Still(Purifier):
 
     def surrogate(self, x: torch.Tensor) -> torch.Tensor:
         return x
+
+
+LIBRARYS = ("standard", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "apgd-ce+square")
+
+
+@pytest.mark.parametrize(
+    ("attacked", "defended"),
+    [
+        *((f"autoattack:attacks={a},steps=6,targets=3,queries=9", []) for a in LIBRARYS),
+        ("autoattack:random_steps=4,eot=3,confirm=2", [Still()]),
+        ("square:queries=9,runs=1,confirm=2", []),
+        ("square:queries=9,runs=1,confirm=2", [Still()]),
+    ],
+)
+def test_an_image_that_stands_to_the_end_costs_all_that_is_planned(
+    attacked: str, defended: list[Purifier]
+) -> None:
+    plugin = api.find_attack(parse_part(attacked).name)
+    settings: dict[str, Any] = dict(plugin.resolve(parse_part(attacked), "digits").settings)
+    defense = Defense(smooth(CLASSES, SHAPE), defended)
+    x = images(1, SHAPE)
+    y = labels(defense, x)
+    before = defense.classifier.forwards, defense.classifier.backwards
+    attack: Attack = plugin.factory(**settings)
+    attack(defense, x, y, ThreatModel("linf", 1e-5))
+    runs = plugin.cost(settings, Traits.merge(purifier.traits for purifier in defended))
+    assert defense.classifier.forwards - before[0] == runs.plain + runs.bpda
+    assert defense.classifier.backwards - before[1] == runs.bpda
 
 
 @pytest.mark.parametrize("name", ["bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.boards.board import CLEAN, boards
+from bench.boards.board import CLEAN
+from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import tidy
 from bench.literature import sheets

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST, analyse, percent
-from bench.boards.board import boards, worst
+from bench.boards.board import worst
+from bench.boards.gather import boards
 from bench.boards.metrics import accuracy
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, load_spec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.errors import BenchError
 from bench.results.merge import Merged, merge
 from bench.results.store import Store

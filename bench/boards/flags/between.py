@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from bench.boards.board import (
-    CLEAN,
-    Board,
-    Entry,
-    Row,
-    paired,
-)
+from bench.boards.board import CLEAN, Board, Entry, Row, paired
 from bench.boards.flags.knowledge import (
     UNBOUNDED,
     empty,

@@ -13,14 +13,7 @@ from bench.boards.analysis import (
     extra,
     numbers,
 )
-from bench.boards.board import (
-    CERTIFIED,
-    CLEAN,
-    CORRUPTION,
-    Board,
-    Entry,
-    Row,
-)
+from bench.boards.board import CLEAN, CORRUPTION, Board, Entry, Row
 from bench.boards.metrics import certified
 from bench.boards.ranking import ranked
 from bench.errors import BenchError, unknown
@@ -44,6 +37,7 @@ from bench.report.figures.data import (
     Spot,
 )
 from bench.stats import Figure
+from bench.threat import CERTIFIED
 
 Calls = Literal["prediction", "all"]
 EACH = "each"

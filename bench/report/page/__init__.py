@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec, how_to_run, load_spec
 from bench.boards.tidy import FIELDS, tidy_published
 from bench.report import published as claimed

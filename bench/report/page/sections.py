@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, percent
-from bench.boards.board import (
-    BARE,
-    CLEAN,
-    CONTROL,
-    DEFENSE,
-    Board,
-    Item,
-    Row,
-    deviation,
-)
+from bench.boards.board import BARE, CLEAN, CONTROL, DEFENSE, Board, Item, Row, deviation
 from bench.boards.flags import Flag, flags
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec

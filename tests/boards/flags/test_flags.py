@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import analyse
-from bench.boards.board import Board, Entry, boards
+from bench.boards.board import Board, Entry
 from bench.boards.flags import Flag, flags
 from bench.boards.flags.knowledge import follows
+from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
 from bench.facts import Facts, Knows

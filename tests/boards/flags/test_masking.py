@@ -22,8 +22,9 @@ from bench.api.purifier import (
     Purifier,
     Traits,
 )
-from bench.boards.board import Board, boards
+from bench.boards.board import Board
 from bench.boards.flags import flags
+from bench.boards.gather import boards
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.results.store import Store

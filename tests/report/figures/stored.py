@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.boards.board import Board, boards
+from bench.boards.board import Board
+from bench.boards.gather import boards
 from bench.results.store import Planned, Store
 from tests.factories import THREATS, cell, measure, plan
 

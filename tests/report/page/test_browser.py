@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.boards.analysis import analyse
-from bench.boards.board import boards
 from bench.boards.compare import as_data, versus
+from bench.boards.gather import boards
 from bench.boards.ranking import ranked
 from bench.boards.spec import load_spec
 from bench.report.render import of_boards

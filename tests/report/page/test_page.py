@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.boards.analysis import analyse, percent
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.boards.spec import load_spec, spec_names
 from bench.boards.tidy import tidy_board
 from bench.cli.group import cli

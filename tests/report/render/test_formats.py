@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.boards.reproduced import FIELDS as PAPER_FIELDS
 from bench.boards.reproduced import (
     Filled,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.boards.board import boards
+from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import FIELDS, tidy
 from bench.errors import BenchError
