@@ -4,6 +4,7 @@ from bench.api.context import OWNER, Base, Context, owned
 from bench.api.discover import (
     Broken,
     broken,
+    constant,
     controls,
     find,
     find_attack,
@@ -47,6 +48,7 @@ __all__ = [
     "both_ways",
     "broken",
     "classifier",
+    "constant",
     "controls",
     "dataset",
     "defense",

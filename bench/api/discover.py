@@ -3,6 +3,9 @@
 Every module in `defenses/`, `attacks/`, `bench/models/classifiers/` and `bench/data/`, every entry
 point of the group `purifybench.plugins` and every `--plugin FILE` is imported once. One that fails
 to import is listed as broken with its reason; the rest works.
+
+Until torch is there, the project's own are only declared, where the index knows them
+(`bench.api.index`): the first function of one that is called imports them all.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from bench.api.deferred import is_deferred
+from bench.api.index import Index
 from bench.api.moved import hint
 from bench.api.neighbours import import_file
 from bench.api.plugin import (
@@ -43,26 +49,56 @@ class Broken:
 
 
 BROKEN: list[Broken] = []
+CONSTANTS: dict[tuple[str, str], Any] = {}
+"""Module and name -> a constant that the index holds."""
 
 
 def load(files: Iterable[str] = ()) -> None:
-    """Import every plug-in once: the project's folders, entry points, then `files`.
+    """Know every plug-in: the project's folders, entry points, then `files`, imported once.
 
     Raises:
         BenchError: a file of `files` does not exist or fails to import (it was named).
     """
-    _load_house()
+    if "torch" in sys.modules:  # what importing would cost is paid already
+        import_house()
+    _load()
     for file in files:
         _import_file(Path(file))
 
 
 @cache
-def _load_house() -> None:
+def _load() -> None:
+    if not import_house.cache_info().currsize:
+        index = Index()
+        declared, constants = index.read(import_house)
+        CONSTANTS.update(constants)
+        for plugin in declared:
+            PLUGINS[plugin.kind].setdefault(plugin.name, plugin)
+        if not declared:
+            import_house()
+            if not BROKEN:
+                index.write(PLUGINS)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        _import(point.module)
+
+
+@cache
+def import_house() -> None:
+    """Import the project's own plug-ins; one that was only declared becomes the real one."""
     for package in HOUSE:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             _import(f"{package}.{module.name}")
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        _import(point.module)
+    for known in PLUGINS.values():
+        for name in [name for name, plugin in known.items() if is_deferred(plugin)]:
+            del known[name]
+
+
+def constant(module: str, name: str) -> Any:
+    """A constant of a plug-in's module, which need not be imported for it."""
+    load()
+    if module not in sys.modules and (module, name) in CONSTANTS:
+        return CONSTANTS[module, name]
+    return getattr(importlib.import_module(module), name)
 
 
 def _import(name: str) -> None:

@@ -72,20 +72,21 @@ class Plugin:
             BenchError: an unknown key, a value of the wrong type or range, or what does not fit
                 the data set.
         """
-        settings = self._settings(part, dataset, preset)
+        settings = self.chosen(part, dataset, preset)
         self.fits(settings, dataset)
         return Part(self.name, tuple(settings.items()), self._unwritten(settings, dataset))
 
     def unfit(self, dataset: str, preset: str = "") -> str:
         """Why it is, as it stands, not for a data set; nothing where it is."""
-        settings = self._settings(Part(self.name), dataset, preset)
+        settings = self.chosen(Part(self.name), dataset, preset)
         try:
             self.fits(settings, dataset)
         except BenchError as error:
             return str(error)
         return ""
 
-    def _settings(self, part: Part, dataset: str, preset: str) -> dict[str, Value]:
+    def chosen(self, part: Part, dataset: str = "", preset: str = "") -> dict[str, Value]:
+        """Every setting as `resolve` has it, whether or not they fit together."""
         tables = [self.settings.get(key, {}) for key in (dataset, preset, f"{preset}@{dataset}")]
         return resolve(self.name, self.hints, (self.defaults, *tables), dict(part.settings))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from bench.api.deferred import become, is_deferred
 from bench.api.plugin import (
     AttackPlugin,
     ClassifierPlugin,
@@ -32,7 +33,10 @@ def _register(plugin: Plugin) -> None:
     if known and not same:
         where = known.factory.__module__
         raise BenchError(f"{plugin.kind} '{plugin.name}' is already registered by {where}")
-    PLUGINS[plugin.kind][plugin.name] = plugin
+    if known and is_deferred(known):
+        become(known, plugin)
+    else:
+        PLUGINS[plugin.kind][plugin.name] = plugin
 
 
 def _decorator(

@@ -89,12 +89,12 @@ def list_command(
 
 def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Names for several at once, by kind."""
-    from attacks import catalog as attacks
-    from defenses import catalog as defenses
+    from bench.plan.plan import groups
+    from defenses import catalog
 
     found: dict[str, dict[str, tuple[str, ...]]] = {
-        "defenses": {**defenses.GROUPS},
-        "attacks": {**attacks.GROUPS},
+        "defenses": {**catalog.GROUPS},
+        "attacks": {**groups()},
     }
     return {plural: found[plural] for plural in wanted if plural in found}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from bench import api
-from bench.api.ball import ThreatModel
 from bench.cli.common import F, add
+from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
-from bench.plan.plan import Request
+from bench.plan.plan import Request, check
 from bench.spec import parse_defense, split_list
+from bench.threat import Threat
 
 OPTIONS = (
     click.option(
@@ -86,6 +88,20 @@ def typed(name: str) -> str:
     return str(context.params[name]) if given else ""
 
 
+def checked(files: Sequence[str], **asked: Any) -> list[Request]:
+    """The requests that were typed, once plug-ins are loaded: each of their words means something.
+
+    Raises:
+        BenchError: as `requests` and `bench.plan.plan.check`; nothing heavy was imported by then.
+    """
+    with others_to_stderr():
+        api.load(files)
+        found = requests(**asked)
+        for each in found:
+            check(each)
+    return found
+
+
 def requests(
     *, threats: tuple[str, ...] = (), paper: str = "", number: str = "", **asked: Any
 ) -> list[Request]:
@@ -97,7 +113,7 @@ def requests(
     if paper or number:
         return _printed(paper, number, asked)
     texts = [part.strip() for text in threats for part in text.split(",") if part.strip()]
-    known = [str(ThreatModel.parse(text)) for text in texts]
+    known = [str(Threat.parse(text)) for text in texts]
     if twice := [threat for threat in known if known.count(threat) > 1]:
         raise BenchError(f"--threat names the ball {twice[0]} twice")
     if threats and not texts:

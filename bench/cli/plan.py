@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import count, paper_alone, requests, shared, typed
+from bench.cli.options import checked, count, paper_alone, shared, typed
 from bench.cli.stdout import others_to_stderr
 from bench.results.store import SHARD, Plan, Planned
 
@@ -52,10 +52,6 @@ def plan_command(
     Network calls are those that the records will count, or at most those; memory and hours are
     estimates. Reads neither images nor weights.
     """
-    from bench import api
-    from bench.compute import device as devices
-    from bench.estimate import plan_cost
-    from bench.plan import plan
     from bench.plan.slices import Slice
 
     if paper or number:
@@ -65,12 +61,17 @@ def plan_command(
         price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
         return
 
+    part = Slice.parse(shard)
+    wanted = checked(plugins, **asked, plugins=plugins)
+
+    from bench.compute import device as devices
+    from bench.estimate import plan_cost
+    from bench.plan import plan
+
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
     chunk = devices.chunk(places[0], chunk)
-    part = Slice.parse(shard)
     with others_to_stderr():
-        api.load(plugins)
-        plans = [plan.make(each) for each in requests(**asked, plugins=plugins)]
+        plans = [plan.make(each) for each in wanted]
     data = []
     for made, draft in plans:
         mine = _part(part, made, draft)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_root
-from bench.cli.options import requests, shared, typed
+from bench.cli.options import checked, count, shared, typed
 from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError, nearest, unknown
+from bench.spec import split_list
 
 if TYPE_CHECKING:
     from bench.cli.progress import Reporter
@@ -105,27 +106,30 @@ def run_command(
     Started again, it measures only what is missing. Nothing is printed as a number here: see
     `bench table`. Exit code 2 where a shard failed: the rest is measured and kept.
     """
+    from bench.plan.slices import Slice
+    from bench.results.store import Store
+
+    part = Slice.parse(shard)
+    fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
+    # Whole paths: a plug-in may change the folder.
+    files = tuple(str(Path(file).resolve()) if Path(file).is_file() else file for file in plugins)
+    wanted = checked(files, **asked, plugins=plugins, weights=weights)
+    if not as_json:
+        click.echo(beginning(wanted), err=True)
+
     from bench import api
     from bench.compute import device as devices
     from bench.files.paths import data_root as root
     from bench.measure.verify import check_submissions
     from bench.measure.worker import Setup, weights_option
     from bench.plan import plan
-    from bench.plan.slices import Slice
-    from bench.results.store import Store
 
-    part = Slice.parse(shard)
-    fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
     # With Ray the workers' machines have the devices, and say so where they have not.
     places = devices.parse(device) if executor == "local" else ()
     allowed = devices.require(precision, places)
     chunk = devices.chunk(device, chunk)
-    # Whole paths: a plug-in may change the folder.
-    files = tuple(str(Path(file).resolve()) if Path(file).is_file() else file for file in plugins)
     store = Store(Path(results).absolute())
     with others_to_stderr():
-        api.load(files)
-        wanted = requests(**asked, plugins=plugins, weights=weights)
         plans = [plan.make(each, here=True) for each in wanted]
         for made, _ in plans:
             check_submissions(made)
@@ -148,6 +152,15 @@ def run_command(
         click.echo(shlex.join(shown))
     sys.stdout.flush()
     return 2 if any(report.summary.failures for report in reports) else 0
+
+
+def beginning(wanted: list[Request]) -> str:
+    """What is going to be measured, as it was asked for: the first words, before torch is there."""
+    first = wanted[0]
+    names = (split_list(first.defenses), split_list(first.attacks))
+    what = " against ".join(", ".join(some) for some in names)
+    more = f", and {count(len(wanted) - 1, 'run')} more" if len(wanted) > 1 else ""
+    return f"{what} on {first.dataset}, preset {first.preset}{more}: starting"
 
 
 def _shown(asked: Mapping[str, Any], dataset: str) -> list[str]:

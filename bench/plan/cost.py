@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import api
 from bench.api import DefensePlugin, both_ways
-from bench.api.purifier import CLASSIFIER, Traits
 from bench.spec import Part
 from bench.threat import CERTIFIED
+
+if TYPE_CHECKING:
+    from bench.api.purifier import Traits
 
 Ways = Mapping[str, tuple[float, float]]
 """Network -> images through it, (forward, backward)."""
@@ -66,6 +68,8 @@ class _Unit:
 
 def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) -> Cost:
     """Calls per image of one cell: what the attack asks plus the judge's predictions."""
+    from bench.api.purifier import CLASSIFIER
+
     plugin = api.find_attack(attack.name)
     asked = plugin.cost(dict(attack.settings), traits)
     judged = draws * traits.runs * max(1, plugin.variants(dict(attack.settings)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attacks.catalog import BOARDS, GROUPS, IMAGES
 from bench import api
 from bench.api import (
     PRESETS,
@@ -16,12 +15,9 @@ from bench.api import (
     DefensePlugin,
     owned,
 )
-from bench.api.ball import ThreatModel
 from bench.api.images import DatasetInfo
-from bench.api.purifier import Traits
 from bench.data.subsets import load_subset
 from bench.errors import BenchError, unknown
-from bench.models.zoo import weights as zoo
 from bench.plan import cost
 from bench.results.store import (
     SHARD,
@@ -43,7 +39,11 @@ from bench.spec import (
 from bench.threat import CERTIFIED, MARKERS, Threat
 from defenses import catalog
 
+if TYPE_CHECKING:
+    from bench.api.purifier import Traits
+
 JUDGE_VERSION = 1
+CATALOG = "attacks.catalog"
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,8 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         BenchError: an unknown name, key or value; an attack that was named and that none of the
             defenses can have, or, with `here`, whose files are missing.
     """
-    info = find_info(request.dataset)
-    if request.preset not in PRESETS:
-        raise unknown("preset", request.preset, PRESETS)
-    threat = ThreatModel.parse(request.threat or info.threat)
-    if not threat.is_ball:
-        raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
-    if not request.seeds > 0:
-        raise BenchError("--seeds needs at least 1")
-    if request.draws and request.draws < info.draws:
-        raise BenchError(
-            f"--draws {request.draws}: the judge draws {info.draws} times on '{info.name}' "
-            f"(allowed: {info.draws} and more)"
-        )
+    info, threat, subset = check(request)
     draft = Draft()
-    subset = request.subset or info.subset
     available = len(load_subset(info.name, subset).index)
     images = _images(request.images, available, draft.notes)
     if not request.images and info.embedded:
@@ -167,6 +154,54 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         group=_board_of(columns),
     )
     return plan, draft
+
+
+def check(request: Request) -> tuple[DatasetInfo, Threat, str]:
+    """The data set, the ball and the subset of a request whose names and settings all exist.
+
+    Imports nothing heavy where the plug-ins are declared, so that a wrong word is said at once.
+
+    Raises:
+        BenchError: an unknown name, key or value.
+    """
+    info = find_info(request.dataset)
+    if request.preset not in PRESETS:
+        raise unknown("preset", request.preset, PRESETS)
+    threat = Threat.parse(request.threat or info.threat)
+    if not threat.is_ball:
+        raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
+    if not request.seeds > 0:
+        raise BenchError("--seeds needs at least 1")
+    if request.draws and request.draws < info.draws:
+        raise BenchError(
+            f"--draws {request.draws}: the judge draws {info.draws} times on '{info.name}' "
+            f"(allowed: {info.draws} and more)"
+        )
+    subset = request.subset or info.subset
+    load_subset(info.name, subset)
+    for _, label in _labels(request.attacks, groups()):
+        attack = parse_part(label)
+        _find_attack(attack.name).chosen(attack, info.name, request.preset)
+    for _, label in _labels(request.defenses, catalog.GROUPS):
+        spec = parse_defense(label)
+        for part in spec.parts:
+            api.find_defense(part.name).chosen(part, info.name, request.preset)
+        api.find_classifier(spec.classifier.name).chosen(spec.classifier, info.name)
+    return info, threat, subset
+
+
+def groups() -> Mapping[str, tuple[str, ...]]:
+    """The groups of attacks, each with its members."""
+    found: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "GROUPS")
+    return found
+
+
+def _labels(
+    texts: Iterable[str], known: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """What was typed, group or name, with each name that it stands for."""
+    for text in split_list(texts):
+        yield from ((text, label) for label in known.get(text, (text,)))
 
 
 def command(request: Request) -> str:
@@ -226,6 +261,8 @@ def _traits(
     plugins: Sequence[tuple[DefensePlugin, dict[str, Any]]], classifier: ClassifierPlugin
 ) -> Traits:
     """Of a stack on a classifier, which may be what is random."""
+    from bench.api.purifier import Traits
+
     traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
     return replace(traits, random=traits.random or classifier.random)
 
@@ -242,11 +279,12 @@ def _images(asked: int, available: int, notes: list[str]) -> int:
 
 def _affordable(request: Request, available: int, notes: list[str]) -> int:
     """The images of a group that takes fewer than the subset has, where none were asked for."""
-    groups = [text for text in split_list(request.attacks) if (text, request.preset) in IMAGES]
-    fewest = min((IMAGES[group, request.preset] for group in groups), default=available)
+    some: Mapping[tuple[str, str], int] = api.constant(CATALOG, "IMAGES")
+    asked = [text for text in split_list(request.attacks) if (text, request.preset) in some]
+    fewest = min((some[group, request.preset] for group in asked), default=available)
     if fewest < available:
         notes.append(
-            f"{', '.join(groups)}, preset {request.preset}: {fewest} of {available} images; "
+            f"{', '.join(asked)}, preset {request.preset}: {fewest} of {available} images; "
             f"--images {available} takes all"
         )
     return min(fewest, available)
@@ -255,8 +293,7 @@ def _affordable(request: Request, available: int, notes: list[str]) -> int:
 def _rows(request: Request, info: DatasetInfo) -> Iterator[AskedRow]:
     typed = [
         _row(label, info, request.preset, named=text not in catalog.GROUPS)
-        for text in split_list(request.defenses)
-        for label in catalog.GROUPS.get(text, (text,))
+        for text, label in _labels(request.defenses, catalog.GROUPS)
     ]
     if not typed:
         raise BenchError("name at least one defense: --defense adp")
@@ -301,32 +338,31 @@ def _row(
 
 def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
     seen: set[str] = set()
-    for text in split_list(request.attacks):
-        grouped = text in GROUPS
-        for label in GROUPS[text] if grouped else (text,):
-            plugin = _find_attack(parse_part(label).name)
-            part = plugin.resolve(parse_part(label), info.name, request.preset)
-            if str(part) not in seen:
-                seen.add(str(part))
-                yield Column(label, part, plugin, named=not grouped)
+    for text, label in _labels(request.attacks, groups()):
+        plugin = _find_attack(parse_part(label).name)
+        part = plugin.resolve(parse_part(label), info.name, request.preset)
+        if str(part) not in seen:
+            seen.add(str(part))
+            yield Column(label, part, plugin, named=text not in groups())
     if not seen:
         raise BenchError("name at least one attack: --attacks all")
 
 
 def _board_of(columns: Sequence[Column]) -> str:
     """The group with a board of its own, where all that only it asks for was asked for."""
+    boards: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "BOARDS")
     asked = {column.label for column in columns}
-    return next((group for group, own in BOARDS.items() if asked.issuperset(own)), "")
+    return next((group for group, own in boards.items() if asked.issuperset(own)), "")
 
 
 def _find_attack(name: str) -> AttackPlugin:
     known = api.names("attack", patterns=True)
     if name not in known:
-        raise unknown("attack or group", name, [*known, *GROUPS])
+        raise unknown("attack or group", name, [*known, *groups()])
     return api.find_attack(name)
 
 
-def _skip(row: AskedRow, column: Column, threat: ThreatModel) -> str | None:
+def _skip(row: AskedRow, column: Column, threat: Threat) -> str | None:
     if row.misfit:
         return row.misfit
     norms = column.plugin.norms
@@ -335,7 +371,7 @@ def _skip(row: AskedRow, column: Column, threat: ThreatModel) -> str | None:
     return column.plugin.skip(dict(column.part.settings), row.traits)
 
 
-def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: ThreatModel) -> None:
+def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: Threat) -> None:
     """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
     asked = [row for row in rows if row.named] or rows
     for column in (column for column in columns if column.named):
@@ -351,6 +387,8 @@ def _lacking(row: AskedRow, column: Column, dataset: str, given: Collection[str]
 
     given: names of weights that come from files of the user's.
     """
+    from bench.models.zoo import weights as zoo
+
     settings = dict(column.part.settings)
     names = (owned(name, row.spec.classifier) for name in column.plugin.weights(settings))
     for name in names:
@@ -359,7 +397,7 @@ def _lacking(row: AskedRow, column: Column, dataset: str, given: Collection[str]
     return column.plugin.absent(settings, dataset)
 
 
-def _cell(row: AskedRow, column: Column, threat: ThreatModel, where: tuple[str, str, int]) -> Cell:
+def _cell(row: AskedRow, column: Column, threat: Threat, where: tuple[str, str, int]) -> Cell:
     dataset, subset, seed = where
     within = column.plugin.within(dict(column.part.settings), str(threat))
     return Cell(
@@ -367,7 +405,7 @@ def _cell(row: AskedRow, column: Column, threat: ThreatModel, where: tuple[str, 
         subset=subset,
         defense=str(row.spec),
         attack=str(column.part),
-        threat=str(ThreatModel.parse(within)),
+        threat=str(Threat.parse(within)),
         seed=seed,
         versions=versions(dataset, row.spec, column.plugin.name),
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, plain
-from bench.plan.cost import Cost
-from bench.results.store import Plan
+
+if TYPE_CHECKING:
+    from bench.plan.cost import Cost
+    from bench.results.store import Plan
 
 Unit = tuple[str, int]
 """A cell's digest and a shard of it."""

@@ -195,4 +195,4 @@ def test_a_missing_weight_file_of_a_group_is_a_skip_that_plan_foresees(tmp_path:
         assert re.search(f"{attack}.*{says}", board)
         refused = asked("run", "--attacks", f"clean,{attack}")
         assert refused.returncode == 2
-        assert re.search(f"^bench: {attack}: .*{says}.*train them: bench train", refused.stderr)
+        assert re.search(f"(?m)^bench: {attack}: .*{says}.*train them: bench train", refused.stderr)
