@@ -125,3 +125,9 @@ def test_choosing_a_point_draws_nothing_from_the_attack_stream() -> None:
         assert trace is not None
         losses.append(trace.loss)
     assert torch.equal(losses[0], losses[1])
+
+
+def test_who_has_a_gradient_asks_no_queries() -> None:
+    defense, x = Defense(linear()), images(4)
+    found = PGD(Blind(), steps=3)(defense, x, labels(defense, x), ThreatModel("linf", 0.1))
+    assert found.queries is None

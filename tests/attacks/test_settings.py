@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
 
 import pytest
 import torchattacks
@@ -124,3 +125,21 @@ def test_a_query_of_the_strict_square_takes_as_many_runs_as_an_exact_gradient(pr
         return dict(part.settings)
 
     assert of("square:protocol=strict")["passes"] == of("pgd-exact")["eot"]
+
+
+PLUGINS = [api.find_attack(name) for name in api.names("attack")]
+BUILT = {plugin.name: get_type_hints(plugin.factory)["return"] for plugin in PLUGINS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n, kind in BUILT.items()
+        if is_dataclass(kind) and list(BUILT.values()).count(kind) == 1
+    ],
+)
+def test_an_attack_of_its_own_has_the_defaults_of_its_plugin(name: str) -> None:
+    for key, value in api.find_attack(name).defaults.items():
+        of_its_own = {field.name: field.default for field in fields(BUILT[name])}.get(key)
+        assert type(of_its_own) is not type(value) or of_its_own == value, key

@@ -22,6 +22,7 @@ from bench.api.purifier import (
     Traits,
 )
 from bench.errors import BenchError
+from bench.measure import build
 from bench.models.nets import make
 from bench.spec import parse_part
 from defenses.denoise import Denoise, shot
@@ -364,3 +365,13 @@ def test_declared_calls_are_those_made(name: str, loss: Loss) -> None:
     net.forwards = net.backwards = 0
     torch.autograd.grad(purifier.surrogate(point).sum(), point)
     assert {"denoiser": (net.forwards // 3, net.backwards // 3)} == plugin.surrogate_calls(settings)
+
+
+@pytest.mark.parametrize(("variant", "numbers"), [("paper", 1), ("code", 3 * 16 * 16)])
+def test_adams_eps_is_torchs_beside_the_loss_that_a_variant_has(variant: str, numbers: int) -> None:
+    """The code takes the mean over the pixels; so small a loss meets the same eps."""
+    text = f"scoreopt-o:variant={variant}@natural"
+    (purifier,) = build.defense(text, build.context("patches")).purifiers
+    assert isinstance(purifier, ScoreOptO)
+    torchs = torch.optim.Adam([torch.zeros(1)]).defaults["eps"]
+    assert purifier.rule.adam_eps == pytest.approx(numbers * torchs)

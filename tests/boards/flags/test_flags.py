@@ -218,6 +218,9 @@ def test_random_inference_is_a_note(tmp_path: Path) -> None:
     found = flags_of(tmp_path, "adp@natural", {"clean": (0.8, 4, None), "bpda": (0.5, 4, None)})
     assert [(flag.kind, flag.attack) for flag in found] == [("note", "")]
     assert found[0].text.startswith("random inference")
+    # Images that stay right in every draw say nothing against it.
+    steady = flags_of(tmp_path / "s", "adp@natural", {"clean": 1.0, "bpda": (0.5, 4, None)})
+    assert [flag.text[:16] for flag in steady] == ["random inference"]
 
 
 @pytest.mark.parametrize(("coarse", "says"), [(0.5, "does not survive 8 bits"), (0.1, "lower")])
