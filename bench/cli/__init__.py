@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import sys
 
@@ -14,7 +12,6 @@ from bench.errors import BenchError, plain
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, Ctrl-C is 130."""
     interrupt.leave_at_once()
-    atexit.register(gc.freeze)  # or Python looks at the end through all that was imported
     try:
         from bench.cli.group import invoke
 
