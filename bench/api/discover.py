@@ -15,6 +15,7 @@ import importlib.metadata
 import pkgutil
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,7 +80,8 @@ def _load() -> None:
             if not BROKEN:
                 index.write(PLUGINS)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        _import(point.module)
+        with _alone():
+            _import(point.module)
 
 
 @cache
@@ -101,6 +103,13 @@ def constant(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _alone() -> AbstractContextManager[None]:
+    """Inside, what is imported changes nothing for others; it brings torch, as plug-ins do."""
+    from bench.compute.surroundings import as_before
+
+    return as_before()
+
+
 def _import(name: str) -> None:
     try:
         importlib.import_module(name)
@@ -116,7 +125,8 @@ def _import_file(path: Path) -> None:
     if path.suffix != ".py":
         raise BenchError(f"plug-in '{path}' is not a Python file (.py)")
     try:
-        import_file(path)
+        with _alone():
+            import_file(path)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -38,6 +38,7 @@ from bench.api.purifier import (
     Traits,
 )
 from bench.compute.device import one
+from bench.compute.surroundings import as_before
 from bench.errors import BenchError
 from bench.files.bounded import json_of
 from bench.measure.guard import Kept
@@ -56,7 +57,8 @@ def dataset(name: str) -> Dataset:
     Raises:
         BenchError: unknown name.
     """
-    found: Dataset = find_dataset(name).factory()
+    with as_before():
+        found: Dataset = find_dataset(name).factory()
     return found
 
 
@@ -223,7 +225,8 @@ def purifier(part: Part | str, context: Context) -> Purifier:
     """
     plugin, settings = _defense_settings(part, context)
     context = context if context.base else behind(DEFAULT_CLASSIFIER, context)
-    made = plugin.factory(context, **settings)
+    with as_before():
+        made = plugin.factory(context, **settings)
     if not isinstance(made, Purifier):
         raise BenchError(f"defense '{plugin.name}' gave {type(made).__name__}, not a Purifier")
     made.traits = plugin.traits(settings)
@@ -243,7 +246,8 @@ def classifier(part: Part | str, context: Context) -> nn.Module:
         BenchError: an unknown name, with those that exist, or weights that are missing or damaged.
     """
     plugin, settings = _classifier_settings(part, context)
-    made: nn.Module = plugin.factory(context, **settings)
+    with as_before():
+        made: nn.Module = plugin.factory(context, **settings)
     _probe(str(part), made, context)
     return made
 
@@ -291,9 +295,9 @@ def _attack(text: str, context: Context, preset: str) -> tuple[Attack, Kept]:
     part = parse_part(text)
     plugin = find_attack(part.name)
     settings: dict[str, Any] = dict(plugin.resolve(part, context.dataset, preset).settings)
-    made: Attack = (
-        plugin.factory(context, **settings) if plugin.uses_dataset else plugin.factory(**settings)
-    )
+    given = (context,) if plugin.uses_dataset else ()
+    with as_before():
+        made: Attack = plugin.factory(*given, **settings)
     return made, Kept(attack=made)
 
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from bench.api.purifier import Defense
 from bench.api.register import PLUGINS
 from bench.compute.network import Network, stay_small
+from bench.compute.surroundings import Surroundings
 from bench.errors import BenchError
-from bench.measure.surroundings import Surroundings
 
 SILENT = ("", "_call", "_modules", "_parameters", "_buffers")
 """Steps of a path that say nothing to its reader."""

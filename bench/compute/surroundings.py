@@ -1,6 +1,6 @@
 """What all code of a process shares: torch's modes and switches, the directory, the harness itself.
 
-A plug-in may change it while it runs. What it leaves is put back.
+A plug-in may change it while it is imported, built or run. What it leaves is put back.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import copy_context
 from types import ModuleType
 from typing import Any
@@ -19,9 +20,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bench.compute.network import stay_small
+
 PACKAGES = ("bench", "attacks", "defenses")
 """Whose functions, classes and constants stay as they are."""
 LIBRARIES: tuple[Any, ...] = (builtins, random, np, torch, F, torch.Tensor, nn.Module)
+BACKENDS = ("mkldnn", "cudnn", "cuda")
 DENORMAL = 1e-40
 
 Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
@@ -49,6 +53,13 @@ def _default_device() -> Any:
 
 
 SWITCHES: tuple[Switch, ...] = (
+    # First: while these and the older ones disagree, torch does not let the older ones be read.
+    *(
+        _attribute(owner, "fp32_precision")
+        for backend in (torch.backends, *(getattr(torch.backends, n) for n in BACKENDS))
+        for owner in (backend, *(getattr(backend, n, backend) for n in ("matmul", "conv", "rnn")))
+        if hasattr(owner, "fp32_precision")
+    ),
     (_default_device, lambda before: torch.set_default_device(before and before.device)),
     (torch.is_inference_mode_enabled, _leave_inference),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
@@ -75,6 +86,8 @@ SWITCHES: tuple[Switch, ...] = (
         for name in ("enabled", "benchmark", "deterministic", "allow_tf32")
     ),
     _attribute(torch.backends.cuda.matmul, "allow_tf32"),
+    _attribute(torch.backends.mkldnn, "enabled"),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
     (_flushes, torch.set_flush_denormal),
     (np.geterr, lambda now: np.seterr(**now)),
     (os.getcwd, os.chdir),
@@ -93,11 +106,11 @@ class Surroundings:
         self._dispatch = torch._C._len_torch_dispatch_stack()
         self._names = [(owner, dict(_names(owner))) for owner in _owners()]
 
-    def put_back(self) -> None:
-        """Everything that is otherwise now."""
+    def put_back(self, *, environment: bool = True) -> None:
+        """Everything that is otherwise now; the environment only where that is asked for."""
         for owner, names in self._names:
             _restore(owner, names)
-        if dict(os.environ) != self._environment:
+        if environment and dict(os.environ) != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
         for variable, value in self._context.items():
@@ -110,6 +123,20 @@ class Surroundings:
             torch._C._pop_torch_dispatch_stack(None)
         while torch._C._len_torch_function_stack() > self._modes:
             torch._C._pop_torch_function_stack()
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """What is imported or built inside leaves the process as it was, but for the environment.
+
+    That is where a library's folders are set for later.
+    """
+    around = Surroundings()
+    try:
+        yield
+    finally:
+        around.put_back(environment=False)
+        stay_small()
 
 
 def _now(read: Callable[[], Any]) -> Any:
