@@ -28,6 +28,28 @@ from tests.tiny import SHAPE, Levels, Linear, images, labels, linear
 BALL = ThreatModel("linf", 0.05)
 
 
+class Unmoved(Purifier):
+    """Moves nothing, and has no direction."""
+
+    traits = Traits(direction=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def direction(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def test_where_nothing_moves_only_the_classifier_is_followed() -> None:
+    defense, x = Defense(linear(), [Unmoved()]), images(4)
+    y = labels(defense, x)
+    found = []
+    for weight in ("0", "0.5"):
+        torch.manual_seed(0)
+        found.append(auxiliary(lambdas=weight, steps=3, eot=1)(defense, x, y, BALL).x_adv)
+    torch.testing.assert_close(*found)
+
+
 class Judge(Purifier):
     """Puts the clean image back wherever a linear discriminator's logit of a clean one is below 0.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -129,6 +131,22 @@ def test_cw_that_finds_nothing_hands_the_image_over() -> None:
     y = labels(defense, x)
     found = CarliniWagner(along("blind", "margin", 1), steps=1, searches=2)
     assert torch.equal(found(defense, x, y, WIDE["l2"]).x_adv, x)
+
+
+def test_c_grows_tenfold_until_it_breaks_and_then_is_halfway() -> None:
+    """As in the authors' code."""
+    tried = []
+
+    class Broken(CarliniWagner):
+        def _search(self, defense: Defense, x: Tensor, y: Tensor, c: Tensor) -> Any:
+            tried.append(c.item())
+            return x, torch.where(c < 0.05, torch.inf, c)
+
+    x = images(1)
+    Broken(along("blind", "margin", 1), searches=5, c=0.001)(
+        Defense(linear()), x, torch.zeros(1), WIDE["l2"]
+    )
+    assert tried == pytest.approx([0.001, 0.01, 0.1, 0.055, 0.0325])
 
 
 def test_means_over_draws_are_not_fooled_by_luck() -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 import torchattacks
 
+from attacks.pgd import PGD
 from bench import api
 from bench.spec import parse_part
 
@@ -93,6 +94,19 @@ def test_a_librarys_step_is_a_share_of_its_radius(name: str) -> None:
     their = inspect.signature(getattr(torchattacks, class_name)).parameters
     step = their["alpha"].default / their["eps"].default
     assert settings(name)["step"] == pytest.approx(step)
+
+
+def test_imagenet_gets_the_twenty_steps_of_the_authors_script() -> None:
+    """Lee & Kim 2023."""
+    for preset in ("standard", "paper"):
+        part = api.find_attack("pgd-exact").resolve(parse_part("pgd-exact"), "imagenet", preset)
+        assert dict(part.settings)["steps"] == 20
+
+
+@pytest.mark.parametrize("name", ["pgd:protocol=strict", "apgd:protocol=strict"])
+def test_a_quick_strict_search_is_chosen_on_as_few_draws_as_any(name: str) -> None:
+    part = api.find_attack(name).resolve(parse_part(name), "digits", "quick")
+    assert dict(part.settings)["select"] == PGD.select
 
 
 GRADIENTS = [

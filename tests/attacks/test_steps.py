@@ -86,7 +86,11 @@ def test_apgd_steps_by_the_mean_over_draws() -> None:
 
 
 def test_momentum_is_the_decaying_sum_of_normed_gradients() -> None:
-    given = [torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    # Each ten times as long as the one before, which normed says nothing.
+    given = [
+        10**i * torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(i))
+        for i in range(3)
+    ]
     left = list(given)
 
     def gradient(defense: Defense, x: Tensor, y: Tensor) -> Slope:
