@@ -24,7 +24,7 @@ from bench.spec import Range, Settings
 # nothing was chosen on validation images yet: colour images of 32 or 64 pixels take the choice of
 # `patches` (photographs at the same 8/255), grey ones of 28 that of `digits`, ImageNet what the
 # filter's own paper prints for it.
-COLOUR = ("patches", "cifar10", "cifar100", "svhn", "tinyimagenet")
+COLOUR = ("patches", "cifar10", "cifar10-compact", "cifar100", "svhn", "tinyimagenet")
 GREY = ("digits", "mnist", "fashionmnist")
 LARGEST = 64 * 64 * 3
 """Numbers in an image up to which a covariance of all of them is solved for."""

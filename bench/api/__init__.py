@@ -4,6 +4,7 @@ from bench.api.context import OWNER, Base, Context, owned
 from bench.api.discover import (
     Broken,
     broken,
+    compact,
     constant,
     controls,
     find,
@@ -48,6 +49,7 @@ __all__ = [
     "both_ways",
     "broken",
     "classifier",
+    "compact",
     "constant",
     "controls",
     "dataset",

@@ -145,6 +145,12 @@ def names(kind: str, patterns: bool = False) -> list[str]:
     return sorted(name for name, plugin in PLUGINS[kind].items() if patterns or not plugin.pattern)
 
 
+def compact(dataset: str) -> str:
+    """The data set with the same images and compact networks, or nothing."""
+    infos = (find_dataset(name).info for name in names("dataset"))
+    return next((info.name for info in infos if info and info.images_of == dataset), "")
+
+
 def controls() -> list[DefensePlugin]:
     """The defenses that are cheap filters to compare with, in the order of their registration."""
     load()

@@ -90,6 +90,13 @@ class DatasetInfo:
     """Name of the default subset."""
     published: int = 0
     """Images of the whole test set, where no order of them is committed."""
+    images_of: str = ""
+    """The data set that has the same images, where only the networks are others."""
+
+    @property
+    def source(self) -> str:
+        """The name under which the images are published: whoever reads about them looks there."""
+        return self.images_of or self.name
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def run_command(
     from bench.files.paths import data_root as root
     from bench.measure.verify import check_submissions
     from bench.measure.worker import Setup, weights_option
-    from bench.plan import plan
+    from bench.plan import networks, plan
 
     # With Ray the workers' machines have the devices, and say so where they have not.
     places = devices.parse(device) if executor == "local" else ()
@@ -130,7 +130,11 @@ def run_command(
     chunk = devices.chunk(device, chunk)
     store = Store(Path(results).absolute())
     with others_to_stderr():
+        found = [networks.chosen(request) for request in wanted]
+        wanted = [request for request, _ in found]
         plans = [plan.make(each, here=True) for each in wanted]
+        for (_, draft), (_, line) in zip(plans, found, strict=True):
+            draft.notes[:0] = [line] if line else []
         for made, _ in plans:
             check_submissions(made)
         if weights and len({each.dataset for each in wanted}) > 1:

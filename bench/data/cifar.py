@@ -1,5 +1,8 @@
 """`cifar10` and `cifar100`: the python batches of Krizhevsky (2009), in torchvision's folders.
 
+`cifar10-compact` has the images of `cifar10` and small networks of its own, which are
+shipped.
+
 Threats: linf 8/255 is that of ADP, ScoreOpt, DiffPure and AID-Purifier; l2 0.5 is ScoreOpt's and
 DiffPure's; 16/255 is what AID-Purifier purifies CIFAR-100 with (its Table 6), not an attack.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +63,12 @@ CIFAR10 = DatasetInfo(
     threats=("linf:4/255", "l2:0.5", "l2:1"),
     published=10_000,
 )
+COMPACT = replace(
+    CIFAR10,
+    name="cifar10-compact",
+    title="CIFAR-10 with compact networks that are shipped, not the papers'",
+    images_of="cifar10",
+)
 CIFAR100 = DatasetInfo(
     name="cifar100",
     title="CIFAR-100, 32x32 RGB, fine labels",
@@ -74,6 +84,12 @@ CIFAR100 = DatasetInfo(
 def cifar10() -> Dataset:
     """45,000 training, 5,000 validation and 10,000 test images of ten classes."""
     return Dataset(CIFAR10, _load10)
+
+
+@dataset("cifar10-compact", info=COMPACT)
+def cifar10_compact() -> Dataset:
+    """The images of `cifar10`, under networks that two cores can afford."""
+    return Dataset(COMPACT, _load10)
 
 
 @dataset("cifar100", info=CIFAR100)

@@ -24,7 +24,7 @@ from bench.errors import BenchError, unknown
 from bench.files.bounded import json_of
 
 if TYPE_CHECKING:
-    from bench.api.images import Dataset
+    from bench.api.images import Dataset, DatasetInfo
 
 ORDER_SEED = 20263
 TEST = "test"
@@ -189,19 +189,24 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
 
     Of a plug-in nothing is committed: its own number of test images says what can be chosen.
     """
+    source = dataset
     if not (files(__package__) / "subsets" / f"{dataset}.json").is_file():
-        return None if _committed(dataset) else _declared(dataset)
+        if _committed(dataset):
+            return None
+        info = api.find_dataset(dataset).info if dataset in api.names("dataset") else None
+        if info is None or not info.images_of:
+            return _declared(info)
+        source = info.images_of
     try:
-        found = json_of(_text(f"{dataset}.json"))
+        found = json_of(_text(f"{source}.json"))
         if not 0 < int(found["test"]) <= MOST or not isinstance(found["subsets"], dict):
             raise ValueError("test")
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise BenchError(f"subset file {dataset}.json is damaged; reinstall it") from error
+        raise BenchError(f"subset file {source}.json is damaged; reinstall it") from error
     return dict(found)
 
 
-def _declared(dataset: str) -> Mapping[str, Any] | None:
-    info = api.find_dataset(dataset).info if dataset in api.names("dataset") else None
+def _declared(info: DatasetInfo | None) -> Mapping[str, Any] | None:
     return {"test": info.published, "subsets": {}} if info and info.published else None
 
 

@@ -17,6 +17,35 @@ def natural(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(module(x), y)
 
 
+def smoothed(spread: float) -> Loss:
+    """Cross-entropy on clean images, `spread` of the label's weight shared by all classes."""
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(module(x).float(), y, label_smoothing=spread)
+
+    return loss
+
+
+def one_step(eps: float, spread: float = 2.0) -> Loss:
+    """Cross-entropy on one sign step of `eps` from uniform noise of `spread` times eps.
+
+    N-FGSM (de Jorge et al. 2022), adversarial training at twice the cost of the ordinary. Noise
+    outside of the ball, to which the sum is not cut back, is what keeps the network from learning
+    to deceive this one step alone.
+    """
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        noisy = x + spread * eps * (2 * torch.rand_like(x) - 1)
+        module.eval()
+        noisy.requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(module(noisy).float(), y), noisy)
+        module.train()
+        adversarial = (noisy.detach() + eps * gradient.sign()).clamp(0, 1)
+        return F.cross_entropy(module(adversarial).float(), y)
+
+    return loss
+
+
 REACH = 1.75
 """How far the steps of an inner PGD go together, in units of eps: 7 of 2/255 for 8/255."""
 

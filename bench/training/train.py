@@ -62,9 +62,10 @@ def train(
         checkpoint=_checkpoint(info.name, name, seed, base),
         progress=progress,
     )
+    network = trained.network if isinstance(trained, Normalised) else trained
+    state = _rounded(network) if plan.half else network.state_dict()
     held_out = dataset.images("validation")
     merit = plan.merit(trained, held_out.x.to(device), held_out.y.to(device))
-    network = trained.network if isinstance(trained, Normalised) else trained
     facts = {
         "dataset": info.name,
         "network": plan.network,
@@ -81,12 +82,19 @@ def train(
     if plan.normalised:
         facts["normalisation"] = json.dumps({"mean": mean, "std": std})
     folder = into or own(info.name)
-    weights = save(folder / f"{name}{SUFFIX}", network.state_dict(), facts)
+    weights = save(folder / f"{name}{SUFFIX}", state, facts)
     if folder == packaged(info.name):
         write_manifest(info.name)
     else:
         vouch(weights)
     return weights
+
+
+def _rounded(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The network's numbers in 16 bits; it goes on with them, in 32."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    network.load_state_dict(state)
+    return state
 
 
 def _base(need: Need, dataset: str, into: Path | None, device: torch.device | str) -> Base | None:

@@ -66,6 +66,31 @@ def test_madry_attains_the_worst_case_of_a_linear_model() -> None:
     assert 0.99 * expected <= losses.madry(eps)(module, x, y) <= expected
 
 
+def test_one_step_moves_by_eps_from_noise_outside_of_the_ball() -> None:
+    torch.manual_seed(0)
+    seen: list[Tensor] = []
+
+    module, eps = linear(1.0), 0.05
+    module.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    x, y = torch.full((8, 1, 2, 2), 0.5), torch.tensor([0, 1] * 4)
+    value = losses.one_step(eps)(module, x, y)
+    noisy, attacked = seen
+    assert eps < (noisy - x).abs().max() <= 2 * eps
+    # The worst direction of a linear model: down for class 0, up for class 1.
+    down = torch.where(y == 0, -1.0, 1.0).view(-1, 1, 1, 1)
+    torch.testing.assert_close(attacked, noisy + eps * down)
+    assert value.item() == pytest.approx(F.cross_entropy(module(attacked), y).item())
+    assert module.training
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_smoothed_labels_forbid_certainty() -> None:
+    x, y = torch.ones(2, 1, 2, 2), torch.tensor([0, 0])
+    sure = losses.smoothed(0.1)(linear(1e3), x, y).item()
+    assert sure == pytest.approx(0.05 * 8e3)  # half of .1 on the class that is 8,000 behind
+    assert losses.smoothed(0.0)(linear(1.0), x, y) == losses.natural(linear(1.0), x, y)
+
+
 def test_trades_is_the_clean_loss_plus_beta_times_the_divergence() -> None:
     torch.manual_seed(0)
     module, eps = linear(0.5), 0.1

@@ -17,12 +17,13 @@ from bench.api.images import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
 from bench.models.nets import make
 from bench.models.zoo.networks import rebuild
+from bench.models.zoo.weights import load_state
 from bench.spec import Part
 from bench.training import needs
 from bench.training import train as training
 from bench.training.fit import Fit, fit
 from bench.training.needs import Need, needed
-from bench.training.recipes import Recipe, full, names, recipe
+from bench.training.recipes import Recipe, compact, full, names, recipe
 from bench.training.recipes.aid import ROWS
 from bench.training.recipes.published import PUBLISHED, cropped, mirrored, published
 from tests.models.nets.test_layouts import TABLE
@@ -31,6 +32,9 @@ NARROW: Mapping[str, Mapping[str, Any]] = {
     "wideresnet": {"depth": 10, "widen": 1},
     "wideresnet-meliketoy": {"depth": 10, "widen": 1},
     "vgg": {"depth": 11, "width": 4},
+    "earlypool": {"widths": [4, 4, 4], "stem": 4},
+    "unet": {"widths": [4, 4, 4]},
+    "edm": {"widths": [4, 4, 4]},
     "cnn": {"width": 4},
     "adp-simple-conv": {},
     "ncsnv2": {"ngf": 8},
@@ -76,13 +80,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *(("cifar10", name) for name in full.FULL if name != "cnn"),
         *(("mnist", name) for name in ("natural", "madry", "cnn", "score-ncsnv2", "edm-ddpmpp")),
         ("svhn", "lee"),
+        *(("cifar10-compact", name) for name in compact.COMPACT),
     ],
 )
 def test_every_recipe_trains_at_full_size_shape(dataset: str, name: str) -> None:
     weights = training.train(name, few(dataset), plan=brief(recipe(name, info(dataset))))
     assert weights.metadata["dataset"] == dataset
     assert all(isinstance(v, float) for v in json.loads(weights.metadata["merit"]).values())
-    assert rebuild(weights) is not None
+    network = rebuild(weights)
+    stored = {t.dtype for t in load_state(weights).values() if t.is_floating_point()}
+    assert stored == {torch.float16 if dataset == "cifar10-compact" else torch.float32}
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("family", ["aid", "aid-code"])

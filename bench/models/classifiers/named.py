@@ -14,10 +14,12 @@ from bench.spec import Settings
 # Where add-ons may look: the stem and the end of every group, as in the code of AID-Purifier. Which
 # network stands behind a name on which data set: bench/training/recipes.
 SMALL = ("conv1", "block1.0", "block2.0", "block3.0")
+EARLY = ("conv1", "block1", "block2", "block3")
 WRN34 = ("conv1", "block1.4", "block2.4", "block3.4")
 WRN28 = ("conv1", "layer1.3", "layer2.3", "layer3.3")
 ROBUST: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("patches", "digits"), SMALL),
+    "cifar10-compact": EARLY,
     **dict.fromkeys(("cifar10", "cifar100", "svhn", "tinyimagenet"), WRN34),
 }
 NATURAL: Mapping[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ NETWORKS: Mapping[str, str] = {
     "adp-simple-conv": "bench.models.nets.adp_simple:SimpleConv",
     "adp-simple-mlp": "bench.models.nets.adp_simple:SimpleMLP",
     "cnn": "bench.models.nets.cnn:CNN",
+    "earlypool": "bench.models.nets.earlypool:EarlyPool",
     "aid": "bench.models.nets.aid:Discriminator",
     "aid-code": "bench.models.nets.aid:CodeDiscriminator",
     "unet": "bench.models.nets.unet:ScoreUNet",

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from bench.api import compact
 from bench.errors import plain, unknown
 
 Part = Literal["", "raw", "ema"]
@@ -90,4 +91,6 @@ def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
     fetch = [entry.how for entry in offered(dataset, weights)]
     ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
     ways += [way for asked in WAYS if (way := asked(spec or weights, dataset))]
+    if ways and (small := compact(dataset)):
+        ways.append(f"take compact networks: --dataset {small}")
     return "; or ".join(ways) or f"give the file: --weights {plain(weights)}=FILE"

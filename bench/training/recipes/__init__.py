@@ -1,7 +1,7 @@
 """One short recipe per name of weights: network, loss, length, and what counts as good.
 
-Small networks for embedded data, each in a file of its family; `full.py` has the papers' for data
-that is fetched.
+Small networks for embedded data, each in a file of its family; for data that is fetched `full.py`
+has the papers', and `compact.py` those of a data set that shares its images with another one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Mapping
 from bench.api import Base
 from bench.api.images import DatasetInfo
 from bench.errors import BenchError, unknown
-from bench.training.recipes import aid, classifiers, ebm, edm, full, noisy, pixelcnn, score
+from bench.training.recipes import (
+    aid,
+    classifiers,
+    compact,
+    ebm,
+    edm,
+    full,
+    noisy,
+    pixelcnn,
+    score,
+)
 from bench.training.recipes.published import PUBLISHED, published
 from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes
 
@@ -50,6 +60,8 @@ def names(info: DatasetInfo) -> list[str]:
     """The weights that can be trained on a data set, without those that belong to a classifier."""
     if info.name in SIZES:
         return list(RECIPES)
+    if info.images_of:
+        return list(compact.COMPACT)
     return list(ANYWHERE) if info.embedded else full.only(info)
 
 
@@ -65,6 +77,8 @@ def recipe(name: str, info: DatasetInfo) -> Recipe:
         published(info)  # refuses a data set that nothing is known of
     if name not in known:
         raise unknown(f"weights of data set '{info.name}'", name, known)
+    if info.images_of:
+        return compact.COMPACT[name](info, published(info))
     found = sizes(info)
     return RECIPES[name](info, found) if found else full.recipe(name, info)
 
@@ -73,6 +87,6 @@ def add_on(name: str, info: DatasetInfo, base: Base) -> Recipe:
     """The recipe of weights such as `aid-{classifier}` for one classifier on a data set."""
     if name not in ADD_ONS:
         raise unknown("weights", name, ADD_ONS)
-    if info.name not in aid.ROWS:
+    if info.source not in aid.ROWS:
         raise BenchError(f"AID-Purifier has no recipe for data set '{info.name}'")
     return ADD_ONS[name](info, base)

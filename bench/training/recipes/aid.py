@@ -59,7 +59,7 @@ STEPS = {"patches": 250, "digits": 150}
 
 def aid(info: DatasetInfo, base: Base) -> Recipe:
     """The paper's discriminator on the classifier's first map and its last."""
-    row, taps, width = ROWS[info.name], _taps(base), _narrowed(info)
+    row, taps, width = ROWS[info.source], _taps(base), _narrowed(info)
     used = (taps[0], taps[-1])
     shape = {"width": width(WIDTH), "branch": row.branch, "trunk": [*map(width, row.trunk)]}
     return _recipe("aid", {**_maps(base, used, info), **shape}, info, base)
@@ -67,7 +67,7 @@ def aid(info: DatasetInfo, base: Base) -> Recipe:
 
 def aid_code(info: DatasetInfo, base: Base) -> Recipe:
     """The published code's discriminator on all four maps, two of them blanked."""
-    row, taps, width = ROWS[info.name], _taps(base), _narrowed(info, 2)
+    row, taps, width = ROWS[info.source], _taps(base), _narrowed(info, 2)
     if len(taps) != 4:
         raise BenchError(f"aid-code needs 4 maps; classifier '{base.part}' offers {len(taps)}")
     shape = {
@@ -80,8 +80,9 @@ def aid_code(info: DatasetInfo, base: Base) -> Recipe:
 
 
 def _narrowed(info: DatasetInfo, more: int = 1) -> Callable[[int], int]:
-    """Published widths as they are; on embedded data an eighth of them, or `more` times less."""
-    return lambda width: width // (8 * more) if info.name in SIZES else width
+    """Published widths as they are; of compact networks an eighth, or `more` times less."""
+    small = info.name in SIZES or info.images_of
+    return lambda width: width // (8 * more) if small else width
 
 
 def _taps(base: Base) -> tuple[str, ...]:
@@ -100,7 +101,7 @@ def _maps(base: Base, taps: tuple[str, ...], info: DatasetInfo) -> dict[str, Any
 
 
 def _recipe(network: str, arguments: dict[str, Any], info: DatasetInfo, base: Base) -> Recipe:
-    row, classifier = ROWS[info.name], base.module()
+    row, classifier = ROWS[info.source], base.module()
     augment: Callable[[Tensor], Tensor] | None
     if info.name in SIZES:
         sizes = SIZES[info.name]

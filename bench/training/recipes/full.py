@@ -35,7 +35,8 @@ SIGMAS = (0.05, 0.1, 0.25, 0.5)
 """Noise levels at which the denoising loss is reported."""
 
 
-def _merit(measure: merit.Merit) -> merit.Merit:
+def by_parts(measure: merit.Merit) -> merit.Merit:
+    """A figure of merit on so many validation images, in batches that fit any memory."""
     return merit.by_parts(measure, HELD_OUT, AT_ONCE)
 
 
@@ -47,7 +48,7 @@ def _classifier(info: DatasetInfo, data: Paper, family: Family, loss: Loss, fit:
         arguments,
         loss,
         fit,
-        _merit(merit.accuracy(data.eps)),
+        by_parts(merit.accuracy(data.eps)),
         data.augment,
         normalised=family == "wrn28",
     )
@@ -129,7 +130,7 @@ def noisy_classifier(info: DatasetInfo, data: Paper) -> Recipe:
     fit = recipe.fit
     if data.natural != "conv":
         fit = _momentum(data.steps(90, 400), "thirds", decay=1e-4, batch=400)
-    figures = _merit(noisy.both_accuracies(SIGMA, data.eps))
+    figures = by_parts(noisy.both_accuracies(SIGMA, data.eps))
     return replace(recipe, loss=noisy.augmented(SIGMA), merit=figures, fit=fit)
 
 
@@ -150,7 +151,7 @@ def score(info: DatasetInfo, data: Paper) -> Recipe:
         arguments,
         losses.denoising(begin, end, count),
         Fit(data.score_steps, 128, lr=1e-3, schedule="constant"),
-        _merit(merit.denoising(SIGMAS)),
+        by_parts(merit.denoising(SIGMAS)),
         data.flips,
         normalised=False,
     )
@@ -192,7 +193,7 @@ def edm_ddpmpp(info: DatasetInfo, data: Paper) -> Recipe:
         arguments,
         edm.denoising(0.5),
         Fit(200_000_000 // 512, 512, lr=1e-3, schedule="warmup", ema=0.5 ** (512 / 500_000)),
-        _merit(edm.left(SIGMAS)),
+        by_parts(edm.left(SIGMAS)),
         data.flips,
         normalised=False,
     )
@@ -205,7 +206,7 @@ def _energy(info: DatasetInfo, data: Paper, activation: str, loss: Loss, fit: Fi
         {"channels": info.shape[0], "width": 32, "stages": stages, "activation": activation},
         loss,
         fit,
-        _merit(energy.usefulness(steps=100, noise=0.01, levels=(0.03, 0.06))),
+        by_parts(energy.usefulness(steps=100, noise=0.01, levels=(0.03, 0.06))),
         data.flips,
         normalised=False,
     )
@@ -242,7 +243,7 @@ def pixelcnn(info: DatasetInfo, data: Paper) -> Recipe:
         arguments,
         likelihood.bits,
         Fit(data.steps(200, 32), 32, lr=4e-4, schedule="constant", ema=0.9995, clip=1.0),
-        _merit(likelihood.held_out(data.eps)),
+        by_parts(likelihood.held_out(data.eps)),
         data.flips,
         normalised=False,
     )

@@ -79,12 +79,12 @@ PUBLISHED: Mapping[str, Paper] = {
 
 def published(info: DatasetInfo) -> Paper:
     """The facts of a data set; BenchError for one that nothing is trained on here."""
-    if info.name not in PUBLISHED:
+    if info.source not in PUBLISHED:
         raise BenchError(
             f"there is no training recipe for data set '{info.name}' (there is for patches, "
             f"digits, {', '.join(PUBLISHED)}); put the published weights in place of it"
         )
-    return PUBLISHED[info.name]
+    return PUBLISHED[info.source]
 
 
 def classifier(family: Family, info: DatasetInfo) -> tuple[str, dict[str, Any]]:

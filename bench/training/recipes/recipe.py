@@ -19,7 +19,8 @@ class Recipe:
     """All that training needs besides data and seed.
 
     `merit(network, validation images, labels)` gives the figures stored with the weights;
-    `seed_offset` tells apart recipes that differ in nothing but their seed.
+    `seed_offset` tells apart recipes that differ in nothing but their seed. `half` rounds what was
+    trained to 16 bits before its merit is taken, for a file of half the size.
     """
 
     network: str
@@ -30,6 +31,7 @@ class Recipe:
     augment: Callable[[Tensor], Tensor] | None = None
     normalised: bool = True
     seed_offset: int = 0
+    half: bool = False
 
 
 @dataclass(frozen=True)

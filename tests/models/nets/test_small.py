@@ -37,6 +37,7 @@ def test_images_of_a_batch_do_not_meet() -> None:
         "ncsnv2": {"ngf": 4, "channels": 1, "num_classes": 3, "sigma_begin": 1.0},
         "wideresnet": {"depth": 10, "widen": 1, "channels": 1, "stem_stride": 2},
         "cnn": {"width": 4, "channels": 1},
+        "earlypool": {"widths": [4, 6], "stem": 3, "channels": 1},
     }
     for name, arguments in networks.items():
         network = make(name, arguments).eval()
