@@ -16,13 +16,14 @@ from attacks.pgd import PGD, Strongest
 from attacks.square import Steady
 from attacks.steps import Auto
 from attacks.strict import apgd_strict, losses_of, pgd_strict
-from attacks.transfer import Static, StaticBase
+from attacks.transfer import Static, StaticBase, transfer
 from bench import api
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.compute import rng
 from bench.errors import BenchError
+from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.spec import Part, Settings, parse_part
 from tests.attacks.test_pgd import climb
@@ -129,6 +130,10 @@ def test_a_start_at_the_static_bases_points_breaks_what_masks_its_gradient() -> 
     assert (defense.predict(based.x_adv) != y).all()
     assert based.trace is not None
     assert not based.trace.grad_norm.any()
+
+
+def test_a_start_at_the_base_is_where_transfer_from_the_base_ends() -> None:
+    assert transfer(build.context("digits"), source="base") == Static(StaticBase())
 
 
 def test_points_of_the_static_base_are_the_same_whatever_stands_in_front() -> None:

@@ -454,7 +454,9 @@ def test_where_bpdas_gradient_points_is_a_note(tmp_path: Path, cosine: float, sa
 
 def test_probabilities_and_saturated_logits_are_an_alarm_on_the_row(tmp_path: Path) -> None:
     shares = {"probabilities": [1.0] * N, "saturated": [1.0] * 64 + [0.0] * 64}
-    found = flags_of(tmp_path, "none@natural", {"clean": (0.95, 1, shares)})
+    other = {"saturated": [0.0] * N}
+    columns = {"clean": (0.95, 1, shares), "bpda": (0.2, 1, other)}
+    found = flags_of(tmp_path, "none@natural", columns)
     assert [(flag.kind, flag.attack) for flag in found] == [("alarm", ""), ("alarm", "")]
     assert found[0].text.startswith("the classifier hands out probabilities")
     assert "50.0 % of the predictions" in found[1].text
