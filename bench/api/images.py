@@ -117,7 +117,7 @@ class Dataset:
         """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        return _read(self.load, split, str(data_root()))
+        return self._labelled(_read(self.load, split, str(data_root())), split)
 
     def images(self, split: str) -> Images:
         """All images of a split at once; of embedded data a copy, since verdicts read the same.
@@ -127,14 +127,14 @@ class Dataset:
         """
         found = self.read(split)
         if isinstance(found, Images):
-            return found.copy()
+            return self._seen(found.copy(), split)
         size = 4 * len(found) * math.prod(self.info.shape)
         if size > AT_ONCE:
             raise BenchError(
                 f"the {split} images of data set '{self.info.name}' take {size / 2**30:.0f} GB at "
                 "once; they can only be read by rows"
             )
-        return _all(found)
+        return self._seen(_all(found), split)
 
     def take(self, split: str, index: Sequence[int]) -> Images:
         """Some images of a split, without reading the others.
@@ -148,12 +148,47 @@ class Dataset:
                 f"data set '{self.info.name}' in {data_root()} has {len(found)} {split} images, "
                 f"image {max(index)} is not among them: the copy is not a whole one"
             )
-        return found.take(index)
+        return self._seen(found.take(index), split)
+
+    def _labelled(self, found: Images | Rows, split: str) -> Images | Rows:
+        """Refuse labels and blocks that are not what everybody takes them for."""
+        import torch
+
+        if not isinstance(found, Images | Rows):
+            raise self._wrong(split, f"load gave {type(found).__name__}, not Images or Rows")
+        for name, values in (("labels", found.y), ("blocks", found.block)):
+            if values.dtype != torch.int64 or values.dim() != 1:
+                told = f"{values.dtype} {tuple(values.shape)}"
+                raise self._wrong(split, f"{name} are {told}, not torch.int64 (N,)")
+        if len(found.y) != len(found.block) or (
+            isinstance(found, Images) and len(found.x) != len(found.y)
+        ):
+            raise self._wrong(split, "not as many images, labels and blocks")
+        if len(found.y) and not 0 <= found.y.min() <= found.y.max() < len(self.info.classes):
+            raise self._wrong(split, f"labels outside of 0 to {len(self.info.classes) - 1}")
+        return found
+
+    def _seen(self, found: Images, split: str) -> Images:
+        """Refuse pixels that are not what everybody takes them for."""
+        import torch
+
+        told, shape = f"{found.x.dtype} {tuple(found.x.shape)}", (len(found), *self.info.shape)
+        if told != f"{torch.float32} {shape}":
+            raise self._wrong(split, f"images are {told}, not {torch.float32} {shape}")
+        if len(found) and not (found.x.min() >= 0 and found.x.max() <= 1):
+            raise self._wrong(split, "pixels that are not from 0 to 1")
+        return found
+
+    def _wrong(self, split: str, what: str) -> BenchError:
+        return BenchError(f"data set '{self.info.name}', {split}: {what}")
 
 
 @cache
 def _read(load: Callable[[str], Images | Rows], split: str, root: str) -> Images | Rows:
-    return load(split)
+    from bench.compute.surroundings import as_before
+
+    with as_before():
+        return load(split)
 
 
 @cache

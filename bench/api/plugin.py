@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
@@ -47,6 +47,15 @@ class Plugin:
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     pattern: str = ""
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None
+
+    def __post_init__(self) -> None:
+        """Refuse a value where a function belongs: traits=Traits() is easily written."""
+        for declared in fields(self):
+            if callable(declared.default) and not callable(getattr(self, declared.name)):
+                raise BenchError(
+                    f"{self.kind} '{self.name}': {declared.name}= takes a function, such as "
+                    f"{declared.name}=lambda settings: ..."
+                )
 
     @property
     def summary(self) -> str:

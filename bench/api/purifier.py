@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.compute.network import Network, by_chunks, chunk_size
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 
 __all__ = [
     "CLASSIFIER",
@@ -36,6 +36,9 @@ class Answer(NamedTuple):
     scores: Tensor
 
 
+VOTES = ("softmax", "majority")
+
+
 @dataclass(frozen=True)
 class Traits:
     """What planning must know of a defense, as a function of its settings; no weights needed.
@@ -55,6 +58,13 @@ class Traits:
     runs: int = 1
     identity: bool = False
     vote: Literal["softmax", "majority"] = "softmax"
+
+    def __post_init__(self) -> None:
+        """Refuse what no prediction can be made by."""
+        if not isinstance(self.runs, int) or self.runs < 1:
+            raise BenchError(f"Traits(runs={self.runs!r}): needs a whole number from 1 on")
+        if self.vote not in VOTES:
+            raise unknown("vote", str(self.vote), VOTES)
 
     @classmethod
     def merge(cls, parts: Iterable[Traits]) -> Traits:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from bench.api.purifier import Traits
 
 JUDGE_VERSION = 1
+MOST_SEEDS = 1000
+"""Every seed is a cell of its own: a slip of the finger must not fill the memory with them."""
 CATALOG = "attacks.catalog"
 
 
@@ -170,8 +172,8 @@ def check(request: Request) -> tuple[DatasetInfo, Threat, str]:
     threat = Threat.parse(request.threat or info.threat)
     if not threat.is_ball:
         raise BenchError(f"threat '{threat}' is not a ball; write a norm and an eps: {info.threat}")
-    if not request.seeds > 0:
-        raise BenchError("--seeds needs at least 1")
+    if not 0 < request.seeds <= MOST_SEEDS:
+        raise BenchError(f"--seeds needs a number from 1 to {MOST_SEEDS}")
     if request.draws and request.draws < info.draws:
         raise BenchError(
             f"--draws {request.draws}: the judge draws {info.draws} times on '{info.name}' "

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,12 @@ from bench.api.purifier import (
     chunk_size,
 )
 from bench.errors import BenchError
+
+
+@pytest.mark.parametrize("wrong", [{"runs": 0}, {"runs": 2.5}, {"vote": "mean"}])
+def test_traits_that_no_prediction_can_be_made_by(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BenchError, match=next(iter(wrong))):
+        Traits(**wrong)
 
 
 class Linear(nn.Module):

@@ -160,6 +160,7 @@ def test_a_drawn_subset_is_put_in_stratified_order_by_the_labels() -> None:
 
 
 def test_a_copy_that_is_too_small_for_a_subset() -> None:
-    few = Dataset(CIFAR10, lambda split: Rows(torch.zeros(40), torch.arange(40), torch.tensor))
+    labels = torch.zeros(40).long()
+    few = Dataset(CIFAR10, lambda split: Rows(labels, torch.arange(40), torch.tensor))
     with pytest.raises(BenchError, match=r"needs test image 99\d\d, the copy here has 40"):
         in_order(load_subset("cifar10", "512"), few)

@@ -290,6 +290,7 @@ def test_the_command_names_a_subset_that_is_not_the_default() -> None:
         ({"preset": "quik"}, "did you mean 'quick'"),
         ({"images": 10_000}, "512 images"),
         ({"seeds": 0}, "--seeds"),
+        ({"seeds": 99_999_999_999}, "--seeds"),
         ({"subset": "511"}, "did you mean '512'"),
     ],
 )
