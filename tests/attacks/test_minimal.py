@@ -11,10 +11,10 @@ from torch import Tensor
 from attacks.apgd import along
 from attacks.minimal import CarliniWagner, DeepFool
 from bench.api.ball import ThreatModel
-from bench.api.purifier import Defense
+from bench.api.purifier import Defense, Network
 from bench.compute import rng
 from bench.measure.judge import evaluate
-from tests.tiny import Affine, Luck, Noise, images, labels, linear, smooth
+from tests.tiny import SHAPE, Affine, Linear, Luck, Noise, images, labels, linear, smooth
 
 WIDE = {"l2": ThreatModel("l2", 100.0), "linf": ThreatModel("linf", 1.0)}
 
@@ -123,6 +123,24 @@ def test_points_outside_the_ball_are_projected_and_count_as_they_are_there(norm:
     assert torch.allclose(outcome.distance[outside], torch.tensor(threat.eps))
     assert within.any()
     assert outside.any()
+
+
+def test_deepfool_looks_at_images_only() -> None:
+    """Its way to the boundary leaves [0,1]; what it asks the defense does not."""
+    asked = []
+
+    class Seen(Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            asked.append((x.min().item(), x.max().item()))
+            return super().forward(x)
+
+    weight = torch.zeros(2, *SHAPE)
+    weight[0, :, 0], weight[1, :, 1:] = 1, 0.1
+    defense, x = Defense(Network(Seen(weight), "classifier")), torch.zeros(1, *SHAPE)
+    x[:, :, 0] = 0.7
+    DeepFool(steps=20)(defense, x, torch.zeros(1, dtype=torch.long), WIDE["linf"])
+    assert len(asked) > 2
+    assert 0 <= min(low for low, _ in asked) <= max(high for _, high in asked) <= 1
 
 
 def test_cw_that_finds_nothing_hands_the_image_over() -> None:

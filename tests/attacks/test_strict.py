@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.catalog import STRICT
-from attacks.gradients import Blind, Eot, Exact
+from attacks.gradients import Blind, Eot, Exact, Slope
 from attacks.noise import Noise as Uniform
 from attacks.pgd import PGD, Strongest
 from attacks.square import Steady
@@ -20,14 +20,14 @@ from attacks.transfer import Static, StaticBase, transfer
 from bench import api
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
-from bench.api.purifier import Defense, Purifier, Traits
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.spec import Part, Settings, parse_part
 from tests.attacks.test_pgd import climb
-from tests.tiny import Affine, Levels, Luck, Noise, images, labels, linear, smooth
+from tests.tiny import SHAPE, Affine, Levels, Linear, Luck, Noise, images, labels, linear, smooth
 
 LINF = ThreatModel("linf", 0.1)
 UNDRAWN = ("clean", "transfer:source=same", "transfer:source=other")
@@ -168,6 +168,24 @@ def test_from_the_static_base_to_itself_nothing_is_transferred() -> None:
     assert skip("other", Traits(identity=True)) is None
     settings: Settings = dict(plugin.resolve(parse_part("transfer:source=base"), "digits").settings)
     assert plugin.weights(settings) == ()
+
+
+def test_what_is_wrong_already_is_not_given_up_for_one_search() -> None:
+    """A step of a whole ball leaves the class 1 that the image is in, and gets it right again."""
+    weight = torch.zeros(2, *SHAPE)
+    weight[0] = 1
+    defense = Defense(Network(Linear(weight, torch.tensor([0.0, 0.1])), "classifier"))
+    x, y = torch.full((1, *SHAPE), 0.5), torch.zeros(1, dtype=torch.long)
+
+    class Back(Blind):
+        def __call__(self, *given: Any, **more: Any) -> Slope:
+            slope = super().__call__(*given, **more)
+            return slope._replace(gradient=-slope.gradient)
+
+    assert defense.predict(x).tolist() == [1]
+    search = PGD(Back(), steps=1, step=1.0)
+    assert defense.predict(search(defense, x, y, LINF).x_adv).tolist() == [0]
+    assert torch.equal(Strongest((search,))(defense, x, y, LINF).x_adv, x)
 
 
 def test_fresh_draws_choose_between_searches() -> None:

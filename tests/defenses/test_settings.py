@@ -55,6 +55,8 @@ PRINTED = [
     ("langevin", "cifar10", {"steps": 1500, "runs": 150, "network": "igebm"}),
     ("pixeldefend", "cifar10", {"eps": 16 / 255}),
     ("pixeldefend", "fashionmnist", {"eps": 32 / 255}),
+    # Carlini et al. 2023: the lowest of their levels.
+    ("denoise", "cifar10", {"sigma": 0.25}),
     # Cohen et al. 2019: 100 copies select a class.
     ("smoothing", "cifar10", {"sigma": 0.25, "runs": 100}),
     # Xu et al. 2018, Table 3: 5 bits of ImageNet.

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import Blind
+from attacks.pgd import PGD
 from bench.api.attacked import (
     ABSTAINED,
     Attacked,
@@ -45,6 +47,14 @@ def test_verdicts_calls_and_trace() -> None:
     assert outcome.trace["zero_gradients"] == (0.5,) * 5
     assert outcome.trace["first_cosine"] == outcome.trace["last_loss"] == (1.0,) * 5
     assert outcome.trace["last_cosine"] == outcome.trace["first_loss"] == (0.0,) * 5
+
+
+def test_calls_before_are_not_counted_again() -> None:
+    d, y = defense(Noise()), torch.zeros(5, dtype=torch.long)
+    attack = PGD(Blind(), steps=2)
+    first, again = (evaluate(d, attack, x(), y, LINF, key="a").calls for _ in range(2))
+    assert first == again
+    assert first["classifier"]["attack"] == (10, 10)
 
 
 def test_seconds_are_the_processors_and_not_the_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
