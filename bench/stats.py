@@ -90,8 +90,18 @@ def mean_interval(values: Floats, block: Ints) -> Figure:
     towards that of one verdict per block by the weight of PRIOR_BLOCKS against the blocks that
     hold the rarer verdict; at 0 or 100 % the effective number is therefore C, the blocks.
     """
-    low, high = mean_intervals(values[None], block)
-    return Figure(float(values.mean()), float(low[0]), float(high[0]))
+    return mean_figures([values], block)[0]
+
+
+def mean_figures(rows: Sequence[Floats], block: Ints) -> list[Figure]:
+    """`mean_interval` of several samples [N] of the same blocks, at once."""
+    if not rows:
+        return []
+    ends = zip(*mean_intervals(np.stack(rows), block), strict=True)
+    return [
+        Figure(float(values.mean()), float(low), float(high))
+        for values, (low, high) in zip(rows, ends, strict=True)
+    ]
 
 
 def mean_intervals(values: Floats, block: Ints) -> tuple[Floats, Floats]:
@@ -126,21 +136,30 @@ def compare(a: Floats, b: Floats, block: Ints) -> Comparison:
     """
     delta = a - b
     place, blocks = _places(block)
-    mean = float(delta.mean())
     # Means of the same verdicts in another order may differ in their last digit.
     gains, losses = int((delta > 1e-9).sum()), int((delta < -1e-9).sum())
     counts = (len(delta), gains, losses)
+    found = difference(a, b, block)
     if blocks < 2:
-        return Comparison(Figure(mean, -1.0, 1.0), 1.0, "one block: no test", *counts)
+        return Comparison(found, 1.0, "one block: no test", *counts)
+    both = np.concatenate([a, b])
+    if blocks == len(delta) and bool(np.isin(both, (0.0, 1.0)).all()):
+        return Comparison(found, mcnemar(gains, losses), "McNemar", *counts)
+    return Comparison(found, permutation(_sums(delta, place)), "permutation", *counts)
+
+
+def difference(a: Floats, b: Floats, block: Ints) -> Figure:
+    """The paired difference of `compare` alone, without a test."""
+    delta = a - b
+    place, blocks = _places(block)
+    mean = float(delta.mean())
+    if blocks < 2:
+        return Figure(mean, -1.0, 1.0)
     extra = PRIOR_BLOCKS / blocks**2
     half = _student(blocks - 1) * math.sqrt(
         float(_variance(_sums(delta - mean, place), len(delta))) + extra
     )
-    difference = Figure(mean, max(-1.0, mean - half), min(1.0, mean + half))
-    both = np.concatenate([a, b])
-    if blocks == len(delta) and bool(np.isin(both, (0.0, 1.0)).all()):
-        return Comparison(difference, mcnemar(gains, losses), "McNemar", *counts)
-    return Comparison(difference, permutation(_sums(delta, place)), "permutation", *counts)
+    return Figure(mean, max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def mcnemar(gains: int, losses: int) -> float:
@@ -195,8 +214,14 @@ def verdict(measured: Figure, reported: float, differs: Sequence[str] = ()) -> s
 
 def _places(block: Ints) -> tuple[Ints, int]:
     """The block of each image as 0..C-1 [N], and C."""
-    found, place = np.unique(block, return_inverse=True)
-    return place.ravel(), len(found)
+    return _placed(np.asarray(block, dtype=np.int64).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _placed(block: bytes) -> tuple[Ints, int]:
+    found, place = np.unique(np.frombuffer(block, dtype=np.int64), return_inverse=True)
+    place.setflags(write=False)
+    return place, len(found)
 
 
 def _sums(values: Floats, place: Ints) -> Floats:

@@ -104,9 +104,13 @@ def constant(module: str, name: str) -> Any:
 
 
 def _alone() -> AbstractContextManager[None]:
-    """Inside, what is imported changes nothing for others; it brings torch, as plug-ins do."""
+    """Inside, what is imported changes nothing for others; it brings torch, as plug-ins do.
+
+    The project's own are imported before: they are no part of what is put back.
+    """
     from bench.compute.surroundings import as_before
 
+    import_house()
     return as_before()
 
 

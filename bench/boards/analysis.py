@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -35,7 +38,7 @@ from bench.boards.ranking import (
     differing_weights,
     ranks,
 )
-from bench.stats import Comparison, Figure, Floats, holm, mean_interval
+from bench.stats import Comparison, Figure, Floats, holm, mean_figures
 
 WORST = "worst case"
 ON = "accuracy on "
@@ -61,7 +64,7 @@ class Analysis:
         """What stands at (row, column), when it has a number."""
         if column == WORST:
             return self.worst.get(row.label)
-        return row.complete().get(column)
+        return row.numbers.get(column)
 
     def why_blank(self, row: Row, column: str) -> str:
         """The reason for a missing number at (row, column); empty where there is one."""
@@ -75,6 +78,7 @@ class Analysis:
         return f"no complete attack within {self.board.threat}"
 
 
+@lru_cache(maxsize=32)  # of the same board by every format that it is written in
 def analyse(board: Board, *, compared: bool = True) -> Analysis:
     """Worst cases, the best control of each column, and every row's difference to it.
 
@@ -149,29 +153,47 @@ class Extra:
 
 
 def extra(entry: Entry) -> Extra:
-    """What a measurement has besides its accuracy."""
+    """What a measurement has besides its accuracy; made once."""
+    if entry not in _EXTRAS:
+        _EXTRAS[entry] = _extra(entry)
+    return _EXTRAS[entry]
+
+
+_EXTRAS: WeakKeyDictionary[Entry, Extra] = WeakKeyDictionary()
+
+
+def _extra(entry: Entry) -> Extra:
     seeds = list(entry.seeds.values())
     k = k_of(min(measured.draws for measured in seeds))
+    means: dict[tuple[str, Any], Floats] = {}
 
-    def over_seeds(values: Iterable[Floats | None]) -> Figure | None:
+    def over_seeds(figure: str, values: Iterable[Floats | None], name: Any = "") -> None:
         there = [each for each in values if each is not None]
-        return mean_interval(mean_over(there), entry.block) if len(there) == len(seeds) else None
+        if len(there) == len(seeds):
+            means[figure, name] = mean_over(there)
 
+    if k:
+        over_seeds("vote", map(vote, seeds))
+        over_seeds("worst of", (worst_of(measured, k) for measured in seeds))
+    own = (None if m.protocol is None else m.protocol.astype(float) for m in seeds)
+    over_seeds("protocol", own)
+    over_seeds("rounded", map(rounded, seeds))
     groups = [by_variant(measured) for measured in seeds]
+    for name in groups[0]:
+        over_seeds("group", (group[name] for group in groups), name)
     proven = [certified(measured) for measured in seeds]
     none = np.zeros(len(entry.block))
-    by_group = {name: over_seeds(group[name] for group in groups) for name in groups[0]}
-    by_radius = {r: over_seeds(p.get(r, none) for p in proven) for r in max(proven, key=len)}
+    for radius in max(proven, key=len):
+        over_seeds("within", (p.get(radius, none) for p in proven), radius)
+    figures = dict(zip(means, mean_figures(list(means.values()), entry.block), strict=True))
     return Extra(
         k,
-        vote=over_seeds(map(vote, seeds)) if k else None,
-        worst_of=over_seeds(worst_of(measured, k) for measured in seeds) if k else None,
-        protocol=over_seeds(
-            None if m.protocol is None else m.protocol.astype(float) for m in seeds
-        ),
-        rounded=over_seeds(map(rounded, seeds)),
-        groups={name: figure for name, figure in by_group.items() if figure},
-        within={radius: figure for radius, figure in by_radius.items() if figure},
+        vote=figures.get(("vote", "")),
+        worst_of=figures.get(("worst of", "")),
+        protocol=figures.get(("protocol", "")),
+        rounded=figures.get(("rounded", "")),
+        groups={name: figure for (kind, name), figure in figures.items() if kind == "group"},
+        within={name: figure for (kind, name), figure in figures.items() if kind == "within"},
     )
 
 

@@ -21,7 +21,7 @@ from bench.results.store import (
     Record,
 )
 from bench.spec import NO_ATTACK, NO_PURIFIER
-from bench.stats import Comparison, Figure, Floats, Ints, compare, mean_interval
+from bench.stats import Comparison, Figure, Floats, Ints, compare, difference, mean_interval
 from bench.threat import Threat
 
 CLEAN = "none"
@@ -150,8 +150,17 @@ class Row:
 
     def complete(self, threat: str = "") -> dict[str, Entry]:
         """The columns that have a number, of one threat or of all."""
-        there = {name: entry for name, entry in self.entries.items() if entry.complete}
-        return {name: e for name, e in there.items() if threat in ("", e.threat)}
+        return {name: e for name, e in self.numbers.items() if threat in ("", e.threat)}
+
+    @cached_property
+    def numbers(self) -> dict[str, Entry]:
+        """The columns that have a number."""
+        return {name: entry for name, entry in self.entries.items() if entry.complete}
+
+    @cached_property
+    def weights(self) -> dict[str, frozenset[str]]:
+        """The sha256, or several, of every weight file behind its numbers, by name."""
+        return all_weights(self.numbers.values())
 
     @property
     def records(self) -> list[Record]:
@@ -193,10 +202,18 @@ class Board:
         """How many (row, column) have a number."""
         return sum(len(row.complete()) for row in self.rows)
 
+    @cached_property
+    def by_column(self) -> dict[str, list[Entry]]:
+        """What stands in each column, from the first row down."""
+        found: dict[str, list[Entry]] = {}
+        for row in self.rows:
+            for name, entry in row.entries.items():
+                found.setdefault(name, []).append(entry)
+        return found
+
     def threat_of(self, column: str) -> str:
         """The threat of a column; empty where no row has it."""
-        found = (row.entries[column].threat for row in self.rows if column in row.entries)
-        return next(found, "")
+        return next((entry.threat for entry in self.by_column.get(column, ())), "")
 
     def blank(self, row: Row, column: str) -> str:
         """Why (row, column) shows no number; empty when it shows one."""
@@ -243,26 +260,52 @@ def deviation(item: Item) -> float | None:
 
 def paired(a: Item, b: Item) -> Comparison | None:
     """a minus b over the seeds that both have, or None where the two may not be compared."""
+    both = _both(a, b)
+    return both and compare(*both, a.block)
+
+
+def apart(a: Item, b: Item) -> Figure | None:
+    """The difference of `paired` alone, without a test."""
+    both = _both(a, b)
+    return both and difference(*both, a.block)
+
+
+def _both(a: Item, b: Item) -> tuple[Floats, Floats] | None:
+    """The values of both over the seeds that both have, if on the same images."""
     common = sorted(set(a.by_seed) & set(b.by_seed))
     if not common or not np.array_equal(a.index, b.index):
         return None
-    first, second = (mean_over(item.by_seed[seed] for seed in common) for item in (a, b))
-    return compare(first, second, a.block)
+    return _over(a, common), _over(b, common)
+
+
+def _over(item: Item, seeds: list[int]) -> Floats:
+    """Its values over some seeds, in their order."""
+    if list(item.by_seed) == seeds:
+        return item.values
+    return mean_over(item.by_seed[seed] for seed in seeds)
 
 
 def mixed_weights(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Names of weights that occur with more than one sha256 among complete entries."""
+    return tuple(sorted(name for name, found in all_weights(entries).items() if len(found) > 1))
+
+
+def all_weights(entries: Iterable[Entry]) -> dict[str, frozenset[str]]:
+    """Every sha256 of the weights of each name among complete entries."""
     seen: dict[str, set[str]] = {}
     for entry in entries:
         for measured in entry.seeds.values():
             for name, sha in measured.weights.items():
                 seen.setdefault(name, set()).add(sha)
-    return tuple(sorted(name for name, shas in seen.items() if len(shas) > 1))
+    return {name: frozenset(found) for name, found in seen.items()}
 
 
 def mean_over(arrays: Iterable[Floats]) -> Floats:
     """The mean of arrays of one shape (over seeds)."""
-    mean: Floats = np.mean(np.stack(list(arrays)), axis=0, dtype=np.float64)
+    several = list(arrays)
+    if len(several) == 1:
+        return np.asarray(several[0], dtype=np.float64)
+    mean: Floats = np.mean(np.stack(several), axis=0, dtype=np.float64)
     return mean
 
 
@@ -275,7 +318,7 @@ def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, .
     settings = {entry.settings for entry in ready.values()}
     missing = []
     for name in board.columns:
-        entries = [other.entries[name] for other in board.rows if name in other.entries]
+        entries = board.by_column.get(name, ())
         others = all(entry.facts and entry.facts.given for entry in entries)
         excused = name not in row.entries and (others or (row.asked, name) in board.skips)
         if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):

@@ -42,7 +42,8 @@ def _worth(board: Board) -> tuple[bool, int, int]:
 
 
 def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
-    plans = sorted(plans, key=lambda plan: (-len(plan.cells), plan.to_json()))
+    if len(plans) > 1:
+        plans = sorted(plans, key=lambda plan: (-len(plan.cells), plan.to_json()))
     head = plans[0]
     planned = [item for plan in plans for item in plan.cells]
     newest, facts = _newest(planned), _facts(plans)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.boards.board import Board, Row, Worst, mixed_weights, paired
+from bench.boards.board import Board, Row, Worst, paired
 from bench.stats import CONFIDENCE, Comparison, holm
 
 
@@ -60,4 +60,7 @@ def ranks(board: Board, worst: Mapping[str, Worst]) -> dict[str, Rank]:
 
 def differing_weights(a: Row, b: Row) -> tuple[str, ...]:
     """Names of weights that the cells of two rows were measured with in two versions."""
-    return mixed_weights([*a.complete().values(), *b.complete().values()])
+    names = a.weights.keys() | b.weights.keys()
+    none: frozenset[str] = frozenset()
+    both = {name: a.weights.get(name, none) | b.weights.get(name, none) for name in names}
+    return tuple(sorted(name for name, found in both.items() if len(found) > 1))

@@ -128,7 +128,7 @@ def _notes(scored: Scored) -> list[str]:
     from bench.boards.flags.single import eight_bits_change
     from bench.cli.options import count
 
-    said = eight_bits_change(scored.coarser)
+    said = eight_bits_change(scored.coarser.difference)
     notes = [said] if said else []
     moved = scored.moved
     if moved and (moved.difference.low > 0 or moved.difference.high < 0):

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from bench.errors import BenchError
@@ -43,16 +44,24 @@ class Cell:
     seed: int
     versions: str
 
-    @property
+    def told(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return {name: getattr(self, name) for name in CELL}
+
+    @cached_property
     def digest(self) -> str:
         """16 hex digits that name the cell's folder and seed its randomness."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.told(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def plugins(self) -> dict[str, int]:
         """The version of every plug-in that took part, and of the judge; ValueError if damaged."""
         pairs = (text.rpartition("=") for text in self.versions.split(","))
         return {name: int(version) for name, _, version in pairs}
+
+
+CELL = tuple(f.name for f in fields(Cell))
+"""What tells cells apart."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +186,9 @@ def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _freeze(item) for key, item in value.items()}
-    return tuple(map(_freeze, value)) if isinstance(value, list) else value
+    if isinstance(value, list):  # mostly of numbers and texts
+        return tuple([_freeze(v) if isinstance(v, list | dict) else v for v in value])
+    return value
 
 
 def _refuse(constant: str) -> None:
@@ -207,7 +218,7 @@ def _texts(found: Any) -> bool:
 def _check(record: Record) -> None:
     """ValueError, TypeError or AttributeError for what no measurement gives."""
     images = len(record.index)
-    cell = asdict(record.cell)
+    cell = record.cell.told()
     _require(_whole([cell.pop("seed")], None) and _texts(cell) and bool(cell), "cell")
     record.cell.plugins()
     _require(_whole([record.shard]) and _whole([record.draws], 1), "shard or draws")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from bench.boards.board import CLEAN, Board, Entry, Row, paired
+from bench.boards.board import CLEAN, Board, Entry, Row, apart
 from bench.boards.flags.knowledge import (
     UNBOUNDED,
     empty,
@@ -26,8 +26,8 @@ def above_clean(entries: Mapping[str, Entry], threat: str) -> Iterator[Said]:
     """Attacks that make a defense better."""
     clean = next((entry for entry in entries.values() if entry.threat == CLEAN), None)
     for name, entry in entries.items():
-        above = paired(entry, clean) if clean and entry.threat == threat else None
-        if above and above.difference.low > 0:
+        above = apart(entry, clean) if clean and entry.threat == threat else None
+        if above and above.low > 0:
             yield (
                 name,
                 "accuracy under attack is above clean accuracy beyond the interval: "
@@ -46,10 +46,10 @@ def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
     best = _strongest(strong)
     weak = {n: e for n, e in entries.items() if n not in strong and facts(e).knows != "mixed"}
     for name, entry in weak.items():
-        gap = paired(strong[best], entry)
-        if not gap or gap.difference.low <= 0:
+        gap = apart(strong[best], entry)
+        if not gap or gap.low <= 0:
             continue
-        points = f"leaves {100 * gap.difference.value:.1f} points less accuracy"
+        points = f"leaves {100 * gap.value:.1f} points less accuracy"
         misled = "the gradients that the adaptive attacks use mislead them"
         if facts(entry).knows:
             yield name, f"knows less than {best} and yet {points}: {misled}"
@@ -68,12 +68,12 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
         return
     noise = _strongest(noises)
     for name, entry in (informed(entries) | knowing(entries, "")).items():
-        gap = paired(noises[noise], entry)
-        if gap and gap.difference.high <= TOLERANCE and entry.figure.low > SHARE:
+        gap = apart(noises[noise], entry)
+        if gap and gap.high <= TOLERANCE and entry.figure.low > SHARE:
             yield (
                 name,
                 f"random noise in the ball ({noise}) is as good: {name} leaves only "
-                f"{100 * gap.difference.value:.1f} points less accuracy",
+                f"{100 * gap.value:.1f} points less accuracy",
             )
 
 
@@ -89,11 +89,11 @@ def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
             more = [key for key in mine if mine[key] != theirs[key]]
             if len(more) != 1 or more[0] not in facts(entries[name]).budget:
                 continue
-            gap = paired(entries[name], entries[other])
-            if _larger(theirs, mine, more[0]) and gap and gap.difference.low > 0:
+            gap = apart(entries[name], entries[other])
+            if _larger(theirs, mine, more[0]) and gap and gap.low > 0:
                 yield (
                     name,
-                    f"{other} leaves {100 * gap.difference.value:.1f} points less accuracy: "
+                    f"{other} leaves {100 * gap.value:.1f} points less accuracy: "
                     f"{more[0]}={mine[more[0]]} is not enough",
                 )
 
@@ -107,18 +107,18 @@ def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
     if not all(by.values()):
         return
     bpda, exact = (_strongest(by[gradient]) for gradient in ("bpda", "exact"))
-    gap = paired(entries[bpda], entries[exact])
-    if gap and gap.difference.low > 0:
+    gap = apart(entries[bpda], entries[exact])
+    if gap and gap.low > 0:
         yield (
             bpda,
             "BPDA is weaker than the exact gradient here: "
-            f"{exact} leaves {100 * gap.difference.value:.1f} points less accuracy",
+            f"{exact} leaves {100 * gap.value:.1f} points less accuracy",
         )
-    if gap and gap.difference.high < 0:
+    if gap and gap.high < 0:
         yield (
             exact,
             "the exact gradient is weaker than BPDA here: "
-            f"{bpda} leaves {-100 * gap.difference.value:.1f} points less accuracy",
+            f"{bpda} leaves {-100 * gap.value:.1f} points less accuracy",
         )
 
 

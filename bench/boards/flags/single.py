@@ -10,7 +10,7 @@ from bench.boards.board import Entry, mean_over
 from bench.boards.flags.knowledge import UNBOUNDED, empty, radius
 from bench.boards.metrics import Bools, rounded
 from bench.results.store import Record
-from bench.stats import Comparison, Floats, compare
+from bench.stats import Figure, Floats, difference
 
 SHARE = 0.05
 """Part of all images from which on something is worth an alarm."""
@@ -94,7 +94,7 @@ def protocol_differs(entry: Entry) -> Iterator[str]:
     if not verdicts or len(verdicts) < len(measured):
         return
     during: Floats = np.mean(verdicts, axis=0, dtype=np.float64)
-    gap = compare(during, entry.values, entry.block).difference
+    gap = difference(during, entry.values, entry.block)
     if gap.low > 0 or gap.high < 0:
         yield (
             f"accuracy during the attack is {100 * gap.value:+.1f} points beside that after it, "
@@ -102,24 +102,24 @@ def protocol_differs(entry: Entry) -> Iterator[str]:
         )
 
 
-def rounding(entry: Entry) -> Comparison | None:
+def rounding(entry: Entry) -> Figure | None:
     """Accuracy on the attacked images in 8 bits minus accuracy, where every seed has both."""
     found = [rounded(measured) for measured in entry.seeds.values()]
     known = [values for values in found if values is not None]
     if not known or len(known) < len(found):
         return None
-    return compare(mean_over(known), entry.values, entry.block)
+    return difference(mean_over(known), entry.values, entry.block)
 
 
-def eight_bits_change(coarse: Comparison) -> str:
+def eight_bits_change(coarse: Figure) -> str:
     """What rounding attacked images to 8 bits does, where it is beyond the paired interval."""
-    points = 100 * coarse.difference.value
-    if coarse.difference.low > 0:
+    points = 100 * coarse.value
+    if coarse.low > 0:
         return (
             "the attack does not survive 8 bits: on its images rounded to k/255 accuracy is "
             f"{points:.1f} points higher"
         )
-    if coarse.difference.high < 0:
+    if coarse.high < 0:
         return f"on its images rounded to k/255 accuracy is another {-points:.1f} points lower"
     return ""
 
