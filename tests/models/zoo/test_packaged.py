@@ -12,8 +12,10 @@ import torch
 from bench.api import find_dataset
 from bench.models.zoo import weights as zoo
 from bench.models.zoo.networks import rebuild
+from bench.models.zoo.weights import load_state
 from tests.networks import answer, expected
 
+COMPACT = "cifar10-compact"
 FOLDERS = sorted(p for p in zoo.packaged("patches").parent.iterdir() if p.is_dir())
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))]
 
@@ -25,10 +27,25 @@ def name_of(path: Path) -> str:
 def test_both_embedded_data_sets_have_all_their_weights() -> None:
     from bench.training.recipes import RECIPES
 
-    assert {p.name for p in FOLDERS} == {"patches", "digits"}
-    for folder in FOLDERS:
+    embedded = [p for p in FOLDERS if p.name != COMPACT]
+    assert {p.name for p in embedded} == {"patches", "digits"}
+    for folder in embedded:
         assert {p.stem for p in folder.glob("*.safetensors")} >= set(RECIPES)
-    assert sum(path.stat().st_size for path in FILES) < 20 * 2**20
+    assert sum(p.stat().st_size for p in FILES if p.parent in embedded) < 20 * 2**20
+
+
+def test_compact_networks_are_small_files_of_trained_networks() -> None:
+    from bench.training.recipes.compact import COMPACT as RECIPES
+
+    files = [path for path in FILES if path.parent.name == COMPACT]
+    assert {"natural"} <= {path.stem for path in files} <= set(RECIPES)
+    assert sum(path.stat().st_size for path in files) < 25 * 2**20
+    for path in files:
+        weights = zoo.find(COMPACT, path.stem)
+        assert all(t.dtype in (torch.float16, torch.int64) for t in load_state(weights).values())
+        merit = json.loads(weights.metadata["merit"])
+        assert merit.get("clean", 100.0) > 60
+        assert merit.get("dsm@0.25", 0.0) < 0.2
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
