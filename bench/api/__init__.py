@@ -12,6 +12,7 @@ from bench.api.discover import (
     find_classifier,
     find_dataset,
     find_defense,
+    import_house,
     load,
     names,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "find_classifier",
     "find_dataset",
     "find_defense",
+    "import_house",
     "load",
     "names",
     "owned",

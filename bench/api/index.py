@@ -104,15 +104,17 @@ def _sealed(key: str, body: bytes) -> str:
 
 def _key() -> str:
     """The digest of all that decides what plug-ins declare."""
-    digest = hashlib.sha256(f"{FORMAT}\n{sys.version}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT}\n{sys.version}\n{sys.flags.optimize}\n".encode())
     installed: set[str] = set()
     for entry in sys.path:
         with suppress(OSError):
             installed.update(name for name in os.listdir(entry) if name.endswith("-info"))
     digest.update("\n".join(sorted(installed)).encode())
     for path in _sources():
-        digest.update(f"{path}\n{os.stat(path).st_mtime_ns}\n".encode())
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        digest.update(f"{path}\n".encode("utf-8", "surrogateescape"))
+        with suppress(OSError):  # an editor's lock, a link to nothing
+            digest.update(f"{os.stat(path).st_mtime_ns}\n".encode())
+            digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     return digest.hexdigest()
 
 

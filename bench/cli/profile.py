@@ -34,22 +34,27 @@ def profile_command(
     Networks are those of the data set in class and size, their weights random: neither data nor
     weights are read.
     """
-    import torch
-    from tabulate import tabulate
-
     from bench import api
-    from bench.compute import device as devices
     from bench.errors import BenchError
-    from bench.estimate import plan_cost, profile
+    from bench.plan.plan import check_defense, find_info
     from bench.spec import split_list
 
     if images < 1 or chunk < 1:
         raise BenchError("--images and --chunk need at least 1")
+    with others_to_stderr():
+        api.load(plugins)
+    for spec in split_list(defenses):
+        check_defense(spec, find_info(dataset).name)
+
+    import torch
+    from tabulate import tabulate
+
+    from bench.compute import device as devices
+    from bench.estimate import plan_cost, profile
+
     torch.set_num_threads(1)
     device = devices.parse(device)[0]
     devices.prepare(device)
-    with others_to_stderr():
-        api.load(plugins)
     found: dict[str, Any] = {"dataset": dataset, "device": plan_cost.describe(device)}
     found["defenses"] = {
         spec: profile.whole(spec, dataset, device, images, chunk) for spec in split_list(defenses)

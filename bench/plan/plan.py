@@ -185,11 +185,16 @@ def check(request: Request) -> tuple[DatasetInfo, Threat, str]:
         attack = parse_part(label)
         _find_attack(attack.name).chosen(attack, info.name, request.preset)
     for _, label in _labels(request.defenses, catalog.GROUPS):
-        spec = parse_defense(label)
-        for part in spec.parts:
-            api.find_defense(part.name).chosen(part, info.name, request.preset)
-        api.find_classifier(spec.classifier.name).chosen(spec.classifier, info.name)
+        check_defense(label, info.name, request.preset)
     return info, threat, subset
+
+
+def check_defense(text: str, dataset: str, preset: str = "") -> None:
+    """Refuse a defense with a name or a setting that does not exist; imports nothing heavy."""
+    spec = parse_defense(text)
+    for part in spec.parts:
+        api.find_defense(part.name).chosen(part, dataset, preset)
+    api.find_classifier(spec.classifier.name).chosen(spec.classifier, dataset)
 
 
 def groups() -> Mapping[str, tuple[str, ...]]:

@@ -174,6 +174,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plan --defense adpp", "unknown defense 'adpp'"),
         ("plan --defense adp --subset no", "unknown subset of data set 'patches' 'no'"),
         ("plan --defense adp --attacks bpda:steps=0", "steps=0 is out of range"),
+        ("profile adpp", "unknown defense 'adpp'"),
         ("list things", "unknown kind 'things'"),
     ],
 )
@@ -228,7 +229,8 @@ def test_an_edit_is_seen_at_once(tmp_path: Path, home: Path) -> None:
     assert imported
     assert "steps=41" in second
     assert "steps=41" not in first
-    # What others are made of counts too, and so does a new file.
+    # What others are made of counts too, and so does a new file, but for an editor's lock.
+    (tree / "attacks" / ".#catalog.py").symlink_to("nobody@nowhere")
     spec = tree / "bench" / "spec.py"
     spec.write_text(spec.read_text() + "\n")
     assert listed("attacks") == (second, True)
