@@ -49,9 +49,12 @@ class Plugin:
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None
 
     def __post_init__(self) -> None:
-        """Refuse a value where a function belongs: traits=Traits() is easily written."""
+        """Refuse a value where a function belongs (traits=Traits()), a text where several do."""
         for declared in fields(self):
-            if callable(declared.default) and not callable(getattr(self, declared.name)):
+            given = getattr(self, declared.name)
+            if isinstance(declared.default, tuple) and isinstance(given, str):
+                raise BenchError(f"{self.kind} '{self.name}': {declared.name}= takes ('{given}',)")
+            if callable(declared.default) and not callable(given):
                 raise BenchError(
                     f"{self.kind} '{self.name}': {declared.name}= takes a function, such as "
                     f"{declared.name}=lambda settings: ..."

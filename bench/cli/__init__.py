@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import suppress
 
 from bench.cli import interrupt
 from bench.errors import BenchError, plain
+
+PATIENCE = 10.0
+"""Seconds in which threads of plug-ins may end after the command has."""
 
 
 def main() -> None:
@@ -28,6 +33,18 @@ def main() -> None:
         if os.environ.get("BENCH_DEBUG"):
             raise
         code = _fail(f"{type(error).__name__}: {error} (BENCH_DEBUG=1 shows where)", 2)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End the process; threads that a plug-in left running are waited for, but not for ever."""
+    main = threading.main_thread()
+    if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stdout.flush()
+        late = threading.Timer(PATIENCE, os._exit, (code,))
+        late.daemon = True
+        late.start()
     sys.exit(code)
 
 

@@ -74,8 +74,7 @@ def evaluate(
     with rng.work(key), rng.drawn_on_cpu(x.device):
         attacked = under_attack(defense, attack, x, y, threat)
         counts.append(defense.calls())
-        points = attacked.x_adv.detach()
-        points = points if attacked.variants else points.unsqueeze(0)
+        points = _points(attacked, x)
         distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
         with _watched(defense, len(x)) as answers:
             if threat.norm == CERTIFIED:
@@ -145,6 +144,22 @@ def judge_rounded(
 def eight_bits(x: Tensor) -> Tensor:
     """Images in [0,1] on the grid k/255, as a file of 8 bits holds them."""
     return (x * 255).round() / 255
+
+
+def _points(attacked: Attacked, x: Tensor) -> Tensor:
+    """What is judged, [V,B,C,H,W]: plain tensors, so that no class of a plug-in's answers for them.
+
+    Raises:
+        BenchError: they are no images like x [B,C,H,W], one for each variant.
+    """
+    found, names = attacked.x_adv, attacked.variants
+    if not isinstance(found, Tensor) or (found.dtype, found.layout) != (x.dtype, x.layout):
+        told = f"a {found.dtype} tensor" if isinstance(found, Tensor) else type(found).__name__
+        raise BenchError(f"the attack gave {told} for images, not a dense {x.dtype} tensor")
+    if names and len(found) != len(names):
+        raise BenchError(f"the attack gave {len(found)} variants under {len(names)} names")
+    plain = found.detach().as_subclass(Tensor)
+    return plain if names else plain.unsqueeze(0)
 
 
 def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:

@@ -14,6 +14,7 @@ from bench.api import (
     OWNER,
     ClassifierPlugin,
     Context,
+    DatasetPlugin,
     DefensePlugin,
     Plugin,
     find_attack,
@@ -24,10 +25,13 @@ from bench.api import (
     owned,
 )
 from bench.api.code import code_of, outside
+from bench.api.images import Images
 from bench.compute.fingerprint import fingerprint
 from bench.errors import BenchError
+from bench.files.paths import data_root
 from bench.measure import build
 from bench.models.zoo.weights import manifest
+from bench.results.store import SHARD
 from bench.spec import DEFAULT_CLASSIFIER, DefenseSpec, Part, parse_defense, parse_part
 
 
@@ -44,8 +48,8 @@ def weights_used(
 ) -> dict[str, str]:
     """The sha256 by name of every weight file that a defense, and an attack on it, reads.
 
-    Of plug-ins from outside of the project also that of their code, and of the networks that they
-    build. where: a context, or a data set's name with `overrides` as in `build.context`.
+    Of plug-ins from outside of the project also that of their code, and of the networks and images
+    that they give. where: a context, or a data set's name with `overrides` as in `build.context`.
 
     Raises:
         BenchError: weights that are missing, or a plug-in from outside that cannot be built.
@@ -66,6 +70,11 @@ def weights_used(
     tried.append((find_dataset(where.dataset), Part(where.dataset)))
     strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
     codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
+    codes |= {
+        f"images of {plugin.name}": _images(plugin.name, str(data_root()))
+        for plugin, _ in strange
+        if isinstance(plugin, DatasetPlugin)
+    }
     return files | dict(sorted(codes.items())) | _networks(strange, spec.classifier, bare)
 
 
@@ -77,6 +86,14 @@ def code_used(defense: str, attack: str, dataset: str) -> Mapping[str, str]:
     used += [find_classifier(spec.classifier.name), find_attack(parse_part(attack).name)]
     used.append(find_dataset(dataset))
     return {plugin.name: code_of(plugin)[:16] for plugin in used if not outside(plugin)}
+
+
+@cache
+def _images(dataset: str, root: str) -> str:
+    """The digest of a data set's labels and images; of what is read by rows, of the first ones."""
+    found = build.dataset(dataset).read("test")
+    first = found if isinstance(found, Images) else found.take(range(min(SHARD, len(found))))
+    return fingerprint([found.y, found.block, first])
 
 
 def _networks(

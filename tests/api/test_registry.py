@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from bench import api
-from bench.api import DefensePlugin, Plugin
+from bench.api import AttackPlugin, DefensePlugin, Plugin
 from bench.api.purifier import Traits
 from bench.errors import BenchError
 from bench.spec import Later, Range, parse_part
@@ -116,5 +116,7 @@ def test_a_missing_plugin_file() -> None:
 def test_a_value_where_a_function_belongs_is_refused_by_name() -> None:
     with pytest.raises(BenchError, match="defense 'toy': traits= takes a function"):
         DefensePlugin("toy", purifier, traits=Traits())  # type: ignore[arg-type]
+    with pytest.raises(BenchError, match=r"attack 'toy': norms= takes \('linf',\)"):
+        AttackPlugin("toy", purifier, norms="linf")  # type: ignore[arg-type]
     with pytest.raises(BenchError, match="weights= takes a function"):
         DefensePlugin("toy", purifier, weights=("natural",))  # type: ignore[arg-type]

@@ -268,3 +268,15 @@ def test_killed_and_started_again_it_equals_an_undisturbed_run(
     rest = bench(*arguments, "--json", cwd=tmp_path)
     assert json.loads(rest.stdout)["kept"] == len(cut)
     assert contents("cut") == contents("whole")
+
+
+def test_a_thread_that_a_plugin_left_running_does_not_hold_the_command() -> None:
+    code = (
+        "import sys, threading, time\nimport bench.cli as cli\ncli.PATIENCE = 0.2\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print('said')\ncli._leave(2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "said\n")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from bench.api.images import Dataset, DatasetInfo, Images, Rows
 from bench.errors import BenchError
+from bench.measure import build, weights_used
 
 INFO = DatasetInfo("toy", "Toys", (1, 4, 4), ("a", "b", "c"), "linf:0.1")
 WHOLE = Images(torch.rand(6, 1, 4, 4), torch.arange(6) % 3, torch.arange(6))
@@ -53,3 +55,31 @@ def test_what_is_right_passes() -> None:
     dataset = Dataset(INFO, lambda split: WHOLE)
     assert torch.equal(dataset.take("test", [3, 1]).x, WHOLE.x[[3, 1]])
     assert len(dataset.images("test")) == 6
+
+
+def digests(x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of a data set with these images, all at once and by rows."""
+    rows = Rows(WHOLE.y, WHOLE.block, lambda index: x[list(index)])
+    found = []
+    for held in (replace(WHOLE, x=x), rows):
+        made = Dataset(INFO, partial(same, held))
+        monkeypatch.setattr(build, "dataset", partial(given, made))
+        found.append(weights_used._images.__wrapped__("toy", ""))
+    return found
+
+
+def given(made: Dataset, name: str) -> Dataset:
+    return made
+
+
+def same(held: Images | Rows, split: str) -> Images | Rows:
+    return held
+
+
+def test_exchanged_images_are_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their digest is among what a measurement is kept under."""
+    before = digests(WHOLE.x, monkeypatch)
+    assert digests(WHOLE.x.clone(), monkeypatch) == before
+    after = digests(WHOLE.x / 2, monkeypatch)
+    assert after[0] != before[0]
+    assert after[1] != before[1]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -198,3 +200,52 @@ def test_a_certificate_is_the_verdict() -> None:
     outcome = evaluate(defense(Noise()), Proven(), x()[:3], y, threat, draws=2)
     assert outcome.correct.tolist() == [[[True, False, False]]]
     assert outcome.calls["classifier"]["judge"] == (0, 0)
+
+
+class Wishful(torch.Tensor):
+    """Equal to everything."""
+
+    def __eq__(self, other: object) -> torch.Tensor:  # type: ignore[override]
+        return torch.ones(len(self), dtype=torch.bool)
+
+    __hash__ = torch.Tensor.__hash__
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Hands over what a function makes of the images."""
+
+    make: Callable[[Tensor], Any]
+    variants: tuple[str, ...] = ()
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        return Attacked(self.make(x), variants=self.variants)
+
+
+def test_no_class_of_an_attack_or_a_classifier_answers_for_the_judge() -> None:
+    images, wrong = x(), torch.full((len(x()),), 9)
+    wishful = Hands(lambda x: x.as_subclass(Wishful))
+    assert not evaluate(defense(), wishful, images, wrong, LINF).correct.any()
+    network = Network(nn.Sequential(defense().classifier.module, Wishing()), "classifier")
+    assert not evaluate(Defense(network), Hands(Tensor.clone), images, wrong, LINF).correct.any()
+
+
+class Wishing(nn.Module):
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.as_subclass(Wishful)
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (Hands(Tensor.double), "a torch.float64 tensor"),
+        (Hands(Tensor.half), "a torch.float16 tensor"),
+        (Hands(Tensor.to_sparse), "not a dense"),
+        (Hands(Tensor.numpy), "ndarray"),
+        (Hands(lambda x: None), "NoneType"),
+        (Hands(lambda x: torch.stack([x, x, x]), ("one", "two")), "3 variants under 2 names"),
+    ],
+)
+def test_points_of_another_kind_are_refused(attack: Hands, words: str) -> None:
+    with pytest.raises(BenchError, match=words):
+        evaluate(defense(), attack, x(), torch.zeros(len(x())).long(), LINF)
