@@ -11,8 +11,9 @@ from bench.results.store import Record, Store
 
 
 def complaints(root: Path) -> Iterator[str]:
-    """A line for each record or plan that is damaged, edited, foreign or without a checksum, each
-    file of points that is not its record's, and each left-over of a run that was killed.
+    """A line for each record or plan that is damaged, edited, foreign or without a checksum, or
+    that another contradicts, each file of points that is not its record's, and each left-over of a
+    run that was killed.
 
     Raises:
         BenchError: there are no results.
@@ -25,13 +26,9 @@ def complaints(root: Path) -> Iterator[str]:
             store.plans(dataset)
         except BenchError as error:
             yield str(error)
-        for path in store.paths(dataset):
-            try:
-                record = store.record(path)
-            except BenchError as error:
-                yield str(error)
-            else:
-                yield from _of_points(store, path, record)
+        for path, record in store.readable(dataset):
+            yield from _of_points(store, path, record)
+    yield from store.left_out.values()
     for part in sorted(root.rglob(".*.part")):
         yield f"{part}: left over by a run that was killed, if none is at work; delete it"
 

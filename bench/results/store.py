@@ -64,7 +64,7 @@ class Store:
     def __init__(self, root: Path, *, unsealed: bool = False) -> None:
         self.root, self.unsealed = root, unsealed
         self.left_out: dict[str, str] = {}
-        self._folders: dict[str, dict[str, Path]] = {}
+        self._folders: dict[str, dict[str, list[Path]]] = {}
 
     def path(self, planned: Planned, shard: int) -> Path:
         """Where the record of a shard lies: the folder that its cell has, by the digest alone.
@@ -74,10 +74,14 @@ class Store:
         cell = planned.cell
         records = self.root / cell.dataset / "records"
         if cell.dataset not in self._folders:
-            known = sorted(records.glob("*/*/*/"))
-            self._folders[cell.dataset] = {path.name: path for path in known}
+            known = self._folders[cell.dataset] = {}
+            for folder in sorted(records.glob("*/*/*/")):
+                known.setdefault(folder.name, []).append(folder)
         first = records / slug(planned.defense) / slug(planned.attack) / cell.digest
-        return self._folders[cell.dataset].setdefault(cell.digest, first) / f"{shard:03d}.json"
+        # Folders of two machines, copied into one, may name a cell in two ways.
+        folders = self._folders[cell.dataset].setdefault(cell.digest, [first])
+        name = f"{shard:03d}.json"
+        return next((f / name for f in folders if (f / name).exists()), folders[0] / name)
 
     def write(self, planned: Planned, record: Record, points: bytes = b"") -> None:
         """Write a record whole: a temporary file beside it, then a rename; its points first."""
@@ -135,11 +139,30 @@ class Store:
 
     def records(self, dataset: str) -> Iterator[Record]:
         """Every record of a data set that can be read, in a fixed order; others are `left_out`."""
+        for _, record in self.readable(dataset):
+            yield record
+
+    def readable(self, dataset: str) -> Iterator[tuple[Path, Record]]:
+        """As `records`, with its file; of two that agree on one shard, the first."""
+        first: dict[tuple[str, int], Path] = {}
         for path in self.paths(dataset):
             try:
-                yield self.record(path)
+                record = self.record(path)
+                before = first.setdefault((record.cell.digest, record.shard), path)
+                if before == path:
+                    yield path, record
+                else:
+                    self._require_same(record, path, before)
             except BenchError as error:
                 self.left_out[str(path)] = str(error)
+
+    def _require_same(self, record: Record, path: Path, before: Path) -> None:
+        """Refuse a second record of a shard that says something else than the first."""
+        if names := contradictions(fingerprints(self.record(before)), fingerprints(record)):
+            raise BenchError(
+                f"{path}: differs in {', '.join(names)} from {before}, which is of the same shard "
+                "and is the one that counts; move one of the two away"
+            )
 
     def files(self, dataset: str) -> Iterator[tuple[Path, Record]]:
         """Every record of a data set with its file, in a fixed order; errors as of `record`."""

@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.facts import Facts
+from bench.results.checkup import complaints
 from bench.results.store import (
     EXTRAS,
     Cell,
@@ -69,6 +70,28 @@ def test_what_came_after_the_format_is_written_only_where_there_is_something() -
     for damaged in ({**proven, "radius": (0.25,)}, {"label": (1, -1)}):
         with pytest.raises(BenchError, match="not a whole record"):
             Record.from_json(replace(RECORD, certificate=damaged).to_json(), "here")
+
+
+def test_a_cell_in_two_folders_is_read_once_and_a_contradiction_is_named(tmp_path: Path) -> None:
+    """Two machines that asked for one cell in two ways, copied into one folder."""
+    later, other = replace(RECORD, shard=1), replace(RECORD, correct=("00", "11"))
+    named = replace(PLANNED, defense="zzz@natural")
+    Store(tmp_path).write(PLANNED, RECORD)
+    first = Store(tmp_path).path(PLANNED, 0)
+    second = Path(str(first).replace("none@natural", "zzz@natural"))
+    second.parent.mkdir(parents=True)
+    assert Store(tmp_path).read(named, 0) == RECORD
+    (second.parent / "001.json").write_text(later.to_json())
+    second.write_text(RECORD.to_json())
+    store = Store(tmp_path)
+    assert (store.read(PLANNED, 0), store.read(PLANNED, 1)) == (RECORD, later)
+    assert list(store.records("digits")) == [RECORD, later]
+    assert not store.left_out
+    assert not list(complaints(tmp_path))
+    second.write_text(other.to_json())
+    assert list(store.records("digits")) == [RECORD, later]
+    (told,) = complaints(tmp_path)
+    assert told.startswith(f"{second}: differs in correct from {first}")
 
 
 def test_a_retired_record_is_kept_and_never_read(tmp_path: Path) -> None:
