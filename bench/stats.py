@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 CONFIDENCE = 0.95
 TOLERANCE = 0.05
 PERMUTATIONS = 9_999
+AT_ONCE = 64
+"""Comparisons whose draws are made together."""
 # Weight, in blocks, of the cautious variance in the estimated one: it keeps intervals open at
 # 0 and 100 % and when few blocks hold all the failures.
 PRIOR_BLOCKS = 2
@@ -134,32 +136,48 @@ def compare(a: Floats, b: Floats, block: Ints) -> Comparison:
     clustered by block with PRIOR_BLOCKS blocks of full disagreement added, so that two equal
     rows do not get an interval of width zero.
     """
-    delta = a - b
+    return compare_all([(a, b)], block)[0]
+
+
+def compare_all(pairs: Sequence[tuple[Floats, Floats]], block: Ints) -> list[Comparison]:
+    """`compare` of several pairs on the same images, at once."""
+    if not pairs:
+        return []
+    first, second = (np.stack(column) for column in zip(*pairs, strict=True))
+    delta = first - second
     place, blocks = _places(block)
     # Means of the same verdicts in another order may differ in their last digit.
-    gains, losses = int((delta > 1e-9).sum()), int((delta < -1e-9).sum())
-    counts = (len(delta), gains, losses)
-    found = difference(a, b, block)
-    if blocks < 2:
-        return Comparison(found, 1.0, "one block: no test", *counts)
-    both = np.concatenate([a, b])
-    if blocks == len(delta) and bool(np.isin(both, (0.0, 1.0)).all()):
-        return Comparison(found, mcnemar(gains, losses), "McNemar", *counts)
-    return Comparison(found, permutation(_sums(delta, place)), "permutation", *counts)
+    gains, losses = ((sign * delta > 1e-9).sum(axis=1).tolist() for sign in (1, -1))
+    names, ps = ["one block: no test"] * len(pairs), [1.0] * len(pairs)
+    if blocks > 1:
+        both = np.concatenate([first, second], axis=1)
+        single = np.isin(both, (0.0, 1.0)).all(axis=1) & (blocks == delta.shape[1])
+        names = ["McNemar" if exact else "permutation" for exact in single.tolist()]
+        drawn = iter(permutations(_block_sums(delta[~single], place)))
+        ps = [
+            mcnemar(*counts) if name == "McNemar" else next(drawn)
+            for name, *counts in zip(names, gains, losses, strict=True)
+        ]
+    columns = zip(_differences(delta, block), ps, names, gains, losses, strict=True)
+    images = delta.shape[1]
+    return [Comparison(figure, p, name, images, up, down) for figure, p, name, up, down in columns]
 
 
 def difference(a: Floats, b: Floats, block: Ints) -> Figure:
     """The paired difference of `compare` alone, without a test."""
-    delta = a - b
+    return _differences((a - b)[None], block)[0]
+
+
+def _differences(delta: Floats, block: Ints) -> list[Figure]:
+    """The mean of each row of paired differences [R,N], with its interval."""
     place, blocks = _places(block)
-    mean = float(delta.mean())
-    if blocks < 2:
-        return Figure(mean, -1.0, 1.0)
-    extra = PRIOR_BLOCKS / blocks**2
-    half = _student(blocks - 1) * math.sqrt(
-        float(_variance(_sums(delta - mean, place), len(delta))) + extra
-    )
-    return Figure(mean, max(-1.0, mean - half), min(1.0, mean + half))
+    mean, half = delta.mean(axis=1), np.full(len(delta), 2.0)  # one block: no idea
+    if blocks > 1:
+        sums = _block_sums(delta - mean[:, None], place)
+        variance = _variance(sums, delta.shape[1]) + PRIOR_BLOCKS / blocks**2
+        half = _student(blocks - 1) * np.sqrt(variance)
+    ends = np.maximum(-1.0, mean - half).tolist(), np.minimum(1.0, mean + half).tolist()
+    return [Figure(*each) for each in zip(mean.tolist(), *ends, strict=True)]
 
 
 def mcnemar(gains: int, losses: int) -> float:
@@ -176,13 +194,24 @@ def permutation(sums: Floats) -> float:
     after Holm among hundreds of comparisons; where Hoeffding's bound on that p (1963, Theorem 2)
     is below it, the bound.
     """
-    observed, square = abs(float(sums.sum())), float((sums**2).sum())
-    bound = 2 * math.exp(-(observed**2) / (2 * square)) if square else 1.0
-    if bound < 1 / (1 + PERMUTATIONS):
-        return bound
-    drawn = np.abs(_signs(len(sums)) @ sums)
-    hits = int((drawn >= observed - 1e-9).sum())
-    return (1 + hits) / (1 + PERMUTATIONS)
+    return permutations(sums[None])[0]
+
+
+def permutations(sums: Floats) -> list[float]:
+    """`permutation` of each row of `sums` [R,C]; all meet the same draws."""
+    observed, square = np.abs(sums.sum(axis=1)).tolist(), (sums**2).sum(axis=1).tolist()
+    found = [
+        2 * math.exp(-(far**2) / (2 * size)) if size else 1.0
+        for far, size in zip(observed, square, strict=True)
+    ]
+    open_ = [place for place, p in enumerate(found) if p >= 1 / (1 + PERMUTATIONS)]
+    for start in range(0, len(open_), AT_ONCE):
+        some = open_[start : start + AT_ONCE]
+        drawn = np.abs(_signs(sums.shape[1]) @ sums[some].T)
+        hits = (drawn >= np.array(observed)[some] - 1e-9).sum(axis=0).tolist()
+        for place, more in zip(some, hits, strict=True):
+            found[place] = (1 + more) / (1 + PERMUTATIONS)
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -227,6 +256,13 @@ def _placed(block: bytes) -> tuple[Ints, int]:
 def _sums(values: Floats, place: Ints) -> Floats:
     sums: Floats = np.bincount(place, weights=values).astype(np.float64)
     return sums
+
+
+def _block_sums(values: Floats, place: Ints) -> Floats:
+    """Sums by block of each row [R,N], [R,C]."""
+    blocks = int(place.max()) + 1
+    at = place + blocks * np.arange(len(values))[:, None]
+    return _sums(values.ravel(), at.ravel()).reshape(len(values), blocks)
 
 
 def _variance(residuals: Floats, n: int) -> Floats:

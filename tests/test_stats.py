@@ -16,8 +16,11 @@ from bench.stats import (
     certified_radius,
     clopper_pearson,
     compare,
+    compare_all,
+    difference,
     holm,
     mcnemar,
+    mean_figures,
     mean_interval,
     mean_intervals,
     permutation,
@@ -256,3 +259,23 @@ def test_a_class_that_every_copy_got_is_proven_as_far_as_so_many_copies_prove(
     """Clopper and Pearson's bound of n hits in n is alpha^(1/n) (Cohen et al. 2019, 3.2.2)."""
     expected = 0.5 * ndtri(alpha ** (1 / n))
     assert certified_radius(n, n, alpha, 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_many_at_once_are_what_each_is_alone(size: int) -> None:
+    random = np.random.default_rng(5)
+    block = random.permutation(np.arange(40) // size)
+    verdicts = [random.integers(0, 2, 40).astype(float) for _ in range(4)]
+    shares = [random.integers(0, 5, 40) / 4 for _ in range(4)]
+    rows = [*verdicts, *shares, np.zeros(40), np.ones(40)]
+    assert mean_figures(rows, block) == [mean_interval(row, block) for row in rows]
+    pairs = [(a, b) for a in rows for b in rows] * 2  # more than are drawn together
+    found = compare_all(pairs, block)
+    assert found == [compare(a, b, block) for a, b in pairs]
+    assert [each.difference for each in found] == [difference(a, b, block) for a, b in pairs]
+    assert {each.test for each in found} == (
+        {"McNemar", "permutation"}
+        if size == 1
+        else {"permutation" if size == 3 else "one block: no test"}
+    )
+    assert (mean_figures([], block), compare_all([], block)) == ([], [])

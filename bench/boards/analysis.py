@@ -20,9 +20,11 @@ from bench.boards.board import (
     Item,
     Row,
     Worst,
+    by_block,
     mean_over,
     mixed_weights,
-    paired,
+    paired_all,
+    work_out,
     worst,
 )
 from bench.boards.metrics import (
@@ -86,11 +88,12 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
     testing rows against each other takes the time.
     """
     worst_cases = {row.label: found for row in board.rows if (found := worst(board, row))}
+    work_out([*worst_cases.values(), *(e for row in board.rows for e in row.numbers.values())])
     if not compared:
         return Analysis(board, worst_cases, {}, {}, {})
     plain = Analysis(board, worst_cases, ranks(board, worst_cases), {}, {})
     best: dict[tuple[str, str], str] = {}
-    tests: dict[tuple[str, str], Comparison] = {}
+    pairs: dict[tuple[str, str], tuple[Item, Item]] = {}
     classifiers = dict.fromkeys(row.classifier for row in board.rows)
     for column, classifier in product((*board.columns, WORST), classifiers):
         items = {row: plain.item(row, column) for row in board.rows if row.classifier == classifier}
@@ -102,10 +105,10 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
         champion = max(controls, key=lambda row: float(whole[row].values.mean()))
         best[column, classifier] = champion.label
         for row, item in whole.items():
-            if row.control or differing_weights(row, champion):
-                continue
-            if test := paired(item, whole[champion]):
-                tests[row.label, column] = test
+            if not row.control and not differing_weights(row, champion):
+                pairs[row.label, column] = (item, whole[champion])
+    asked = zip(pairs, paired_all(list(pairs.values())), strict=True)
+    tests = {key: test for key, test in asked if test}
     adjusted = holm([test.p for test in tests.values()])
     against = {key: (tests[key], p) for key, p in zip(tests, adjusted, strict=True)}
     return replace(plain, best=best, against=against)
@@ -154,23 +157,34 @@ class Extra:
 
 def extra(entry: Entry) -> Extra:
     """What a measurement has besides its accuracy; made once."""
-    if entry not in _EXTRAS:
-        _EXTRAS[entry] = _extra(entry)
+    extras([entry])
     return _EXTRAS[entry]
 
 
 _EXTRAS: WeakKeyDictionary[Entry, Extra] = WeakKeyDictionary()
 
 
-def _extra(entry: Entry) -> Extra:
+def extras(entries: Iterable[Entry]) -> None:
+    """Make what `extra` says of many measurements, those on the same blocks at once."""
+    waiting = dict(enumerate(entry for entry in entries if entry not in _EXTRAS))
+    for places in by_block(waiting):
+        some = [(waiting[n], _means(waiting[n])) for n in places]
+        every = [values for _, means in some for values in means.values()]
+        figures = iter(mean_figures(every, some[0][0].block))
+        for entry, means in some:
+            _EXTRAS[entry] = _extra(entry, {key: next(figures) for key in means})
+
+
+def _means(entry: Entry) -> dict[tuple[str, Any], Floats]:
+    """Kind and name of each figure besides accuracy -> what it is the mean of [N]."""
     seeds = list(entry.seeds.values())
-    k = k_of(min(measured.draws for measured in seeds))
+    k = _k(entry)
     means: dict[tuple[str, Any], Floats] = {}
 
-    def over_seeds(figure: str, values: Iterable[Floats | None], name: Any = "") -> None:
+    def over_seeds(kind: str, values: Iterable[Floats | None], name: Any = "") -> None:
         there = [each for each in values if each is not None]
         if len(there) == len(seeds):
-            means[figure, name] = mean_over(there)
+            means[kind, name] = mean_over(there)
 
     if k:
         over_seeds("vote", map(vote, seeds))
@@ -185,9 +199,16 @@ def _extra(entry: Entry) -> Extra:
     none = np.zeros(len(entry.block))
     for radius in max(proven, key=len):
         over_seeds("within", (p.get(radius, none) for p in proven), radius)
-    figures = dict(zip(means, mean_figures(list(means.values()), entry.block), strict=True))
+    return means
+
+
+def _k(entry: Entry) -> int:
+    return k_of(min(measured.draws for measured in entry.seeds.values()))
+
+
+def _extra(entry: Entry, figures: Mapping[tuple[str, Any], Figure]) -> Extra:
     return Extra(
-        k,
+        _k(entry),
         vote=figures.get(("vote", "")),
         worst_of=figures.get(("worst of", "")),
         protocol=figures.get(("protocol", "")),

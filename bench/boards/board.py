@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -21,7 +21,16 @@ from bench.results.store import (
     Record,
 )
 from bench.spec import NO_ATTACK, NO_PURIFIER
-from bench.stats import Comparison, Figure, Floats, Ints, compare, difference, mean_interval
+from bench.stats import (
+    Comparison,
+    Figure,
+    Floats,
+    Ints,
+    compare_all,
+    difference,
+    mean_figures,
+    mean_interval,
+)
 from bench.threat import Threat
 
 CLEAN = "none"
@@ -260,8 +269,36 @@ def deviation(item: Item) -> float | None:
 
 def paired(a: Item, b: Item) -> Comparison | None:
     """a minus b over the seeds that both have, or None where the two may not be compared."""
-    both = _both(a, b)
-    return both and compare(*both, a.block)
+    return paired_all([(a, b)])[0]
+
+
+def paired_all(pairs: Sequence[tuple[Item, Item]]) -> list[Comparison | None]:
+    """`paired` of many: those on the same blocks at once."""
+    found: list[Comparison | None] = [None] * len(pairs)
+    both = {n: values for n, (a, b) in enumerate(pairs) if (values := _both(a, b))}
+    for places in by_block({n: pairs[n][0] for n in both}):
+        tests = compare_all([both[n] for n in places], pairs[places[0]][0].block)
+        for n, test in zip(places, tests, strict=True):
+            found[n] = test
+    return found
+
+
+def work_out(items: Iterable[Item]) -> None:
+    """The figures of many items, those on the same blocks at once."""
+    waiting = dict(enumerate(item for item in items if "figure" not in vars(item)))
+    for places in by_block(waiting):
+        some = [waiting[n] for n in places]
+        figures = mean_figures([item.values for item in some], some[0].block)
+        for item, figure in zip(some, figures, strict=True):
+            vars(item)["figure"] = figure  # where the cached property looks for it
+
+
+def by_block(items: Mapping[int, Item]) -> Iterable[list[int]]:
+    """The keys of items, together where the images stand in the same blocks."""
+    found: dict[bytes, list[int]] = {}
+    for n, item in items.items():
+        found.setdefault(item.block.tobytes(), []).append(n)
+    return found.values()
 
 
 def apart(a: Item, b: Item) -> Figure | None:

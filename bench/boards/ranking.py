@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.boards.board import Board, Row, Worst, paired
-from bench.stats import CONFIDENCE, Comparison, holm
+from bench.boards.board import Board, Row, Worst, paired_all
+from bench.stats import CONFIDENCE, holm
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,9 @@ def ranks(board: Board, worst: Mapping[str, Worst]) -> dict[str, Rank]:
     worst case is an upper bound has none.
     """
     rows = [row for row in board.rows if (found := worst.get(row.label)) and not found.missing]
-    tests: dict[tuple[str, str], Comparison] = {}
-    for a, b in combinations(rows, 2):
-        test = None if differing_weights(a, b) else paired(worst[a.label], worst[b.label])
-        if test is not None:
-            tests[a.label, b.label] = test
+    pairs = [(a.label, b.label) for a, b in combinations(rows, 2) if not differing_weights(a, b)]
+    asked = paired_all([(worst[a], worst[b]) for a, b in pairs])
+    tests = {pair: test for pair, test in zip(pairs, asked, strict=True) if test}
     better, worse = ({row.label: 0 for row in rows} for _ in range(2))
     adjusted = holm([test.p for test in tests.values()])
     for (pair, test), p in zip(tests.items(), adjusted, strict=True):

@@ -10,6 +10,7 @@ from bench.boards.analysis import (
     analyse,
     draws_text,
     extra,
+    extras,
     numbers,
     p_text,
     percent,
@@ -65,6 +66,7 @@ def _padded(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
 
 def _tidy_board(analysis: Analysis, spec: BoardSpec) -> Iterator[dict[str, str]]:
     board = analysis.board
+    extras(entry for row in board.rows for entry in row.numbers.values())
     for row in ranked(board, analysis.worst):
         for column in (*board.columns, WORST):
             item = analysis.item(row, column)
