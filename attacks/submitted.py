@@ -90,7 +90,6 @@ def _fits(settings: Settings, dataset: str) -> None:
     pattern="submitted:file=PATH",
     weights=lambda settings: (FILE + _path(settings),),
     fits=_fits,
-    uses_dataset=True,
     knows="mixed",
     given=True,
 )

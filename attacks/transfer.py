@@ -123,7 +123,6 @@ def _itself(settings: Settings, traits: Traits) -> str | None:
     fits=_fits,
     weights=lambda settings: () if settings["source"] == BASE else (source_of(settings),),
     skip=_itself,
-    uses_dataset=True,
     knows="little",
 )
 def transfer(

@@ -117,7 +117,8 @@ def test_verdicts_of_independent_images_are_wilson() -> None:
 
 def test_the_interval_of_blocks_by_hand() -> None:
     """Four blocks of two images, of which 1, 1, 1 and 0 are right: 3/8."""
-    found = mean_interval(np.array([1.0, 0, 1, 0, 1, 0, 0, 0]), np.array([0, 0, 1, 1, 2, 2, 3, 3]))
+    right, block = np.array([1.0, 0, 1, 0, 1, 0, 0, 0]), np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    found = mean_interval(right, block)
     # Right images of a block minus their mean, 3/4: C/(C-1) times the sum of squares, over N^2.
     clustered = 4 / 3 * (3 * 0.25**2 + 0.75**2) / 8**2
     one_verdict_each = 3 / 8 * 5 / 8 / 4
@@ -126,6 +127,8 @@ def test_the_interval_of_blocks_by_hand() -> None:
     student = 3.182446  # of 3 degrees of freedom, 97.5 %
     expected = wilson(3 / 8, 3 / 8 * 5 / 8 / variance, student)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    wrong = mean_interval(1 - right, block)
+    assert (wrong.low, wrong.high) == pytest.approx((1 - found.high, 1 - found.low))
 
 
 def test_caution_never_narrows_what_blocks_show() -> None:

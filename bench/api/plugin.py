@@ -187,9 +187,10 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackPlugin(Plugin):
-    """An attack: `factory(*, key=default, ...) -> Attack`.
+    """An attack: `factory(*, key=default, ...) -> Attack`, or `factory(context, *, ...)`.
 
-    uses_dataset: the factory takes the Context first. norms: the balls that it can attack.
+    uses_dataset: the factory takes the Context, which its signature says. norms: the balls that it
+    can attack.
     skip(settings, traits): why it makes no sense against such a defense, or nothing.
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
@@ -215,6 +216,13 @@ class AttackPlugin(Plugin):
     noise: bool = False
     given: bool = False
     aside: str = ""
+
+    def __post_init__(self) -> None:
+        """Read from the signature whether the factory takes the Context."""
+        super().__post_init__()
+        parameters = inspect.signature(self.factory).parameters.values()
+        if any(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters):
+            object.__setattr__(self, "uses_dataset", True)
 
     def facts(self, settings: Settings) -> Facts:
         """What it says of itself at these settings.
