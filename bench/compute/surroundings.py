@@ -25,7 +25,6 @@ from bench.compute.network import stay_small
 PACKAGES = ("bench", "attacks", "defenses")
 """Whose functions, classes and constants stay as they are."""
 LIBRARIES: tuple[Any, ...] = (builtins, random, np, torch, F, torch.Tensor, nn.Module)
-BACKENDS = ("mkldnn", "cudnn", "cuda")
 DENORMAL = 1e-40
 
 Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
@@ -53,13 +52,6 @@ def _default_device() -> Any:
 
 
 SWITCHES: tuple[Switch, ...] = (
-    # First: while these and the older ones disagree, torch does not let the older ones be read.
-    *(
-        _attribute(owner, "fp32_precision")
-        for backend in (torch.backends, *(getattr(torch.backends, n) for n in BACKENDS))
-        for owner in (backend, *(getattr(backend, n, backend) for n in ("matmul", "conv", "rnn")))
-        if hasattr(owner, "fp32_precision")
-    ),
     (_default_device, lambda before: torch.set_default_device(before and before.device)),
     (torch.is_inference_mode_enabled, _leave_inference),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
