@@ -72,7 +72,8 @@ def test_doctor_says_how_to_get_what_is_missing(
     how = data["missing"]["pixelcnn"]
     assert "bench fetch weights/pixelcnnpp-cifar10 --from FILE (from https://mega.nz/" in how
     assert "bench train pixelcnn --dataset cifar10" in how
-    assert data["missing"]["noisy"] == "train them: bench train noisy --dataset cifar10"
+    ways = "train them: bench train noisy --dataset cifar10; or take compact networks: --dataset"
+    assert data["missing"]["noisy"] == f"{ways} cifar10-compact"
     entry = next(e for e in data["published"] if e["name"] == "weights/edm-cifar10")
     assert (entry["sha256"], entry["here"]) == (None, True)
     lines = CliRunner().invoke(doctor_command, asked).stdout
