@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.api.deferred import is_deferred
-from bench.api.index import Index
+from bench.api.index import Index, forget
 from bench.api.moved import hint
 from bench.api.neighbours import import_file
 from bench.api.plugin import (
@@ -93,6 +93,7 @@ def import_house() -> None:
     for known in PLUGINS.values():
         for name in [name for name, plugin in known.items() if is_deferred(plugin)]:
             del known[name]
+            forget()  # what it imports from elsewhere is not what it was
 
 
 def constant(module: str, name: str) -> Any:

@@ -92,6 +92,12 @@ class Index:
                 write_whole(_path(), f"{_sealed(self._key, body)}\n".encode() + body)
 
 
+def forget() -> None:
+    """Remove the file: the next command asks the plug-ins themselves."""
+    with suppress(OSError, RuntimeError):
+        _path().unlink(missing_ok=True)
+
+
 def _path() -> Path:
     """One file for each place that the project is imported from, and each Python."""
     where = hashlib.sha256(f"{__file__}\n{sys.prefix}".encode()).hexdigest()

@@ -241,3 +241,31 @@ def test_an_edit_is_seen_at_once(tmp_path: Path, home: Path) -> None:
         assert "broken: attacks.sick: ModuleNotFoundError" in third
     (tree / "attacks" / "sick.py").unlink()
     assert listed("attacks")[0] == second
+
+
+OUTER = """
+from outer import STEPS
+from bench.api import attack
+
+@attack("outer-of-the-test", fits=lambda settings, dataset: None)
+def of_the_test(*, steps: int = STEPS):
+    '''Leans on a module of somebody else.'''
+"""
+
+
+def test_what_breaks_outside_of_the_project_is_told_by_the_next_list(
+    tmp_path: Path, home: Path
+) -> None:
+    tree = copy(tmp_path / "tree")
+    (tree / "outer.py").write_text("STEPS = 7")
+    (tree / "attacks" / "outer.py").write_text(OUTER)
+
+    def listed(*more: str) -> str:
+        done = bench(["list", "attacks", *more], tmp_path, home, str(tree))
+        return done.stdout + done.stderr
+
+    assert "steps=7" in listed()
+    (tree / "outer.py").write_text("raise ValueError('not today')")
+    assert "steps=7" in listed()  # nothing of it was imported
+    assert "attack 'outer-of-the-test'" in listed("--dataset", "digits")
+    assert "broken: attacks.outer: ValueError: not today" in listed()
