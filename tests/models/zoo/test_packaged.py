@@ -38,7 +38,7 @@ def test_compact_networks_are_small_files_of_trained_networks() -> None:
     from bench.training.recipes.compact import COMPACT as RECIPES
 
     files = [path for path in FILES if path.parent.name == COMPACT]
-    assert {"natural"} <= {path.stem for path in files} <= set(RECIPES)
+    assert {"natural", "score"} <= {path.stem for path in files} <= set(RECIPES)
     assert sum(path.stat().st_size for path in files) < 25 * 2**20
     for path in files:
         weights = zoo.find(COMPACT, path.stem)
