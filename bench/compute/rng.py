@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from bench.errors import BenchError
+
 _VALUES = ("normal", "bernoulli", "multinomial", "poisson")
 _FILLS = tuple(
     f"{name}_"
@@ -33,6 +35,7 @@ _DRAWS = frozenset(("rand", "randn", "randint", "randperm", *_VALUES, *_FILLS, *
 """torch's functions that draw from a generator."""
 
 _WORK: ContextVar[str] = ContextVar("work", default="")
+_OPEN: ContextVar[tuple[str, ...]] = ContextVar("open", default=())
 
 
 def seed_of(*parts: object) -> int:
@@ -75,8 +78,27 @@ def work(key: str) -> Iterator[None]:
 
 
 @contextmanager
+def only(*names: str) -> Iterator[None]:
+    """Inside, no other stream can be opened: an attack must not see what the judge will draw."""
+    token = _OPEN.set(names)
+    try:
+        yield
+    finally:
+        _OPEN.reset(token)
+
+
+@contextmanager
 def stream(name: str, draw: int = 0) -> Iterator[None]:
-    """The stream `name` (`attack`, `select` or `judge`) of the current work, draw number `draw`."""
+    """The stream `name` (`attack`, `select` or `judge`) of the current work, draw number `draw`.
+
+    Raises:
+        BenchError: the stream is not open to whoever asks.
+    """
+    if name not in (_OPEN.get() or [name]):
+        raise BenchError(
+            f"an attack draws from the streams {', '.join(_OPEN.get())}, and not from '{name}', "
+            "which is unknown to a real attacker"
+        )
     with seeded(_WORK.get(), name, draw):
         yield
 

@@ -20,7 +20,7 @@ from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.guard import guarded
 from bench.measure.looks import hidden, watched
-from bench.threat import CERTIFIED
+from bench.threat import CERTIFIED, KNOWN
 
 Calls = dict[str, tuple[int, int]]
 Summary = dict[str, tuple[float, ...]]
@@ -106,7 +106,13 @@ def under_attack(
         BenchError: it left something behind that cannot be put back.
     """
     shared = {"defense": defense, "attack": attack, "threat": threat}
-    with guarded("the attack", **shared), rng.stream("attack"), watched(defense, x) as doors:
+    streams = () if threat.aside == KNOWN else ("attack", "select")
+    with (
+        guarded("the attack", **shared),
+        rng.stream("attack"),
+        rng.only(*streams),
+        watched(defense, x) as doors,
+    ):
         # Copies: what an attack writes into its arguments is not what it is judged by.
         found = attack(defense, x.clone(), y.clone(), threat)
     if not isinstance(found, Attacked):

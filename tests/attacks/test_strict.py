@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.spec import Part, Settings, parse_part
+from bench.threat import KNOWN
 from tests.attacks.test_pgd import climb
 from tests.tiny import SHAPE, Affine, Levels, Linear, Luck, Noise, images, labels, linear, smooth
 
@@ -318,7 +319,8 @@ def test_who_knows_the_randomness_breaks_what_chance_alone_defends() -> None:
     y = labels(defense, x)
     blind = PGD(Eot(Exact("margin"), 200), 5)
     fresh = evaluate(defense, blind, x, y, threat, draws=8, key="cell")
-    known = evaluate(defense, made("known-randomness", loss="margin"), x, y, threat, key="cell")
+    replayed, follower = replace(threat, aside=KNOWN), made("known-randomness", loss="margin")
+    known = evaluate(defense, follower, x, y, replayed, key="cell")
     assert float(fresh.correct.float().mean()) > 0.4
     assert not known.correct.any()
     assert known.attacked.gradient == "exact"

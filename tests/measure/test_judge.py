@@ -19,6 +19,7 @@ from bench.api.attacked import (
 )
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
+from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import eight_bits, evaluate
 from tests.api.test_purifier import Noise, defense, x
@@ -76,6 +77,20 @@ def test_the_work_decides_the_numbers_and_nothing_else() -> None:
     assert torch.equal(first.correct, again.correct)
     assert torch.equal(first.attacked.x_adv, again.attacked.x_adv)
     assert not torch.equal(first.attacked.x_adv, other.attacked.x_adv)
+
+
+def test_an_attack_cannot_draw_what_the_judge_will_draw() -> None:
+    @dataclass(frozen=True)
+    class Curious:
+        def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+            with rng.stream("judge", 0):
+                return Attacked(x)
+
+    y = torch.zeros(5, dtype=torch.long)
+    with pytest.raises(BenchError, match="streams attack, select, and not from 'judge'"):
+        evaluate(defense(Noise()), Curious(), x(), y, LINF, key="a")
+    diagnostic = ThreatModel.parse("known:linf:0.1")
+    assert evaluate(defense(Noise()), Curious(), x(), y, diagnostic, key="a").correct.shape[2] == 5
 
 
 def test_the_judge_draws_afresh_whatever_the_attack_drew() -> None:
