@@ -109,6 +109,8 @@ def run_command(
     from bench.plan.slices import Slice
     from bench.results.store import Store
 
+    if not results.strip():
+        raise BenchError("--results needs a folder, such as results")
     part = Slice.parse(shard)
     fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
     # Whole paths: a plug-in may change the folder.
