@@ -148,8 +148,7 @@ class Record:
             data = json.loads(text, parse_constant=_refuse)
             if data["format"] != FORMAT:
                 raise BenchError(f"{where}: format {data['format']}, this version reads {FORMAT}")
-            known = {f.name for f in fields(cls)}
-            read = {key: _freeze(value) for key, value in data.items() if key in known}
+            read = {key: _freeze(value) for key, value in data.items() if key in RECORD}
             record = cls(**{**read, "cell": Cell(**read["cell"])})
             _check(record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -157,6 +156,10 @@ class Record:
             raise BrokenError(f"{where}: not a whole record ({reason})") from None
         require_sealed(data, where, unsealed=unsealed)
         return record
+
+
+RECORD = frozenset(f.name for f in fields(Record))
+"""What of a stored record this version knows."""
 
 
 def fingerprints(record: Record) -> dict[str, bytes]:
@@ -186,9 +189,10 @@ def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _freeze(item) for key, item in value.items()}
-    if isinstance(value, list):  # mostly of numbers and texts
-        return tuple([_freeze(v) if isinstance(v, list | dict) else v for v in value])
-    return value
+    if not isinstance(value, list):
+        return value
+    flat = {*map(type, value)}.isdisjoint((list, dict))
+    return tuple(value) if flat else tuple(map(_freeze, value))
 
 
 def _refuse(constant: str) -> None:
@@ -202,12 +206,15 @@ def _require(holds: bool, what: str) -> None:
 
 def _whole(values: Any, least: int | None = 0) -> bool:
     """Whether these are whole numbers, none below the least."""
-    return all(type(v) is int and (least is None or v >= least) for v in values)
+    found = list(values)
+    return {*map(type, found)} <= {int} and (least is None or min(found, default=least) >= least)
 
 
 def _real(values: Any, least: float = -math.inf) -> bool:
     """Whether these are finite numbers, none below the least."""
-    return all(type(v) in (int, float) and math.isfinite(v) and v >= least for v in values)
+    found = list(values)
+    numbers = {*map(type, found)} <= {int, float} and all(map(math.isfinite, found))
+    return numbers and min(found, default=least) >= least
 
 
 def _texts(found: Any) -> bool:
