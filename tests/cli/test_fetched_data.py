@@ -119,6 +119,23 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
     assert not Path("results").exists()
 
 
+def test_without_the_papers_networks_a_run_takes_the_compact_ones_and_says_so(
+    root: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies.cifar10(root)
+    run = [*RUN, "--dataset", "cifar10", "--defense", "none", "--attacks", "clean"]
+    assert command(*run, "--data-root", str(root)) == 0
+    said = capsys.readouterr()
+    assert "this measures the compact ones that are shipped" in said.err
+    assert said.out == "bench table --results results --dataset cifar10-compact\n"
+    assert set(found("cifar10-compact")) == {"none@natural clean"}
+    assert found("cifar10") == {}
+    classifier(find_info("cifar10"))
+    assert command(*run, "--data-root", str(root)) == 0
+    assert "compact" not in capsys.readouterr().err
+    assert set(found("cifar10")) == {"none@natural clean"}
+
+
 def test_corruption_without_its_files_is_a_skip(root: Path, command: Command) -> None:
     classifier(find_info("cifar10"))
     copies.cifar10(root)
