@@ -17,6 +17,7 @@ from bench.api.attacked import Attack, Attacked, Trace
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
+from bench.compute.network import plain
 from bench.errors import BenchError
 from bench.measure.guard import guarded
 from bench.measure.looks import hidden, watched
@@ -164,8 +165,8 @@ def _points(attacked: Attacked, x: Tensor) -> Tensor:
         raise BenchError(f"the attack gave {told} for images, not a dense {x.dtype} tensor")
     if names and len(found) != len(names):
         raise BenchError(f"the attack gave {len(found)} variants under {len(names)} names")
-    plain = found.detach().as_subclass(Tensor)
-    return plain if names else plain.unsqueeze(0)
+    points = plain(found.detach())
+    return points if names else points.unsqueeze(0)
 
 
 def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:

@@ -166,7 +166,8 @@ def test_no_draw_of_an_attacker_or_judge_is_drawn_again(
         return set(seen)
 
     monkeypatch.setattr(torch, "randn_like", spied)
-    monkeypatch.setattr(probe, "require", lambda *given: None)  # it scores nothing
+    for asked in ("require", "require_unchanged"):  # they score nothing
+        monkeypatch.setattr(probe, asked, lambda *given: None)
     store = Store(tmp_path / "results")
     run = noises(lambda: measure(store, "bpda-eot:steps=2,eot=2", save=True))
     file = points_of(store, "bpda-eot")
