@@ -82,6 +82,7 @@ def test_every_data_set_is_swept(name: str, root: Path, command: Command) -> Non
     assert command("table", "--dataset", name) == 0
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_copy_and_shards_may_be_short(
     root: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

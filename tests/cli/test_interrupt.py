@@ -64,6 +64,7 @@ def test_ctrl_c_that_a_library_swallows_stops_after_the_step(
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_by_the_system(tmp_path: Path) -> None:
     plugin = tmp_path / "fatal.py"
     plugin.write_text(PURIFIER)

@@ -174,6 +174,7 @@ def bare(context):
 """
 
 
+@pytest.mark.slow
 def test_a_missing_weight_file_of_a_group_is_a_skip_that_plan_foresees(tmp_path: Path) -> None:
     (tmp_path / "bare.py").write_text(BARE)
     home = str(tmp_path / "home")

@@ -106,6 +106,7 @@ def test_every_kind_has_an_example_and_they_are_short() -> None:
         assert len([line for line in text.splitlines() if line.strip()]) < 30
 
 
+@pytest.mark.slow
 def test_a_new_file_is_all_it_takes(tmp_path: Path) -> None:
     tree = copied(tmp_path)
     listed = json.loads(in_copy(tree, "list", "--json").stdout)
@@ -128,6 +129,7 @@ def test_a_new_file_is_all_it_takes(tmp_path: Path) -> None:
     assert json.loads(planned.stdout)["images"] == 256
 
 
+@pytest.mark.slow
 def test_the_same_files_elsewhere_are_plugins(tmp_path: Path) -> None:
     files = [tmp_path / Path(name).name for name in EXAMPLES]
     for file, text in zip(files, EXAMPLES.values(), strict=True):

@@ -28,6 +28,11 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 
+LONG = ("bench check --all", "bench doctor")
+"""They look at everything that is there."""
+
+
+@pytest.mark.slow
 def test_the_example_prints_the_board_that_it_shows(tmp_path: Path) -> None:
     """Same rows and columns; figures may differ by an image or two between processors."""
     run, table = COMMANDS[:2]
@@ -43,7 +48,13 @@ def test_the_example_prints_the_board_that_it_shows(tmp_path: Path) -> None:
             assert not a or abs(float(a.split()[0]) - float(b.split()[0])) <= 100 * 2 / 32
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=pytest.mark.slow if command in LONG else ())
+        for command in COMMANDS[2:]
+    ],
+)
 def test_the_other_commands_work(command: str, tmp_path: Path) -> None:
     _, name, *rest = shlex.split(command)
     bench(["plan" if name == "run" else name, *rest], tmp_path)

@@ -298,6 +298,7 @@ def test_the_command_takes_a_published_file(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.slow
 def test_fetch_and_doctor_at_true_size(tmp_path: Path) -> None:
     """The energy of Hill et al. is small enough to be made here at its published width."""
     state = make("ebm", {}).state_dict()

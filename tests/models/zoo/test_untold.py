@@ -131,6 +131,7 @@ def test_it_is_part_of_the_name(tmp_path: Path) -> None:
             find_classifier("file").resolve(part, "svhn")
 
 
+@pytest.mark.slow
 def test_a_record_and_its_board_say_what_was_assumed(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = make("wideresnet-dm", {"depth": 10, "width": 1, "classes": 10, "channels": 1})
