@@ -38,14 +38,16 @@ def test_compact_networks_are_small_files_of_trained_networks() -> None:
     from bench.training.recipes.compact import COMPACT as RECIPES
 
     files = [path for path in FILES if path.parent.name == COMPACT]
-    assert {"natural", "score"} <= {path.stem for path in files} <= set(RECIPES)
+    names = {path.stem for path in files}
+    assert {"natural", "score", "edm"} <= names <= set(RECIPES)
     assert sum(path.stat().st_size for path in files) < 25 * 2**20
     for path in files:
         weights = zoo.find(COMPACT, path.stem)
         assert all(t.dtype in (torch.float16, torch.int64) for t in load_state(weights).values())
         merit = json.loads(weights.metadata["merit"])
         assert merit.get("clean", 100.0) > 60
-        assert merit.get("dsm@0.25", 0.0) < 0.2
+        assert merit.get("dsm@0.25", 0.0) < 0.1
+        assert merit.get("left@0.25", 0.0) < 0.1
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
