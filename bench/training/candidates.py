@@ -10,6 +10,7 @@ def _each(name: str, key: str, values: Iterable[object], more: str = "") -> tupl
 
 
 FILTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "cifar10-compact": {},
     "patches": {
         "wiener": _each("wiener", "sigma", (0.03, 0.06, 0.09, 0.12, 0.15)),
         "median": _each("median", "size", (3, 5)),
@@ -63,6 +64,16 @@ PURIFIERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "aid": tuple(f"aid:eps={eps}/255@madry" for eps in (2, 4, 8, 12)),
         "pixeldefend": tuple(f"pixeldefend:eps={eps}/255" for eps in (4, 8, 16)),
         "langevin": _each("langevin", "steps", (10, 20, 40)),
+    },
+    "cifar10-compact": {
+        "adp": (
+            "adp:rule=fixed,sigma=0.06,alpha=0.02",
+            "adp:rule=fixed,sigma=0.12,alpha=0.04",
+            "adp:rule=fixed,sigma=0.18,alpha=0.06",
+            "adp:rule=adaptive,sigma=0.12,lam=0.05,alpha_max=0.1",
+            "adp:rule=adaptive,sigma=0.25,lam=0.05,alpha_max=0.1",
+        ),
+        "denoise": _each("denoise", "sigma", (0.06, 0.1, 0.15, 0.2, 0.25)),
     },
     "digits": {
         "adp": (
