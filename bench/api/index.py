@@ -193,7 +193,7 @@ def _plugin(entry: Mapping[str, Any], bring: Callable[[], None]) -> Plugin:
         if isinstance(value, Deferred):
             value.owner = made
     hints = {key: _type(base, marks) for key, base, marks in entry["hints"]}
-    vars(made).update(defaults=_value(entry["defaults"]), hints=hints)
+    vars(made).update(own, defaults=_value(entry["defaults"]), hints=hints)
     return made
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from bench.errors import BenchError
+from bench.errors import BenchError, told
 from bench.facts import BUDGET, Facts, Follows, Knows
 from bench.spec import Later, Part, Settings, Value, resolve
 
@@ -25,6 +26,16 @@ GradientCalls = Mapping[str, tuple[int, int]]
 def both_ways(calls: Calls) -> GradientCalls:
     """Declared calls as (forwards, backwards)."""
     return {name: (n, 0) if isinstance(n, int) else n for name, n in calls.items()}
+
+
+def _asked(whose: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What a plug-in's function says; an error that it did not mean to raise names it."""
+    try:
+        return function(*args)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"{whose} fails: {told(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class Plugin:
                     f"{self.kind} '{self.name}': {declared.name}= takes a function, such as "
                     f"{declared.name}=lambda settings: ..."
                 )
+            if callable(declared.default) and given is not declared.default:
+                told_of = partial(_asked, f"{self.kind} '{self.name}': {declared.name}=", given)
+                object.__setattr__(self, declared.name, told_of)
 
     @property
     def summary(self) -> str:
@@ -183,6 +197,12 @@ class Runs:
     classified: float = 0
     stand_in: float = 0
     one_step: float = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of runs."""
+        for name, runs in vars(self).items():
+            if not 0 <= runs < math.inf:
+                raise ValueError(f"{name}={runs} is no number of runs")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,3 +120,29 @@ def test_a_value_where_a_function_belongs_is_refused_by_name() -> None:
         AttackPlugin("toy", purifier, norms="linf")  # type: ignore[arg-type]
     with pytest.raises(BenchError, match="weights= takes a function"):
         DefensePlugin("toy", purifier, weights=("natural",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cost", "says"),
+    [
+        ("lambda settings, traits: 1 / 0", "ZeroDivisionError: division by zero"),
+        (
+            "lambda settings, traits: Runs(plain=float('nan'))",
+            "ValueError: plain=nan is no number of runs",
+        ),
+        ("lambda settings, traits: Runs(bpda=-1)", "ValueError: bpda=-1 is no number"),
+    ],
+)
+def test_a_function_of_a_plugin_that_fails_is_named(tmp_path: Path, cost: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"""from bench.api import Runs, attack
+@attack("costly-{len(cost)}", cost={cost})
+def costly():
+    '''Does nothing.'''
+"""
+    )
+    api.load([str(tmp_path / "mine.py")])
+    plugin = api.find_attack(f"costly-{len(cost)}")
+    with pytest.raises(BenchError) as found:
+        plugin.cost({}, Traits())
+    assert str(found.value).startswith(f"attack '{plugin.name}': cost= fails: {says}")
