@@ -178,11 +178,7 @@ class Clean:
         return Attacked(x)
 
 
-@attack(
-    "clean",
-    norms=("none",),
-    knows="little",
-)
+@attack("clean", norms=("none",), knows="little")
 def clean() -> Clean:
     """No attack."""
     return Clean()

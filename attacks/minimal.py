@@ -179,11 +179,7 @@ def _cw_runs(settings: Settings, traits: Traits) -> Runs:
     follows="bpda",
 )
 def deepfool(
-    *,
-    steps: Count = 50,
-    overshoot: Step = 0.02,
-    candidates: Count = 10,
-    eot: Count = 15,
+    *, steps: Count = 50, overshoot: Step = 0.02, candidates: Count = 10, eot: Count = 15
 ) -> DeepFool:
     """The nearest linearised boundary, step by step, in the norm of the threat."""
     return DeepFool(steps, overshoot, candidates, eot)

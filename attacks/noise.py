@@ -26,12 +26,7 @@ class Noise:
         return Attacked(points, variants=tuple(f"draw {n + 1}" for n in range(self.draws)))
 
 
-@attack(
-    "noise",
-    variants=lambda settings: int(settings["draws"]),
-    knows="little",
-    noise=True,
-)
+@attack("noise", variants=lambda settings: int(settings["draws"]), knows="little", noise=True)
 def noise(*, draws: Count = 4) -> Noise:
     """Uniform noise in the ball, no attack: the mean over several draws."""
     return Noise(draws)

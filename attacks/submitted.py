@@ -12,12 +12,7 @@ from bench.api import Context, attack
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.data.points import (
-    SUFFIXES,
-    Points,
-    check,
-    read,
-)
+from bench.data.points import SUFFIXES, Points, check, read
 from bench.errors import BenchError
 from bench.models.zoo.weights import FILE
 from bench.spec import Settings

@@ -27,12 +27,7 @@ from torch.nn import functional as F
 
 from bench.api import ClassifierPlugin, Context, defense
 from bench.api.images import DatasetInfo
-from bench.api.purifier import (
-    Network,
-    Purifier,
-    Traits,
-    by_chunks,
-)
+from bench.api.purifier import Network, Purifier, Traits, by_chunks
 from bench.api.watch import passed
 from bench.models.foreign.discriminators import discriminator
 from bench.models.nets.aid import OnClassifier

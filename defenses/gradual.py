@@ -28,12 +28,7 @@ from bench.errors import BenchError
 from bench.spec import Later, Range, Settings
 from defenses import denoise
 from defenses.denoise import Class, load, with_networks
-from defenses.schedule import (
-    STEPS,
-    noise_prediction,
-    run,
-    there_and_back,
-)
+from defenses.schedule import STEPS, noise_prediction, run, there_and_back
 
 Schedule = tuple[tuple[int, int], ...]
 """(noise steps, denoising steps) of each stage."""

@@ -25,12 +25,7 @@ from torch import Tensor
 from bench.api import ClassifierPlugin, Context, defense
 from bench.api.chain import Step
 from bench.api.images import DatasetInfo
-from bench.api.purifier import (
-    Network,
-    Purifier,
-    Traits,
-    by_chunks,
-)
+from bench.api.purifier import Network, Purifier, Traits, by_chunks
 from bench.models.nets.ebm import EBM, slope
 from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings

@@ -19,15 +19,7 @@ from bench.errors import BenchError
 from bench.facts import Facts
 from bench.literature.claims import Claim
 from bench.results.seal import CHECKSUM, sealed
-from bench.results.store import (
-    SHARD,
-    Cell,
-    Plan,
-    Planned,
-    Record,
-    Skip,
-    Store,
-)
+from bench.results.store import SHARD, Cell, Plan, Planned, Record, Skip, Store
 from bench.spec import parse_part
 
 THREAT = "linf:8/255"

@@ -148,10 +148,7 @@ def test_no_interval_of_width_zero_at_the_ends(share: float) -> None:
     assert clustered.high - clustered.low > 3 * width
 
 
-@given(
-    st.lists(st.integers(0, 4), min_size=4, max_size=40),
-    st.integers(1, 4),
-)
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=40), st.integers(1, 4))
 def test_an_interval_holds_its_value_and_stays_a_share(right: list[int], size: int) -> None:
     values = np.array(right) / 4
     found = mean_interval(values, np.arange(len(values)) // size)

@@ -27,12 +27,7 @@ from bench.api.plugin import (
     Runs,
     both_ways,
 )
-from bench.api.register import (
-    attack,
-    classifier,
-    dataset,
-    defense,
-)
+from bench.api.register import attack, classifier, dataset, defense
 
 __all__ = [
     "OWNER",

@@ -25,13 +25,7 @@ from bench.api.deferred import is_deferred
 from bench.api.index import Index, forget
 from bench.api.moved import hint
 from bench.api.neighbours import import_file
-from bench.api.plugin import (
-    AttackPlugin,
-    ClassifierPlugin,
-    DatasetPlugin,
-    DefensePlugin,
-    Plugin,
-)
+from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.api.register import PLUGINS
 from bench.errors import BenchError, told, unknown
 from bench.files.bounded import is_file

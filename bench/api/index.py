@@ -23,13 +23,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from bench.api.deferred import Answer, Deferred, asked
 from bench.api.images import DatasetInfo
 from bench.api.neighbours import SHIPPED
-from bench.api.plugin import (
-    AttackPlugin,
-    ClassifierPlugin,
-    DatasetPlugin,
-    DefensePlugin,
-    Plugin,
-)
+from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.errors import BenchError
 from bench.files.bounded import content_of, json_of
 from bench.files.paths import home

@@ -6,13 +6,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from bench.api.deferred import become, is_deferred
-from bench.api.plugin import (
-    AttackPlugin,
-    ClassifierPlugin,
-    DatasetPlugin,
-    DefensePlugin,
-    Plugin,
-)
+from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.errors import BenchError
 
 F = TypeVar("F", bound=Callable[..., Any])

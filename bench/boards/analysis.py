@@ -27,19 +27,8 @@ from bench.boards.board import (
     work_out,
     worst,
 )
-from bench.boards.metrics import (
-    by_variant,
-    certified,
-    k_of,
-    rounded,
-    vote,
-    worst_of,
-)
-from bench.boards.ranking import (
-    Rank,
-    differing_weights,
-    ranks,
-)
+from bench.boards.metrics import by_variant, certified, k_of, rounded, vote, worst_of
+from bench.boards.ranking import Rank, differing_weights, ranks
 from bench.stats import Comparison, Figure, Floats, holm, mean_figures
 
 WORST = "worst case"

@@ -9,17 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.boards.metrics import (
-    Measured,
-    Spent,
-    accuracy,
-    cost,
-    worst_case,
-)
+from bench.boards.metrics import Measured, Spent, accuracy, cost, worst_case
 from bench.facts import Facts
-from bench.results.store import (
-    Record,
-)
+from bench.results.store import Record
 from bench.spec import NO_ATTACK, NO_PURIFIER
 from bench.stats import (
     Comparison,

@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.boards.analysis import (
-    WORST,
-    Analysis,
-    analyse,
-    draws_text,
-)
+from bench.boards.analysis import WORST, Analysis, analyse, draws_text
 from bench.boards.board import Board, Entry, Item, Row, paired
 from bench.boards.ranking import differing_weights
 from bench.errors import BenchError, unknown

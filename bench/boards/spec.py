@@ -7,10 +7,7 @@ from importlib.resources import files
 
 from bench.errors import BenchError
 from bench.files.bounded import toml_of
-from bench.literature.claims import (
-    Literature,
-    literature,
-)
+from bench.literature.claims import Literature, literature
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from bench.boards.analysis import (
     percent,
 )
 from bench.boards.board import Board, Entry, Item, Row, Worst, deviation
-from bench.boards.ranking import (
-    ranked,
-)
+from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, how_to_run
 from bench.literature.claims import (
     ACCURACY,

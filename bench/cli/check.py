@@ -15,12 +15,7 @@ from bench.cli.common import data_root
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Your own weight file.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
 def check_command(
-    name: str,
-    *,
-    everything: bool,
-    dataset: str,
-    weights: tuple[str, ...],
-    plugins: tuple[str, ...],
+    name: str, *, everything: bool, dataset: str, weights: tuple[str, ...], plugins: tuple[str, ...]
 ) -> int:
     """Run the contract on a defense, an attack or a classifier (a spec such as adp:sigma=0, or
     aid@madry), or on all of them.

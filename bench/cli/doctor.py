@@ -149,12 +149,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     from bench.measure import build
     from bench.measure.weights_used import known_weights
     from bench.models.zoo.entries import entries, how_to_get
-    from bench.models.zoo.weights import (
-        find,
-        here,
-        manifest,
-        packaged,
-    )
+    from bench.models.zoo.weights import find, here, manifest, packaged
     from bench.plan.plan import find_info
 
     info = find_info(name)

@@ -38,13 +38,7 @@ TABLES = "tables"
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
 def list_command(
-    kind: str,
-    *,
-    dataset: str,
-    preset: str,
-    results: Path,
-    as_json: bool,
-    plugins: tuple[str, ...],
+    kind: str, *, dataset: str, preset: str, results: Path, as_json: bool, plugins: tuple[str, ...]
 ) -> None:
     """List everything that can be named, with its settings.
 

@@ -193,14 +193,7 @@ def measured(
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
     from bench.measure import weights_used
-    from bench.measure.runner import (
-        Summary,
-        gated,
-        longest_first,
-        pending,
-        require_all,
-        run,
-    )
+    from bench.measure.runner import Summary, gated, longest_first, pending, require_all, run
     from bench.measure.shard import subset_here
     from bench.plan import plan
 

@@ -64,10 +64,7 @@ SWITCHES: tuple[Switch, ...] = (
         ),
         lambda now: torch.use_deterministic_algorithms(now[0], warn_only=now[1]),
     ),
-    (
-        lambda: torch.is_autocast_enabled("cpu"),
-        lambda now: torch.set_autocast_enabled("cpu", now),
-    ),
+    (lambda: torch.is_autocast_enabled("cpu"), lambda now: torch.set_autocast_enabled("cpu", now)),
     (
         lambda: torch.is_autocast_enabled("cuda"),
         lambda now: torch.set_autocast_enabled("cuda", now),

@@ -187,13 +187,7 @@ def _calls(
         _spends("a direction", purifier, x, lambda: purifier.direction(x.clone()), toward)
     if purifier.traits.surrogate:
         stand_in = api.both_ways(plugin.surrogate_calls(settings))
-        _spends(
-            "a surrogate",
-            purifier,
-            x,
-            lambda: _differentiate(purifier.surrogate, x),
-            stand_in,
-        )
+        _spends("a surrogate", purifier, x, lambda: _differentiate(purifier.surrogate, x), stand_in)
     if purifier.traits.one_step:
         first = {**settings, "steps": 1}
         step = _sum(api.both_ways(plugin.calls(first)), plugin.gradient(first))

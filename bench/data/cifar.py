@@ -20,22 +20,14 @@ from bench.api.images import Dataset, DatasetInfo, Rows
 from bench.data.files import damaged, require, rows_of_bytes
 from bench.errors import plain
 from bench.files.bounded import content_of
-from bench.files.pickles import (
-    Made,
-    Name,
-    PickleError,
-    parse,
-)
+from bench.files.pickles import Made, Name, PickleError, parse
 
 if TYPE_CHECKING:
     from bench.data.files import Bytes
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 FILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "cifar10": {
-        "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
-        "test": ("test_batch",),
-    },
+    "cifar10": {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     "cifar100": {"train": ("train",), "test": ("test",)},
 }
 LABELS = {"cifar10": "labels", "cifar100": "fine_labels"}

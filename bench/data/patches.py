@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.api import dataset
-from bench.api.images import (
-    SPLITS,
-    Dataset,
-    DatasetInfo,
-    Images,
-)
+from bench.api.images import SPLITS, Dataset, DatasetInfo, Images
 from bench.errors import BenchError
 
 if TYPE_CHECKING:

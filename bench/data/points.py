@@ -46,10 +46,7 @@ MOST = 10**6
 """Images of one file, where nothing else bounds them."""
 WIDEST = 8
 """Bytes of one number of an array."""
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,19 +15,8 @@ from pathlib import Path
 
 from bench.data import imagenet
 from bench.errors import BenchError
-from bench.files.archives import (
-    gunzip,
-    is_archive,
-    merge,
-    unpack,
-)
-from bench.files.download import (
-    Progress,
-    Remote,
-    download,
-    quiet,
-    verify,
-)
+from bench.files.archives import gunzip, is_archive, merge, unpack
+from bench.files.download import Progress, Remote, download, quiet, verify
 
 DOWNLOADS = ".downloads"
 
@@ -141,10 +130,7 @@ _ALL = (
         "imagenet",
         (
             Remote(
-                "ILSVRC2012_img_val.tar",
-                (),
-                6_744_924_160,
-                md5="29b22e2961454d5413ddabcf34fc5622",
+                "ILSVRC2012_img_val.tar", (), 6_744_924_160, md5="29b22e2961454d5413ddabcf34fc5622"
             ),
             Remote("ILSVRC2012_devkit_t12.tar.gz", (), md5="fa75699e90414af021442c21a62c3abf"),
         ),

@@ -86,10 +86,7 @@ class _Watched:
 
 
 def context(
-    dataset: str,
-    device: torch.device | str,
-    watch: Watch | None = None,
-    values: Values = "random",
+    dataset: str, device: torch.device | str, watch: Watch | None = None, values: Values = "random"
 ) -> StandIns:
     """Stand-ins for a data set's networks, on `device`; without `watch` they compute."""
     info = api.find_dataset(dataset).info

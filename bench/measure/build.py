@@ -30,13 +30,7 @@ from bench.api import (
 from bench.api.attacked import Attack
 from bench.api.context import Weights
 from bench.api.images import Dataset, DatasetInfo
-from bench.api.purifier import (
-    CLASSIFIER,
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import CLASSIFIER, Defense, Network, Purifier, Traits
 from bench.compute.device import one
 from bench.compute.surroundings import as_before
 from bench.errors import BenchError

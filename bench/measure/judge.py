@@ -220,10 +220,7 @@ def _summary(trace: Trace) -> Summary:
         "zero_gradients": _texts((trace.grad_norm == 0).float().mean(0)),
     }
     if trace.cosine is not None:
-        found |= {
-            "first_cosine": _texts(trace.cosine[0]),
-            "last_cosine": _texts(trace.cosine[-1]),
-        }
+        found |= {"first_cosine": _texts(trace.cosine[0]), "last_cosine": _texts(trace.cosine[-1])}
     lost = trace.grad_norm.isnan()
     return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
 

@@ -24,14 +24,7 @@ from bench.compute.network import computing
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.measure.shard import Shard, images_of
-from bench.measure.worker import (
-    Failure,
-    Setup,
-    Task,
-    context_of,
-    tried,
-    within_memory,
-)
+from bench.measure.worker import Failure, Setup, Task, context_of, tried, within_memory
 from bench.results.store import Plan
 
 STEPS = 5

@@ -14,25 +14,11 @@ from bench.measure import precision as gate
 from bench.measure import weights_used
 from bench.measure.executors import EXECUTORS
 from bench.measure.executors.fleet import Fleet, Watch, Work
-from bench.measure.worker import (
-    Failure,
-    Found,
-    Saved,
-    Setup,
-    Task,
-    measure,
-)
+from bench.measure.worker import Failure, Found, Saved, Setup, Task, measure
 from bench.plan.cost import Cost
 from bench.plan.plan import draws_of
 from bench.plan.slices import Unit
-from bench.results.store import (
-    EXTRAS,
-    Plan,
-    Record,
-    Store,
-    contradictions,
-    fingerprints,
-)
+from bench.results.store import EXTRAS, Plan, Record, Store, contradictions, fingerprints
 from bench.threat import CERTIFIED
 
 Progress = Callable[[Task, float], None]

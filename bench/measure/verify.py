@@ -28,14 +28,7 @@ from bench.measure.judge import judge, judge_rounded
 from bench.measure.shard import subset_here
 from bench.measure.worker import Setup, within_memory
 from bench.plan import plan
-from bench.results.store import (
-    SHARD,
-    Cell,
-    Plan,
-    Planned,
-    Record,
-    Store,
-)
+from bench.results.store import SHARD, Cell, Plan, Planned, Record, Store
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
 from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS

@@ -33,13 +33,7 @@ from bench.measure.shard import begun, images_of
 from bench.models.zoo.networks import assumed
 from bench.plan import plan
 from bench.results.archive import ASSUMED
-from bench.results.store import (
-    SHARD,
-    Cell,
-    Planned,
-    Record,
-    Store,
-)
+from bench.results.store import SHARD, Cell, Planned, Record, Store
 from bench.spec import Part, parse_defense, parse_part
 
 T = TypeVar("T")

@@ -8,25 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench import api
-from bench.api import (
-    PRESETS,
-    AttackPlugin,
-    ClassifierPlugin,
-    DefensePlugin,
-    owned,
-)
+from bench.api import PRESETS, AttackPlugin, ClassifierPlugin, DefensePlugin, owned
 from bench.api.images import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.errors import BenchError, unknown
 from bench.plan import cost
-from bench.results.store import (
-    SHARD,
-    Cell,
-    Plan,
-    Planned,
-    Skip,
-    shards_of,
-)
+from bench.results.store import SHARD, Cell, Plan, Planned, Skip, shards_of
 from bench.spec import (
     DEFAULT_CLASSIFIER,
     NO_PURIFIER,

@@ -6,12 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.boards.analysis import p_text
 from bench.boards.compare import Line, Versus
-from bench.report.tables import (
-    Document,
-    Listing,
-    Table,
-    figure_text,
-)
+from bench.report.tables import Document, Listing, Table, figure_text
 
 HEADER = ("difference", "p", "p after Holm", "first better", "second better", "n", "seeds")
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.boards.reproduced import Filled, notes_of, of_others
-from bench.literature.sheets import (
-    PAPERS,
-    STAR,
-    PrintedCell,
-    externals,
-)
+from bench.literature.sheets import PAPERS, STAR, PrintedCell, externals
 from bench.report.published import others
-from bench.report.tables import (
-    Document,
-    Listing,
-    Table,
-    figure_text,
-)
+from bench.report.tables import Document, Listing, Table, figure_text
 
 LEGEND = (
     "Numbers are those of the print, in percent unless the table says otherwise. Where a run here "

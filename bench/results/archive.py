@@ -14,14 +14,7 @@ from typing import Protocol
 
 from bench.errors import BenchError
 from bench.files.bounded import content_of, json_of
-from bench.results.store import (
-    FORMAT,
-    Plan,
-    Planned,
-    Record,
-    Store,
-    write_whole,
-)
+from bench.results.store import FORMAT, Plan, Planned, Record, Store, write_whole
 
 SUFFIX = ".jsonl.xz"
 MACHINE = ("device", "threads", "machine")

@@ -8,15 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.results.store import (
-    EXTRAS,
-    Plan,
-    Planned,
-    Record,
-    Store,
-    contradictions,
-    fingerprints,
-)
+from bench.results.store import EXTRAS, Plan, Planned, Record, Store, contradictions, fingerprints
 
 
 @dataclass

@@ -11,12 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.errors import BenchError
-from bench.results.seal import (
-    CHECKSUM,
-    BrokenError,
-    require_sealed,
-    sealed,
-)
+from bench.results.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
 FORMAT = 1
 SHARD = 32

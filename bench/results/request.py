@@ -11,12 +11,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.facts import Facts
 from bench.results.record import FORMAT, SHARD, Cell
-from bench.results.seal import (
-    CHECKSUM,
-    BrokenError,
-    require_sealed,
-    sealed,
-)
+from bench.results.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 

@@ -16,21 +16,8 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.files.write import write_whole
-from bench.results.record import (
-    EXTRAS,
-    FORMAT,
-    SHARD,
-    Cell,
-    Record,
-    contradictions,
-    fingerprints,
-)
-from bench.results.request import (
-    Plan,
-    Planned,
-    Skip,
-    shards_of,
-)
+from bench.results.record import EXTRAS, FORMAT, SHARD, Cell, Record, contradictions, fingerprints
+from bench.results.request import Plan, Planned, Skip, shards_of
 from bench.results.seal import BrokenError
 
 __all__ = [

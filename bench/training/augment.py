@@ -146,10 +146,7 @@ def translate_y(x: Tensor, strength: Tensor) -> Tensor:
 
 
 def _affine(
-    x: Tensor,
-    *matrix: Tensor,
-    across: Tensor | None = None,
-    down: Tensor | None = None,
+    x: Tensor, *matrix: Tensor, across: Tensor | None = None, down: Tensor | None = None
 ) -> Tensor:
     """x at matrix @ position + shift, in coordinates from -1 to 1; mirrored beyond the border."""
     a, b, c, d = matrix

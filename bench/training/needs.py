@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import api
-from bench.api import (
-    OWNER,
-    Context,
-    Plugin,
-    owned,
-)
+from bench.api import OWNER, Context, Plugin, owned
 from bench.errors import BenchError, unknown
 from bench.measure import build
 from bench.models.zoo.weights import SUFFIX, find, manifest

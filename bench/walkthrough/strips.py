@@ -13,16 +13,7 @@ from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.report.figures.data import Frame, Strip, Strips
 from bench.results.store import SHARD
-from bench.walkthrough.walk import (
-    Say,
-    Scene,
-    Walk,
-    Wanted,
-    attack,
-    one_walk,
-    scenes,
-    where,
-)
+from bench.walkthrough.walk import Say, Scene, Walk, Wanted, attack, one_walk, scenes, where
 
 SHOWN = 0.5
 """How far from grey an amplified perturbation may go."""

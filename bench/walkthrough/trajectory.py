@@ -12,16 +12,7 @@ from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.models.nets.normalised import Normalised, has_features
 from bench.report.figures.data import Journey, Trajectories
-from bench.walkthrough.walk import (
-    Say,
-    Walk,
-    Wanted,
-    all_walks,
-    conditions,
-    counted,
-    scenes,
-    where,
-)
+from bench.walkthrough.walk import Say, Walk, Wanted, all_walks, conditions, counted, scenes, where
 
 PERPLEXITY = 30.0
 """Of t-SNE, where there are points enough (van der Maaten & Hinton 2008 take 5 to 50)."""

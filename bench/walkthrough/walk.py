@@ -24,13 +24,7 @@ from bench.measure.judge import under_attack
 from bench.measure.shard import Shard, begun, subset_here
 from bench.measure.worker import Setup, context_of, within_memory
 from bench.plan import plan
-from bench.results.store import (
-    SHARD,
-    Cell,
-    Planned,
-    Store,
-    shards_of,
-)
+from bench.results.store import SHARD, Cell, Planned, Store, shards_of
 from bench.spec import NO_ATTACK, parse_defense, split_list
 from bench.threat import CERTIFIED
 from defenses import catalog

@@ -129,8 +129,7 @@ def test_a_step_along_what_is_not_a_number_goes_nowhere(norm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threat", "slack"),
-    [("linf:0.1", 1e-6), ("none", 1e-6), ("l2:0.5", 1e-5), ("l2:3", 3e-5)],
+    ("threat", "slack"), [("linf:0.1", 1e-6), ("none", 1e-6), ("l2:0.5", 1e-5), ("l2:3", 3e-5)]
 )
 def test_the_ball_ends_where_rounding_ends(threat: str, slack: float) -> None:
     """A little less than the slack beyond the ball is rounding, a little more is another threat."""

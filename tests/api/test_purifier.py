@@ -6,13 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-    chunk_size,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits, chunk_size
 from bench.errors import BenchError
 
 

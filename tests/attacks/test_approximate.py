@@ -13,12 +13,7 @@ from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.pgd import PGD
 from bench import api
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.models.nets.ebm import EBM
 from defenses.adp import ADP
 from defenses.adp_walk import StepRule

@@ -13,12 +13,7 @@ from attacks.pgd import PGD
 from bench import api
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate

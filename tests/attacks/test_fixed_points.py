@@ -57,12 +57,7 @@ def test_corruptions_are_the_same_for_every_cell() -> None:
     for key in ("one", "two"):
         with rng.work(key), rng.stream("attack"):
             found.append(attack(defense, x, y, threat))
-    assert found[0].variants == (
-        "gaussian_noise/1",
-        "gaussian_noise/5",
-        "fog/1",
-        "fog/5",
-    )
+    assert found[0].variants == ("gaussian_noise/1", "gaussian_noise/5", "fog/1", "fog/5")
     assert found[0].x_adv.shape == (4, *x.shape)
     assert torch.equal(found[0].x_adv, found[1].x_adv)
     assert threat.contains(found[0].x_adv[1], x).all()

@@ -12,12 +12,7 @@ from attacks.gradients import Blind, Bpda, Direction, Displacement, Eot, Score, 
 from attacks.losses import cross_entropy
 from attacks.pgd import PGD
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
 from defenses.adp import ADP
@@ -64,11 +59,7 @@ class Replayed(Purifier):
         return self.adp.direction(x)
 
 
-DIRECTIONS: dict[str, Direction | None] = {
-    "strong": None,
-    "score": Score(),
-    "full": Displacement(),
-}
+DIRECTIONS: dict[str, Direction | None] = {"strong": None, "score": Score(), "full": Displacement()}
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)

@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import Blind, Bpda, Displacement, Eot, Exact, Score, Single, surrogate
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-    chunk_size,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits, chunk_size
 from tests.tiny import SIZE, Affine, Levels, Noise, Quadratic, images, labels, linear, smooth
 
 

@@ -10,12 +10,7 @@ from attacks.gradients import Bpda, Eot, Slope
 from attacks.keep import Verify
 from attacks.pgd import PGD
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.compute import rng
 from tests.reference import Classifier, tensors_of
 from tests.tiny import Luck, images, labels, linear, smooth

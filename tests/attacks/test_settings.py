@@ -40,10 +40,7 @@ PRINTED = [
     ("apgd", {"steps": 100, "eot": 20, "step": 2, "restarts": 1}),
     ("apgd:protocol=strict", {"steps": 100, "eot": 20, "step": 2}),
     ("pgd:protocol=strict", {"steps": 200, "eot": 20}),
-    (
-        "autoattack",
-        {"steps": 100, "targets": 9, "queries": 5000, "random_steps": 100, "eot": 20},
-    ),
+    ("autoattack", {"steps": 100, "targets": 9, "queries": 5000, "random_steps": 100, "eot": 20}),
     # Dong et al. 2018; Wang & He 2021; Schwinn et al. 2023.
     ("mim", {"steps": 10, "step": 1 / 10, "decay": 1}),
     ("vmi-fgsm", {"steps": 10, "step": 1 / 10, "neighbours": 20, "reach": 3 / 2, "decay": 1}),

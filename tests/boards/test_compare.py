@@ -62,10 +62,7 @@ def test_the_other_way_round_is_the_same_with_its_sign_turned(tmp_path: Path) ->
     for a, b in zip(there.lines, back.lines, strict=True):
         assert a.test.difference.value == -b.test.difference.value
         assert (a.test.p, a.adjusted) == (b.test.p, b.adjusted)
-        assert (a.test.gains, a.test.losses) == (
-            b.test.losses,
-            b.test.gains,
-        )
+        assert (a.test.gains, a.test.losses) == (b.test.losses, b.test.gains)
 
 
 def test_several_draws_and_blocks_are_a_permutation(tmp_path: Path) -> None:

@@ -108,9 +108,7 @@ def test_with_one_draw_the_worst_case_is_the_minimum(columns: list[NDArray[np.bo
 
 @settings(max_examples=50)
 @given(st.lists(arrays(np.bool_, (1, 4, 32)), min_size=1, max_size=5))
-def test_the_worst_case_is_never_above_the_lowest_column(
-    columns: list[NDArray[np.bool_]],
-) -> None:
+def test_the_worst_case_is_never_above_the_lowest_column(columns: list[NDArray[np.bool_]]) -> None:
     values, chosen = worst_case([measured(bits) for bits in columns])
     seconds = np.array([bits[0, 2:].mean(axis=0) for bits in columns])
     whole = np.array([bits[0].mean(axis=0) for bits in columns])

@@ -70,7 +70,7 @@ def test_every_data_set_is_swept(name: str, root: Path, command: Command) -> Non
     assert command(*RUN, *where, "--defense", "jpeg", "--attacks", attacks) == 0
     records = found(name)
     assert set(records) == {
-        *("jpeg@natural clean", "none@natural clean", "jpeg@natural bpda:steps=1"),
+        *("jpeg@natural clean", "none@natural clean", "jpeg@natural bpda:steps=1")
     }
     labels = build.dataset(name).read("test").y
     for record in records.values():

@@ -20,15 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.api.ball import TOLERANCE, ThreatModel
-from bench.data.points import (
-    check,
-    described,
-    origin,
-    pack,
-    pack_submission,
-    place,
-    read,
-)
+from bench.data.points import check, described, origin, pack, pack_submission, place, read
 from bench.data.subsets import Subset
 from bench.errors import BenchError
 from tests.results.test_results import CELL, RECORD

@@ -159,7 +159,7 @@ def test_files_can_be_generated_and_are_called_so(root: Path) -> None:
     made = generate(dataset, "CIFAR-10-C", root, kinds=kinds)
     assert made == root / "CIFAR-10-C-generated"
     assert sorted(p.name for p in made.iterdir()) == [
-        *("contrast.npy", "gaussian_noise.npy", "labels.npy"),
+        *("contrast.npy", "gaussian_noise.npy", "labels.npy")
     ]
     content = np.load(made / "gaussian_noise.npy")
     assert content.shape == (200, 32, 32, 3)

@@ -180,10 +180,7 @@ def test_the_family_meets_the_contract(spec: str, networks: None) -> None:
     ],
 )
 def test_declared_weights_and_calls(
-    text: str,
-    weights: tuple[str, ...],
-    calls: dict[str, int],
-    gradient: dict[str, tuple[int, int]],
+    text: str, weights: tuple[str, ...], calls: dict[str, int], gradient: dict[str, tuple[int, int]]
 ) -> None:
     plugin, settings = find_defense("adp"), resolved(text)
     assert plugin.weights(settings) == weights

@@ -15,12 +15,7 @@ from attacks.gradients import Blind
 from attacks.pgd import PGD
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Traits
-from bench.models.nets.aid import (
-    CodeDiscriminator,
-    Discriminator,
-    OnClassifier,
-    pooled,
-)
+from bench.models.nets.aid import CodeDiscriminator, Discriminator, OnClassifier, pooled
 from bench.models.nets.wideresnet import WideResNet
 from bench.training import avmixup
 from bench.training.fit import Fit, _start

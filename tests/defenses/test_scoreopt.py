@@ -15,12 +15,7 @@ from attacks.keep import Verify
 from attacks.pgd import PGD
 from bench.api import find_defense
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.errors import BenchError
 from bench.measure import build
 from bench.models.nets import make

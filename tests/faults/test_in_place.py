@@ -15,12 +15,7 @@ from attacks.losses import LOSSES, margin
 from attacks.pgd import PGD
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.measure.judge import evaluate
 from tests.tiny import Linear, images, labels
 

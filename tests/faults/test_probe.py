@@ -14,21 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import api
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.api.register import PLUGINS
 from bench.errors import BenchError
 from bench.measure import build, probe
-from bench.measure.worker import (
-    Failure,
-    Setup,
-    Task,
-    measure,
-)
+from bench.measure.worker import Failure, Setup, Task, measure
 from bench.plan.plan import Request, make
 from bench.results.store import Record
 from tests.tiny import Linear, images

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.api import (
-    find_attack,
-    find_classifier,
-    find_dataset,
-    find_defense,
-)
+from bench.api import find_attack, find_classifier, find_dataset, find_defense
 from bench.api.ball import ThreatModel
 from bench.data.subsets import load_subset
 from bench.models.zoo import weights as zoo

@@ -19,12 +19,7 @@ import bench.measure.judge
 from bench.api import Context, attack, defense
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.compute import rng
 from bench.measure import build
 

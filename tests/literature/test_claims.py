@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from bench.api.ball import ThreatModel
 from bench.data.subsets import load_subset
 from bench.literature import sheets
-from bench.literature.claims import (
-    beside,
-    key,
-    literature,
-    spelled,
-)
+from bench.literature.claims import beside, key, literature, spelled
 
 BALL = "linf:8/255"
 HILL = "bpda-eot:protocol=hill"

@@ -13,12 +13,7 @@ from bench.api.context import Weights
 from bench.compute import rng
 from bench.compute.network import Network
 from bench.measure import build, probe, worker
-from bench.measure.worker import (
-    Failure,
-    Setup,
-    Task,
-    measure,
-)
+from bench.measure.worker import Failure, Setup, Task, measure
 from bench.models.zoo.weights import load_state
 from bench.plan.plan import Request, make
 from bench.results.store import Planned, Record

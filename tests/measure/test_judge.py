@@ -11,12 +11,7 @@ from torch import Tensor, nn
 
 from attacks.gradients import Blind
 from attacks.pgd import PGD
-from bench.api.attacked import (
-    ABSTAINED,
-    Attacked,
-    Certificate,
-    Trace,
-)
+from bench.api.attacked import ABSTAINED, Attacked, Certificate, Trace
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 from attacks.gradients import classifier_slope
 from bench.api.attacked import Attacked, Trace
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-    chunk_size,
-    repeat,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits, chunk_size, repeat
 from bench.measure.judge import evaluate
 from bench.measure.looks import hidden, watched
 

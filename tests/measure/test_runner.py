@@ -15,21 +15,10 @@ import pytest
 from bench.cli.progress import LONG, Reporter
 from bench.errors import BenchError
 from bench.files.write import remove_parts
-from bench.measure import (
-    build,
-    runner,
-    weights_used,
-    worker,
-)
+from bench.measure import build, runner, weights_used, worker
 from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary, longest_first
-from bench.measure.worker import (
-    Failure,
-    Setup,
-    Task,
-    measure,
-    resolved,
-)
+from bench.measure.worker import Failure, Setup, Task, measure, resolved
 from bench.plan.plan import Request, make
 from bench.results.store import Plan, Record, Store
 from tests.factories import repeatable

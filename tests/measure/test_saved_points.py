@@ -20,12 +20,7 @@ from bench.measure.runner import Summary
 from bench.measure.worker import Setup
 from bench.plan.plan import Request, make
 from bench.results.merge import Merged, merge
-from bench.results.store import (
-    EXTRAS,
-    Plan,
-    Record,
-    Store,
-)
+from bench.results.store import EXTRAS, Plan, Record, Store
 from tests.factories import repeatable
 
 PLAN, _ = make(

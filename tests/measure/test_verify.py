@@ -19,13 +19,7 @@ from bench.boards.flags import flags
 from bench.boards.gather import boards
 from bench.cli.verify import _notes
 from bench.errors import BenchError
-from bench.measure import (
-    build,
-    probe,
-    runner,
-    weights_used,
-    worker,
-)
+from bench.measure import build, probe, runner, weights_used, worker
 from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.shard import subset_here

@@ -16,12 +16,7 @@ from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import tidy
 from bench.literature.claims import Literature
-from bench.report.tables import (
-    Document,
-    Listing,
-    Table,
-    document,
-)
+from bench.report.tables import Document, Listing, Table, document
 from bench.results.store import Store
 from tests.factories import (
     THREAT,

@@ -9,15 +9,7 @@ import pytest
 from bench.errors import BenchError
 from bench.facts import Facts
 from bench.results.checkup import complaints
-from bench.results.store import (
-    EXTRAS,
-    Cell,
-    Plan,
-    Planned,
-    Record,
-    Skip,
-    Store,
-)
+from bench.results.store import EXTRAS, Cell, Plan, Planned, Record, Skip, Store
 
 CELL = Cell("digits", "512", "none@natural", "clean", "none", 0, "judge=1")
 PLANNED = Planned(CELL, "none@natural", "clean")

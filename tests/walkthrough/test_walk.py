@@ -19,24 +19,12 @@ from bench.data.points import read
 from bench.errors import BenchError
 from bench.measure.judge import judge
 from bench.measure.shard import begun
-from bench.measure.worker import (
-    Saved,
-    Setup,
-    Task,
-    context_of,
-    measure,
-)
+from bench.measure.worker import Saved, Setup, Task, context_of, measure
 from bench.results.store import Planned, Store
 from bench.walkthrough.scores import score_norms
 from bench.walkthrough.strips import amplified, strips
 from bench.walkthrough.trajectory import embed, trajectories
-from bench.walkthrough.walk import (
-    Scene,
-    Walk,
-    Wanted,
-    scenes,
-    walk,
-)
+from bench.walkthrough.walk import Scene, Walk, Wanted, scenes, walk
 from defenses.adp import ADP
 from defenses.schedule import run
 from tests.tiny import images

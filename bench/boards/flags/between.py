@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from bench.boards.board import CLEAN, Board, Entry, Row, apart
-from bench.boards.flags.knowledge import (
-    UNBOUNDED,
-    empty,
-    facts,
-    follows,
-    part_of,
-    radius,
-)
+from bench.boards.flags.knowledge import UNBOUNDED, empty, facts, follows, part_of, radius
 from bench.boards.flags.single import SHARE
 from bench.facts import Knows
 from bench.spec import Settings, number

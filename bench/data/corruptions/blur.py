@@ -34,13 +34,9 @@ def glass_blur(x: Array, severity: int) -> Array:
     The published code means to swap the two pixels, but copies one over the other. Its sources
     are never written before they are read, so that one gather does the same.
     """
-    sigma, shift, times = (
-        (0.05, 1, 1),
-        (0.25, 1, 1),
-        (0.4, 1, 1),
-        (0.25, 1, 2),
-        (0.4, 1, 2),
-    )[severity - 1]
+    sigma, shift, times = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))[
+        severity - 1
+    ]
     b, h, w, _ = x.shape
     out = np.floor(_gaussian(x, sigma) * 255 + 1e-6) / 255
     rows = np.arange(h - shift, shift, -1)[None, :, None]

@@ -18,13 +18,7 @@ from typing import Generic, TypeVar
 
 from bench.errors import BenchError
 from bench.measure.executors.fleet import STARTS, TRIES, Fleet, Try, Watch, Work, too_long
-from bench.measure.executors.process import (
-    READY,
-    REFUSED,
-    RESULT,
-    Answers,
-    serve,
-)
+from bench.measure.executors.process import READY, REFUSED, RESULT, Answers, serve
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -22,10 +22,7 @@ ROBUST: Mapping[str, tuple[str, ...]] = {
     "cifar10-compact": EARLY,
     **dict.fromkeys(("cifar10", "cifar100", "svhn", "tinyimagenet"), WRN34),
 }
-NATURAL: Mapping[str, tuple[str, ...]] = {
-    **ROBUST,
-    **dict.fromkeys(("cifar10", "cifar100"), WRN28),
-}
+NATURAL: Mapping[str, tuple[str, ...]] = {**ROBUST, **dict.fromkeys(("cifar10", "cifar100"), WRN28)}
 
 
 HALVED = 32
@@ -95,10 +92,7 @@ def _halved(settings: Settings, dataset: str) -> None:
 
 
 @classifier(
-    "cnn",
-    source="Simonyan & Zisserman 2015",
-    weights=lambda settings: ("cnn",),
-    fits=_replaced,
+    "cnn", source="Simonyan & Zisserman 2015", weights=lambda settings: ("cnn",), fits=_replaced
 )
 def cnn(context: Context) -> nn.Module:
     """A small CNN trained on clean images: where transfer attacks from elsewhere come from."""
@@ -106,10 +100,7 @@ def cnn(context: Context) -> nn.Module:
 
 
 @classifier(
-    "vgg",
-    source="Simonyan & Zisserman 2015",
-    weights=lambda settings: ("vgg",),
-    fits=_halved,
+    "vgg", source="Simonyan & Zisserman 2015", weights=lambda settings: ("vgg",), fits=_halved
 )
 def vgg(context: Context) -> nn.Module:
     """VGG-19 with batch norm, for images of 32 pixels and more: what `cnn` is on smaller ones."""

@@ -16,20 +16,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from bench.files.pickles import (
-    Made,
-    Name,
-    PickleError,
-    Reference,
-    parse,
-)
-from bench.models.foreign.storages import (
-    Nowhere,
-    Storages,
-    Stream,
-    UnreadableError,
-    Zip,
-)
+from bench.files.pickles import Made, Name, PickleError, Reference, parse
+from bench.models.foreign.storages import Nowhere, Storages, Stream, UnreadableError, Zip
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The first two pickles of the older stream."""

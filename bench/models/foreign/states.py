@@ -15,13 +15,7 @@ from torch import Tensor
 from bench.api.context import Weights
 from bench.errors import BenchError, plain
 from bench.files.pickles import Made, Name
-from bench.models.foreign.containers import (
-    PERSISTENT,
-    TENSORS,
-    WRAPPED,
-    Unpacked,
-    unpack,
-)
+from bench.models.foreign.containers import PERSISTENT, TENSORS, WRAPPED, Unpacked, unpack
 from bench.models.foreign.storages import UnreadableError
 from bench.models.zoo.weights import PICKLED, SUFFIX, load_state, what_it_is
 

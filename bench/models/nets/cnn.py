@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 def _layer(inside: int, outside: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride=stride, padding=1),
-        nn.BatchNorm2d(outside),
-        nn.ReLU(),
+        nn.Conv2d(inside, outside, 3, stride=stride, padding=1), nn.BatchNorm2d(outside), nn.ReLU()
     )
 
 

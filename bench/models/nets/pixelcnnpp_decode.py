@@ -22,21 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.nets.pixelcnnpp import (
-    STAGES,
-    CausalConv,
-    Deconv,
-    PixelCNNpp,
-    as_kind,
-    with_ones,
-)
-from bench.models.nets.pixelcnnpp_parts import (
-    Level,
-    PointConv,
-    RowConv,
-    over_row,
-    pointwise,
-)
+from bench.models.nets.pixelcnnpp import STAGES, CausalConv, Deconv, PixelCNNpp, as_kind, with_ones
+from bench.models.nets.pixelcnnpp_parts import Level, PointConv, RowConv, over_row, pointwise
 
 Choose = Callable[[Tensor, int, int], Tensor]
 """(params [B,P] at a position, its row, its column) -> the pixel there, [B,C] in [-1,1]."""

@@ -13,12 +13,7 @@ from bench.api.context import Weights
 from bench.errors import BenchError, plain, unknown
 from bench.files.bounded import json_of
 from bench.models.foreign import untold
-from bench.models.foreign.layouts import (
-    NORMALISATIONS,
-    USUAL,
-    Recognised,
-    recognise,
-)
+from bench.models.foreign.layouts import NORMALISATIONS, USUAL, Recognised, recognise
 from bench.models.foreign.states import read_state
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised

@@ -15,25 +15,12 @@ from torch import Tensor
 
 from bench.api.context import Weights
 from bench.errors import BenchError
-from bench.files.download import (
-    Progress,
-    Remote,
-    download,
-    quiet,
-    verify,
-)
+from bench.files.download import Progress, Remote, download, quiet, verify
 from bench.models.foreign import sidecar, untold
 from bench.models.foreign.discriminators import published_parts
 from bench.models.foreign.layouts import NORMALISATIONS, USUAL, recognise
 from bench.models.foreign.states import read_state
-from bench.models.zoo.entries import (
-    WEIGHTS,
-    PublishedFile,
-    entries,
-    find,
-    how_to_get,
-    offered,
-)
+from bench.models.zoo.entries import WEIGHTS, PublishedFile, entries, find, how_to_get, offered
 from bench.models.zoo.networks import build
 from bench.models.zoo.weights import SUFFIX, own, read, save, vouch
 

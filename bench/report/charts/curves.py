@@ -7,12 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.boards.analysis import (
-    Analysis,
-    analyse,
-    extra,
-    numbers,
-)
+from bench.boards.analysis import Analysis, analyse, extra, numbers
 from bench.boards.board import CLEAN, CORRUPTION, Board, Entry, Row
 from bench.boards.metrics import certified
 from bench.boards.ranking import ranked
@@ -27,15 +22,7 @@ from bench.report.charts.selection import (
     rows_of,
 )
 from bench.report.charts.selection import sections as of_choice
-from bench.report.figures.data import (
-    Axis,
-    Chart,
-    Panel,
-    Point,
-    Scatter,
-    Series,
-    Spot,
-)
+from bench.report.figures.data import Axis, Chart, Panel, Point, Scatter, Series, Spot
 from bench.stats import Figure
 from bench.threat import CERTIFIED
 

@@ -35,13 +35,7 @@ from bench.report.charts.suggest import (
     settings_of,
     without,
 )
-from bench.report.figures.data import (
-    Axis,
-    Chart,
-    Panel,
-    Point,
-    Series,
-)
+from bench.report.figures.data import Axis, Chart, Panel, Point, Series
 from bench.spec import DefenseSpec, parse_defense, parse_part
 from bench.threat import Threat
 

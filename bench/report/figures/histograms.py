@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.report.figures.data import Bars, Histograms
-from bench.report.figures.style import (
-    COLOURS,
-    COLUMN,
-    PAGE,
-    blank,
-    caption,
-    picture,
-    room_for,
-)
+from bench.report.figures.style import COLOURS, COLUMN, PAGE, blank, caption, picture, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.report.figures.data import (
-    Axis,
-    Chart,
-    Panel,
-    Series,
-)
+from bench.report.figures.data import Axis, Chart, Panel, Series
 from bench.report.figures.style import (
     COLOURS,
     COLUMN,

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.report.figures.data import Journey, Trajectories
-from bench.report.figures.style import (
-    COLUMN,
-    GREY,
-    RIGHT,
-    WRONG,
-    blank,
-    caption,
-    picture,
-    room_for,
-)
+from bench.report.figures.style import COLUMN, GREY, RIGHT, WRONG, blank, caption, picture, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,14 +54,7 @@ def _journey(axes: Axes, journey: Journey) -> None:
     for (x, y), good, (_, marker, size) in zip(ends, right, STAGES, strict=True):
         colour = RIGHT if good else WRONG
         axes.scatter(
-            x,
-            y,
-            s=size,
-            marker=marker,
-            color=colour,
-            linewidths=0.3,
-            edgecolors="white",
-            zorder=2,
+            x, y, s=size, marker=marker, color=colour, linewidths=0.3, edgecolors="white", zorder=2
         )
 
 

@@ -154,10 +154,7 @@ def _line(
 
 
 def _cost(
-    new: Sequence[tuple[str, Box]],
-    boxes: Sequence[tuple[str, Box]],
-    inside: Box,
-    unit: float,
+    new: Sequence[tuple[str, Box]], boxes: Sequence[tuple[str, Box]], inside: Box, unit: float
 ) -> float:
     """What a label (the first of `new`) and its line would stand on, weighed."""
     box = new[0][1]

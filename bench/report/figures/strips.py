@@ -8,22 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.figures.data import (
-    Frame,
-    Pixels,
-    Strip,
-    Strips,
-)
-from bench.report.figures.style import (
-    PAGE,
-    RIGHT,
-    SMALL,
-    WRONG,
-    blank,
-    caption,
-    picture,
-    room_for,
-)
+from bench.report.figures.data import Frame, Pixels, Strip, Strips
+from bench.report.figures.style import PAGE, RIGHT, SMALL, WRONG, blank, caption, picture, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,17 +11,7 @@ from collections.abc import Mapping
 from bench.api import Base
 from bench.api.images import DatasetInfo
 from bench.errors import BenchError, unknown
-from bench.training.recipes import (
-    aid,
-    classifiers,
-    compact,
-    ebm,
-    edm,
-    full,
-    noisy,
-    pixelcnn,
-    score,
-)
+from bench.training.recipes import aid, classifiers, compact, ebm, edm, full, noisy, pixelcnn, score
 from bench.training.recipes.published import PUBLISHED, published
 from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes
 

@@ -16,13 +16,7 @@ from bench.training import augment, avmixup, energy, likelihood, losses, merit
 from bench.training.fit import Fit, Loss
 from bench.training.recipes import edm, noisy
 from bench.training.recipes.classifiers import with_cnn
-from bench.training.recipes.published import (
-    PUBLISHED,
-    Family,
-    Paper,
-    classifier,
-    published,
-)
+from bench.training.recipes.published import PUBLISHED, Family, Paper, classifier, published
 from bench.training.recipes.recipe import Recipe
 
 Full = Callable[[DatasetInfo, Paper], Recipe]

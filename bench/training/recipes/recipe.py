@@ -75,13 +75,7 @@ SIZES: Mapping[str, Sizes] = {
         ncsnv2_steps=600,
         sigmas=(0.1, 0.2, 0.25, 0.3),
         flips=False,
-        unet={
-            "widths": [32, 48],
-            "blocks": [1, 1],
-            "stem_stride": 2,
-            "centre": 0.3,
-            "scale": 0.4,
-        },
+        unet={"widths": [32, 48], "blocks": [1, 1], "stem_stride": 2, "centre": 0.3, "scale": 0.4},
     ),
 }
 

@@ -180,7 +180,7 @@ def test_an_attack_from_outside_silences_no_alarm(tmp_path: Path, knows: Knows) 
     columns = {"clean": 0.9, "classifier-pgd": 0.2, "bpda": 0.8, "square": 0.3, "outside": 0.2}
     found = flags_of(tmp_path, "jpeg@natural", columns, told=told)
     assert {a for a, word in alarms(found) if word in ("knows", "leaves")} == {
-        *("classifier-pgd", "square", "outside"),
+        *("classifier-pgd", "square", "outside")
     }
     # Where it is the only one that might know anything, it is held against those that do not.
     alone = {"clean": 0.9, "square": 0.3, "outside": 0.8}

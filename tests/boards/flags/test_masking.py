@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from bench.api import find_attack
 from bench.api.attacked import Attack, Attacked
 from bench.api.ball import ThreatModel
-from bench.api.purifier import (
-    Defense,
-    Network,
-    Purifier,
-    Traits,
-)
+from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.boards.board import Board
 from bench.boards.flags import flags
 from bench.boards.gather import boards

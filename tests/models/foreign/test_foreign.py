@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench import contract
-from bench.api import (
-    Context,
-    find_classifier,
-    find_defense,
-    names,
-)
+from bench.api import Context, find_classifier, find_defense, names
 from bench.api import dataset as register
-from bench.api import (
-    register as declare,
-)
+from bench.api import register as declare
 from bench.api.images import Dataset, DatasetInfo, Images
 from bench.errors import BenchError
 from bench.measure import build, weights_used

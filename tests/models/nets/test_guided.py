@@ -10,18 +10,8 @@ import torch
 
 from bench.errors import BenchError
 from bench.models.nets import make
-from bench.models.nets.guided import (
-    Attention,
-    DiscreteVP,
-    Residual,
-    positions,
-)
-from defenses.schedule import (
-    STEPS,
-    level,
-    noise_prediction,
-    sigma,
-)
+from bench.models.nets.guided import Attention, DiscreteVP, Residual, positions
+from defenses.schedule import STEPS, level, noise_prediction, sigma
 
 SMALL: dict[str, Any] = {
     **{"model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1, "attention_levels": [1]},

@@ -11,12 +11,7 @@ import pytest
 from bench.boards.analysis import analyse, extra
 from bench.boards.metrics import cost
 from bench.errors import BenchError
-from bench.report.charts.curves import (
-    as_data,
-    certified_curve,
-    cost_scatter,
-    severity_curves,
-)
+from bench.report.charts.curves import as_data, certified_curve, cost_scatter, severity_curves
 from bench.report.charts.selection import Choice, require_columns
 from bench.stats import Figure
 from tests.factories import fill, measured

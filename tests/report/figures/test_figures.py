@@ -35,18 +35,8 @@ from bench.report.figures.histograms import histograms
 from bench.report.figures.lines import lines
 from bench.report.figures.plane import plane
 from bench.report.figures.scatter import scatter
-from bench.report.figures.strips import (
-    mark,
-    pixels,
-    shortened,
-    strips,
-)
-from bench.report.figures.style import (
-    COLOURS,
-    MARKERS,
-    RIGHT,
-    WRONG,
-)
+from bench.report.figures.strips import mark, pixels, shortened, strips
+from bench.report.figures.style import COLOURS, MARKERS, RIGHT, WRONG
 from bench.stats import Figure
 
 CAPTION = "patches, subset 512, linf:8/255, preset quick, n = 64 images."

@@ -24,15 +24,7 @@ from bench.report.page.cards import command
 from bench.report.page.columns import Packed
 from bench.report.page.columns import pack as packed
 from bench.report.page.html import breakable, sourced, to_json
-from bench.report.page.plot import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    TOP,
-    WIDTH,
-    Dot,
-    plot,
-)
+from bench.report.page.plot import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Dot, plot
 from bench.report.page.sections import section
 from bench.results.archive import open_results, pack
 from bench.spec import split_list

@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 
 from bench.boards.gather import boards
 from bench.boards.reproduced import FIELDS as PAPER_FIELDS
-from bench.boards.reproduced import (
-    Filled,
-    Shelf,
-    fill,
-    tidy,
-)
+from bench.boards.reproduced import Filled, Shelf, fill, tidy
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import FIELDS as BOARD_FIELDS
 from bench.literature import sheets
