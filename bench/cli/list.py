@@ -99,7 +99,6 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
     from bench.spec import Part
 
     unfit = "" if plugin.pattern else plugin.unfit(dataset, preset)
-    shown_for = "" if unfit else dataset
     entry: dict[str, Any] = {
         "name": plugin.pattern or plugin.name,
         "summary": plugin.summary,
@@ -107,7 +106,7 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
         "version": plugin.version,
         "settings": {}
         if plugin.pattern
-        else dict(plugin.resolve(Part(plugin.name), shown_for, preset).settings),
+        else plugin.chosen(Part(plugin.name), "" if unfit else dataset, preset),
         "module": plugin.factory.__module__,
     }
     entry |= {"unfit": unfit} if unfit else {}

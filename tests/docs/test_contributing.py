@@ -189,4 +189,5 @@ def python(tree: Path, module: str, *arguments: str) -> str:
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree), "BENCH_HOME": str(tree / "home")},
     )
-    return done.stdout + done.stderr if done.returncode else ""
+    said = "\n".join(done.stdout.splitlines()[-30:])
+    return f"{said}\n{done.stderr}" if done.returncode else ""
