@@ -127,3 +127,9 @@ def test_the_picture_names_every_room() -> None:
     for name in USES.keys() - {"ground"}:
         folder = f"`{name}/`"
         assert folder in text, f"docs/architecture.md has no line for {folder}"
+
+
+def test_a_class_name_stands_once() -> None:
+    trees = [ast.parse(path.read_text()) for path in modules()]
+    names = [node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert [name for name in names if names.count(name) > 1] == []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Group(nn.Module):
+class EarlyGroup(nn.Module):
     """Convolution, 2x2 max pooling and a residual convolution; [B,in,H,W] -> [B,out,H/2,W/2]."""
 
     def __init__(self, inside: int, outside: int) -> None:
@@ -46,7 +46,7 @@ class EarlyPool(nn.Module):
         self.conv1 = nn.Conv2d(channels, stem, 2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         pairs = zip((stem, *widths), widths, strict=False)
-        self.groups = nn.ModuleList(Group(inside, outside) for inside, outside in pairs)
+        self.groups = nn.ModuleList(EarlyGroup(inside, outside) for inside, outside in pairs)
         self.fc = nn.Linear(widths[-1], classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
