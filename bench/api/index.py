@@ -177,7 +177,8 @@ def _answer(function: Callable[..., Any], args: tuple[Any, ...]) -> Answer:
 def _plugin(entry: Mapping[str, Any], bring: Callable[[], None]) -> Plugin:
     """A plug-in of the kind whose functions wait for its import."""
     factory = Deferred("factory", bring)
-    factory.__module__, factory.__qualname__, factory.__doc__ = entry["factory"]  # type: ignore[attr-defined]
+    names = ("__module__", "__qualname__", "__doc__")
+    vars(factory).update(zip(names, entry["factory"], strict=True))
     own: dict[str, Any] = {name: _value(value) for name, value in entry["plain"].items()}
     for name in entry["functions"]:
         answers = {key: (said, no) for key, (said, no) in entry["answers"].get(name, {}).items()}

@@ -66,14 +66,17 @@ def plan_command(
 
     from bench.compute import device as devices
     from bench.estimate import plan_cost
-    from bench.plan import plan
+    from bench.plan import networks, plan
 
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
     chunk = devices.chunk(places[0], chunk)
     with others_to_stderr():
         plans = [plan.make(each) for each in wanted]
+        ran = [networks.chosen(each)[0].dataset for each in wanted]
     data = []
-    for made, draft in plans:
+    for (made, draft), dataset in zip(plans, ran, strict=True):
+        if dataset != made.dataset:
+            draft.notes.append(f"no weights for this are here: bench run takes {dataset} instead")
         mine = _part(part, made, draft)
         with others_to_stderr():
             found = plan_cost.look(made, draft.costs, chunk, places[0] if timed else "")

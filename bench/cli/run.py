@@ -132,7 +132,8 @@ def run_command(
     chunk = devices.chunk(device, chunk)
     store = Store(Path(results).absolute())
     with others_to_stderr():
-        found = [networks.chosen(request) for request in wanted]
+        # A paper's tables are of the paper's networks.
+        found = [(each, "") if asked["paper"] else networks.chosen(each) for each in wanted]
         wanted = [request for request, _ in found]
         plans = [plan.make(each, here=True) for each in wanted]
         for (_, draft), (_, line) in zip(plans, found, strict=True):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -114,12 +114,15 @@ def test_a_missing_plugin_file() -> None:
 
 
 def test_a_value_where_a_function_belongs_is_refused_by_name() -> None:
+    traits: Any = Traits()
+    norms: Any = "linf"
+    weights: Any = ("natural",)
     with pytest.raises(BenchError, match="defense 'toy': traits= takes a function"):
-        DefensePlugin("toy", purifier, traits=Traits())  # type: ignore[arg-type]
+        DefensePlugin("toy", purifier, traits=traits)
     with pytest.raises(BenchError, match=r"attack 'toy': norms= takes \('linf',\)"):
-        AttackPlugin("toy", purifier, norms="linf")  # type: ignore[arg-type]
+        AttackPlugin("toy", purifier, norms=norms)
     with pytest.raises(BenchError, match="weights= takes a function"):
-        DefensePlugin("toy", purifier, weights=("natural",))  # type: ignore[arg-type]
+        DefensePlugin("toy", purifier, weights=weights)
 
 
 @pytest.mark.parametrize(

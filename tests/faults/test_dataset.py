@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from bench.measure import build, weights_used
 
 INFO = DatasetInfo("toy", "Toys", (1, 4, 4), ("a", "b", "c"), "linf:0.1")
 WHOLE = Images(torch.rand(6, 1, 4, 4), torch.arange(6) % 3, torch.arange(6))
-CASES: dict[str, tuple[Callable[[], object], str]] = {
+CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "grey levels": (lambda: replace(WHOLE, x=WHOLE.x * 255), "from 0 to 1"),
     "negative": (lambda: replace(WHOLE, x=WHOLE.x - 0.5), "from 0 to 1"),
     "not a number": (lambda: replace(WHOLE, x=WHOLE.x / 0 * 0), "from 0 to 1"),
@@ -37,7 +38,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_loaded_is_checked(case: str) -> None:
     function, words = CASES[case]
-    dataset = Dataset(INFO, lambda split: function())  # type: ignore[arg-type, return-value]
+    dataset = Dataset(INFO, lambda split: function())
     told = f"data set 'toy', test: .*{words}"
     with pytest.raises(BenchError, match=told):
         dataset.take("test", range(4))

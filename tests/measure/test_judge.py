@@ -215,7 +215,7 @@ def test_a_certificate_is_the_verdict() -> None:
 class Wishful(torch.Tensor):
     """Equal to everything."""
 
-    def __eq__(self, other: object) -> torch.Tensor:  # type: ignore[override]
+    def __eq__(self, other: object) -> Any:
         return torch.ones(len(self), dtype=torch.bool)
 
     __hash__ = torch.Tensor.__hash__

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench import api
+from bench.cli.plan import plan_command
+from bench.cli.run import run_command
 from bench.errors import BenchError
 from bench.models.zoo.entries import how_to_get
 from bench.plan import networks
@@ -93,3 +97,34 @@ def test_the_images_are_those_of_cifar10() -> None:
     papers, ours = find_info("cifar10"), find_info("cifar10-compact")
     assert replace(ours, name=papers.name, title=papers.title, images_of="") == papers
     assert (ours.source, papers.source) == ("cifar10", "cifar10")
+
+
+def test_plan_prices_what_was_asked_and_says_what_run_would_take(
+    files: Callable[..., None],
+) -> None:
+    files(*COMPACT)
+    words = [
+        "--defense",
+        "adp",
+        "--attacks",
+        "clean",
+        "--dataset",
+        "cifar10",
+        "--images",
+        "32",
+        "--control",
+        "off",
+    ]
+    planned = CliRunner().invoke(plan_command, words, catch_exceptions=False)
+    assert "cifar10 linf:8/255" in planned.stdout
+    assert "no weights for this are here: bench run takes cifar10-compact instead" in planned.stdout
+
+
+def test_a_papers_tables_are_never_filled_by_other_networks(
+    files: Callable[..., None], tmp_path: Path
+) -> None:
+    files(*COMPACT)
+    words = ["--paper", "adp", "--table", "2", "--results", str(tmp_path)]
+    found = CliRunner().invoke(run_command, words)
+    assert isinstance(found.exception, BenchError)
+    assert str(found.exception).startswith("no weights 'natural' for data set 'cifar10' in")
