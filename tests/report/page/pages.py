@@ -83,6 +83,18 @@ class Tab:
         self.page.goto("about:blank")
         self.page.goto(f"{self.path.as_uri()}#{urlencode(state, quote_via=quote)}")
 
+    def follow(self, link: Any) -> None:
+        """Click a link within the page, and wait until the page shows its address."""
+        address = link.evaluate("link => link.hash")
+        link.click()
+        self.page.wait_for_function("address => drawn === address", arg=address)
+
+    def back(self) -> None:
+        """Go back to the address before, and wait until the page shows it."""
+        left = self.page.evaluate("drawn")
+        self.page.go_back()
+        self.page.wait_for_function("left => drawn !== left", arg=left)
+
     def shown(self, selector: str) -> Any:
         """Elements of the board that is shown."""
         return self.page.locator(f".board.shown {selector}")

@@ -182,7 +182,7 @@ def test_what_is_not_compared_says_why(page: Tab, results: Path) -> None:
 def test_the_download_is_the_boards_part_of_the_csv(page: Tab, results: Path) -> None:
     parts = []
     for link in page.page.locator(".dataset.shown .boards a").all():
-        link.click()
+        page.follow(link)
         with page.page.expect_download() as waiting:
             page.shown("[data-download]").click()
         assert re.fullmatch(r"patches-quick-\d+\.csv", waiting.value.suggested_filename)
@@ -215,17 +215,17 @@ def test_published_figures_filter_and_come_as_the_csv(page: Tab) -> None:
 
 
 def test_data_sets_and_boards_are_chosen_by_links(page: Tab) -> None:
-    page.page.get_by_role("link", name="digits").click()
+    page.follow(page.page.get_by_role("link", name="digits"))
     assert page.page.locator(".dataset.shown h2").inner_text().startswith("digits")
     assert page.names() == ["none@madry", "aid@madry"] or page.names() == [
         "aid@madry",
         "none@madry",
     ]
-    page.page.get_by_role("link", name="patches").click()
-    page.page.get_by_role("link", name="32 images").click()
+    page.follow(page.page.get_by_role("link", name="patches"))
+    page.follow(page.page.get_by_role("link", name="32 images"))
     assert sorted(page.names()) == ["adp@natural", "none@natural"]
     assert page.page.locator('.dataset.shown [aria-current="true"]').count() == 1
-    page.page.go_back()
+    page.back()
     assert len(page.names()) == 4
 
 
