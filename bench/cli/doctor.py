@@ -127,7 +127,7 @@ def _robustbench(problems: list[str]) -> bool:
 
 def _embedded() -> list[str]:
     from bench import api
-    from bench.plan.plan import find_info
+    from bench.plan.request import find_info
 
     return [name for name in api.names("dataset") if find_info(name).embedded]
 
@@ -150,7 +150,7 @@ def _data_set(name: str, problems: list[str]) -> dict[str, Any]:
     from bench.measure.weights_used import known_weights
     from bench.models.zoo.entries import entries, how_to_get
     from bench.models.zoo.weights import find, here, manifest, packaged
-    from bench.plan.plan import find_info
+    from bench.plan.request import find_info
 
     info = find_info(name)
     found: dict[str, Any] = {"title": info.title, "threat": info.threat, "weights": {}}

@@ -83,7 +83,7 @@ def list_command(
 
 def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Names for several at once, by kind."""
-    from bench.plan.plan import groups
+    from bench.plan.request import groups
     from defenses import catalog
 
     found: dict[str, dict[str, tuple[str, ...]]] = {

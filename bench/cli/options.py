@@ -12,7 +12,7 @@ from bench import api
 from bench.cli.common import F, add
 from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
-from bench.plan.plan import Request, check
+from bench.plan.request import Request, check
 from bench.spec import parse_defense, split_list
 from bench.threat import Threat
 
@@ -92,7 +92,7 @@ def checked(files: Sequence[str], **asked: Any) -> list[Request]:
     """The requests that were typed, once plug-ins are loaded: each of their words means something.
 
     Raises:
-        BenchError: as `requests` and `bench.plan.plan.check`; nothing heavy was imported by then.
+        BenchError: as `requests` and `check`; nothing heavy was imported by then.
     """
     with others_to_stderr():
         api.load(files)

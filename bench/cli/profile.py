@@ -36,7 +36,7 @@ def profile_command(
     """
     from bench import api
     from bench.errors import BenchError
-    from bench.plan.plan import check_defense, find_info
+    from bench.plan.request import check_defense, find_info
     from bench.spec import split_list
 
     if images < 1 or chunk < 1:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bench.cli.progress import Reporter
     from bench.measure.executors.fleet import Fleet
     from bench.measure.worker import Setup, Task
-    from bench.plan.plan import Draft, Request
+    from bench.plan.plan import Draft
+    from bench.plan.request import Request
     from bench.plan.slices import Slice
     from bench.results.store import Plan, Store
 
@@ -278,7 +279,7 @@ def space(tasks: list[Task]) -> list[str]:
     from math import prod
 
     from bench import api
-    from bench.plan import plan
+    from bench.plan.request import find_info
     from bench.results.store import SHARD
     from bench.spec import parse_part
 
@@ -287,7 +288,7 @@ def space(tasks: list[Task]) -> list[str]:
         part = parse_part(cell.attack)
         plugin = api.find_attack(part.name)
         variants = plugin.variants(dict(plugin.resolve(part, cell.dataset).settings))
-        size += 4 * SHARD * variants * prod(plan.find_info(cell.dataset).shape)
+        size += 4 * SHARD * variants * prod(find_info(cell.dataset).shape)
     return [f"attacked images: {size / 2**20:,.1f} MB at most"] if size else []
 
 

@@ -12,7 +12,8 @@ from bench.contract.common import Check, run
 from bench.contract.defenses import check_defense
 from bench.errors import BenchError, unknown
 from bench.measure import build, weights_used
-from bench.plan.plan import Request, find_info, make
+from bench.plan.plan import make
+from bench.plan.request import Request, find_info
 from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
 from bench.threat import Threat
 

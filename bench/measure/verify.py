@@ -28,6 +28,7 @@ from bench.measure.judge import judge, judge_rounded
 from bench.measure.shard import subset_here
 from bench.measure.worker import Setup, within_memory
 from bench.plan import plan
+from bench.plan.request import Request, find_info
 from bench.results.store import SHARD, Cell, Plan, Planned, Record, Store
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
@@ -120,7 +121,7 @@ def claims(request: VerifyRequest) -> list[ScoredClaim]:
     """
     files = list(dict.fromkeys(_files(request.paths)))
     dataset = request.dataset or points.described(files[0]).get("dataset", DATASET)
-    plan.find_info(dataset)
+    find_info(dataset)
     asked = _resolved(request.defense, dataset) if request.defense else ""
     found: dict[str, ScoredClaim] = {}
     for path in files:
@@ -239,13 +240,13 @@ def _resolved(text: str, dataset: str) -> str:
     """A typed defense with its settings for a data set; one that fits it."""
     if len(split_list([text])) != 1 or text in GROUPS:
         raise BenchError(f"--defense '{text}': points are scored on one defense at a time")
-    made, _ = plan.make(plan.Request([text], (NO_ATTACK,), dataset, controls=[]))
+    made, _ = plan.make(Request([text], (NO_ATTACK,), dataset, controls=[]))
     return made.cells[0].cell.defense
 
 
 def _claim(path: Path, request: VerifyRequest, dataset: str, asked: str) -> ScoredClaim:
     about = points.described(path)
-    info = plan.find_info(dataset)
+    info = find_info(dataset)
     subset = subset_here(dataset, request.subset or about.get("subset", info.subset))
     claimed = points.origin(path, about)
     cell, shard = claimed if claimed else (None, 0)
@@ -302,7 +303,7 @@ def _record(path: Path, cell: Cell, shard: int) -> Record | None:
 def _again(claim: ScoredClaim, n: int) -> tuple[Points, tuple[int, ...]]:
     """File number n, as it was when it was checked."""
     subset, path = claim.subset, claim.files[n]
-    shape = plan.find_info(subset.dataset).shape
+    shape = find_info(subset.dataset).shape
     found = points.read(path, subset.dataset, shape, len(subset))
     if found.sha256 != claim.sha256[n]:
         raise BenchError(f"{path} was changed while it was scored")

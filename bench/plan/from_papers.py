@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.errors import BenchError
 from bench.literature.sheets import FULL, Sheet, Target
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 
 Where = tuple[str, str, str, str]
 """Data set, threat, subset and preset of a request."""

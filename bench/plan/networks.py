@@ -15,7 +15,8 @@ from bench import api
 from bench.api import owned
 from bench.errors import BenchError
 from bench.models.zoo.weights import FILE, ROBUSTBENCH, here
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.spec import parse_defense
 
 

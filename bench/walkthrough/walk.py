@@ -24,6 +24,7 @@ from bench.measure.judge import under_attack
 from bench.measure.shard import Shard, begun, subset_here
 from bench.measure.worker import Setup, context_of, within_memory
 from bench.plan import plan
+from bench.plan.request import Request, find_info
 from bench.results.store import SHARD, Cell, Planned, Store, shards_of
 from bench.spec import NO_ATTACK, parse_defense, split_list
 from bench.threat import CERTIFIED
@@ -86,7 +87,7 @@ def scenes(wanted: Wanted) -> list[Scene]:
         raise BenchError(f"--attack {grouped[0]}: a picture is of attacks by name, not of a group")
     if wanted.seed < 0:
         raise BenchError("--seed needs a number from 0 on")
-    request = plan.Request(
+    request = Request(
         wanted.defenses,
         attacks,
         wanted.dataset,
@@ -118,7 +119,7 @@ def scenes(wanted: Wanted) -> list[Scene]:
 
 def where(wanted: Wanted) -> tuple[DatasetInfo, Subset]:
     """The data set's facts, and the subset in its order."""
-    info = plan.find_info(wanted.dataset)
+    info = find_info(wanted.dataset)
     return info, subset_here(info.name, wanted.subset or info.subset)
 
 

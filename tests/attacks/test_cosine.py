@@ -16,7 +16,8 @@ from bench import api
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Purifier, Traits
 from bench.measure.judge import Outcome, evaluate
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from tests.tiny import SIZE, Affine, Noise, images, labels, smooth
 
 PROBE = ThreatModel.parse("probe:linf:8/255")

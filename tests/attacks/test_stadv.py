@@ -14,7 +14,8 @@ from bench import api
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.measure.judge import evaluate
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from tests.tiny import Levels, Linear, Noise, images
 
 SIDE = 5

@@ -14,7 +14,7 @@ from bench.api.images import DatasetInfo
 from bench.measure import build
 from bench.models.nets import make
 from bench.models.zoo.weights import own, save
-from bench.plan.plan import find_info
+from bench.plan.request import find_info
 from bench.results.store import Record, Store
 from tests.cli.test_cli import bench
 from tests.data import copies

@@ -17,7 +17,8 @@ from bench.data.corruptions import SEVERITIES
 from bench.data.corruptions.stored import rows
 from bench.data.generate import generate
 from bench.errors import BenchError
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.spec import parse_part
 from tests.data import copies
 from tests.tiny import smooth

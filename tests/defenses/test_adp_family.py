@@ -19,6 +19,7 @@ from bench.measure import build
 from bench.models.nets import make
 from bench.models.zoo import weights as zoo
 from bench.plan import plan
+from bench.plan.request import Request
 from bench.spec import Value, parse_part
 from defenses.adp import ADP
 from defenses.adp_walk import Rotation, StepRule, purify
@@ -213,7 +214,7 @@ def test_langevin_is_random_only_with_noise_and_has_none_to_detect() -> None:
     assert not build.traits("adp:rule=langevin,alpha=0", context).random
     assert build.traits("adp:rule=langevin,alpha=0,variant=code", context).random
     with pytest.raises(BenchError, match="detect lowers the noise before the walk"):
-        plan.make(plan.Request(["adp:rule=langevin,detect=5"], ["clean"], "digits"))
+        plan.make(Request(["adp:rule=langevin,detect=5"], ["clean"], "digits"))
 
 
 def test_published_records_keep_their_identity() -> None:

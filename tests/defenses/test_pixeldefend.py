@@ -21,7 +21,8 @@ from bench.models.nets import logistic
 from bench.models.nets.logistic import to_level
 from bench.models.nets.pixelcnnpp import PixelCNNpp
 from bench.models.zoo.weights import save
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.spec import parse_part
 from defenses.pixeldefend import PixelDefend, greedy, pixel_bits
 from tests.models.nets.test_golden import golden

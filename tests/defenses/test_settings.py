@@ -10,8 +10,9 @@ from attacks.catalog import ALL as ATTACKS
 from bench import api
 from bench.api.images import DatasetInfo
 from bench.errors import BenchError
-from bench.plan.plan import Request, make
 from bench.plan.plan import controls as find_controls
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.spec import parse_part
 from bench.training.recipes import noisy
 from defenses import catalog

@@ -16,6 +16,7 @@ from bench.cli.group import COMMANDS, cli
 from bench.cli.options import requests
 from bench.literature.sheets import TITLES
 from bench.plan import plan
+from bench.plan.request import Request
 from bench.results.store import Plan
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -75,7 +76,7 @@ def test_every_command_is_understood(line: str) -> None:
         assert needed(context.params["specs"], context.params["dataset"])
     elif name == "profile":
         for spec in context.params["defenses"]:
-            plan.make(plan.Request([spec], ("clean",), context.params["dataset"]))
+            plan.make(Request([spec], ("clean",), context.params["dataset"]))
 
 
 def speeds() -> dict[str, tuple[float, float]]:

@@ -24,7 +24,8 @@ from bench.estimate.speed import Speed, seconds, speeds
 from bench.estimate.untrained import META
 from bench.measure import build
 from bench.plan.cost import Cost
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 
 
 class Sleeper(nn.Module):

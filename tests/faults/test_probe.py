@@ -19,7 +19,8 @@ from bench.api.register import PLUGINS
 from bench.errors import BenchError
 from bench.measure import build, probe
 from bench.measure.worker import Failure, Setup, Task, measure
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.store import Record
 from tests.tiny import Linear, images
 

@@ -14,7 +14,8 @@ from bench import api
 from bench.api.register import PLUGINS
 from bench.measure import build
 from bench.measure.worker import Failure, Setup, Task, measure
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.store import Planned, Record
 from tests.factories import repeatable
 

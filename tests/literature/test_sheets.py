@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.literature import sheets
 from bench.literature.sheets import Sheet
 from bench.plan import plan
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from tests.literature.transcriptions import compared, differences
 
 

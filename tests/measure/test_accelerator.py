@@ -15,7 +15,8 @@ from bench.compute.network import Network
 from bench.measure import build, probe, worker
 from bench.measure.worker import Failure, Setup, Task, measure
 from bench.models.zoo.weights import load_state
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.store import Planned, Record
 from tests.accelerator import NAME, installed
 

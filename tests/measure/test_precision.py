@@ -19,7 +19,8 @@ from bench.measure.precision import Compared, verdicts
 from bench.measure.runner import Summary
 from bench.measure.shard import Shard
 from bench.measure.worker import Failure, Setup, Task
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.store import Store
 from tests.tiny import SHAPE, Linear, Noise, images, smooth
 

@@ -19,7 +19,8 @@ from bench.measure import build, runner, weights_used, worker
 from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary, longest_first
 from bench.measure.worker import Failure, Setup, Task, measure, resolved
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.store import Plan, Record, Store
 from tests.factories import repeatable
 

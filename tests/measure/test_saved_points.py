@@ -18,7 +18,8 @@ from bench.measure import build, runner, weights_used
 from bench.measure.executors.fleet import Fleet
 from bench.measure.runner import Summary
 from bench.measure.worker import Setup
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.merge import Merged, merge
 from bench.results.store import EXTRAS, Plan, Record, Store
 from tests.factories import repeatable

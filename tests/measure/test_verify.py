@@ -33,7 +33,8 @@ from bench.measure.verify import (
     score,
 )
 from bench.measure.worker import Setup
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.results.checkup import complaints
 from bench.results.store import Store
 

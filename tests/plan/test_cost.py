@@ -19,7 +19,7 @@ from bench.api.purifier import Defense, Purifier, Traits
 from bench.measure import build
 from bench.measure.judge import evaluate
 from bench.plan import cost, plan
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.results.archive import open_results
 from bench.results.store import Cell
 from bench.spec import Part, parse_defense, parse_part

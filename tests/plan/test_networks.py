@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.models.zoo.entries import how_to_get
 from bench.plan import networks
 from bench.plan.networks import chosen, needed
-from bench.plan.plan import Request, find_info
+from bench.plan.request import Request, find_info
 
 ADP = Request(["adp"], ["clean"], "cifar10", images=32, controls=[])
 PAPERS = {("cifar10", "score-ncsnv2"), ("cifar10", "natural")}

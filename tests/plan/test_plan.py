@@ -9,7 +9,8 @@ from attacks.catalog import ALL, GROUPS
 from bench.cli.options import requests
 from bench.errors import BenchError
 from bench.plan.cost import Cost
-from bench.plan.plan import Draft, Request, command, controls, find_info, make
+from bench.plan.plan import Draft, controls, make
+from bench.plan.request import Request, command, find_info
 from bench.results.store import Plan
 
 SMALL = Request(defenses=["adp"], dataset="digits", preset="quick", images=64)

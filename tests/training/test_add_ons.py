@@ -27,6 +27,7 @@ from bench.models.nets.wideresnet import WideResNet
 from bench.models.zoo import weights as zoo
 from bench.models.zoo.weights import load_state, packaged, save
 from bench.plan import plan
+from bench.plan.request import Request
 from bench.results.store import Store
 from bench.spec import parse_part
 from bench.training import train as training
@@ -139,7 +140,7 @@ def test_weights_of_another_classifier_are_refused_before_any_work(home: Path) -
 
 def test_a_run_meets_a_mismatch_before_it_starts(home: Path, tmp_path: Path) -> None:
     weights = train("aid@madry")["aid-madry"]
-    made, _ = plan.make(plan.Request(["aid@natural"], ["clean"], "digits", images=32, controls=[]))
+    made, _ = plan.make(Request(["aid@natural"], ["clean"], "digits", images=32, controls=[]))
     files = {"aid-natural": weights.path}
 
     def today(defense: str, attack: str) -> dict[str, str]:
@@ -173,10 +174,10 @@ def test_missing_weights_say_how_to_train_them() -> None:
 
 def test_classifiers_without_taps_are_refused_when_planned() -> None:
     with pytest.raises(BenchError, match=r"aid@cnn: aid reads maps.*'cnn' offers none"):
-        plan.make(plan.Request(["none", "aid@cnn"], dataset="digits"))
+        plan.make(Request(["none", "aid@cnn"], dataset="digits"))
     with pytest.raises(BenchError, match=r"median\+aid@cnn: aid"):
-        plan.make(plan.Request(["median+aid@cnn"], dataset="digits"))
-    made, _ = plan.make(plan.Request(["aid+median@madry"], ["bpda"], "digits", controls=[]))
+        plan.make(Request(["median+aid@cnn"], dataset="digits"))
+    made, _ = plan.make(Request(["aid+median@madry"], ["bpda"], "digits", controls=[]))
     assert {cell.defense for cell in made.cells} == {"aid+median@madry"}
 
 
@@ -191,7 +192,7 @@ def test_a_network_of_other_images_is_refused_by_its_own_words(tmp_path: Path) -
 
 
 def test_cost_counts_the_gradients_of_a_run() -> None:
-    asked = plan.Request(["aid@madry"], ["bpda:steps=3"], "digits", controls=[], images=32)
+    asked = Request(["aid@madry"], ["bpda:steps=3"], "digits", controls=[], images=32)
     _, draft = plan.make(asked)
     # 3 looks and the judge: 10 steps each, there and back, and the classifier after them.
     assert draft.costs[0].forward == (3 + 1) * 11

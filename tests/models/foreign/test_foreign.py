@@ -29,6 +29,7 @@ from bench.models.zoo import robustbench
 from bench.models.zoo import weights as zoo
 from bench.models.zoo.networks import rebuild
 from bench.plan import plan
+from bench.plan.request import Request
 from bench.spec import Part, parse_defense
 
 NETWORKS: Mapping[str, dict[str, Any]] = {
@@ -313,7 +314,7 @@ def test_a_damaged_state_dict_names_its_key(tmp_path: Path, cifar10: Context) ->
 
 def test_an_unknown_normalisation_is_refused_at_planning() -> None:
     with pytest.raises(BenchError, match=r"'#cifar' is no normalisation .*cifar10"):
-        plan.make(plan.Request(["none@file:net.pt#cifar"], ["clean"], "digits"))
+        plan.make(Request(["none@file:net.pt#cifar"], ["clean"], "digits"))
 
 
 # --- @robustbench/NAME -------------------------------------------------------------------------
@@ -376,7 +377,7 @@ def test_names_and_data_sets_are_checked_at_planning(
     reason = aid.misfit(settings, find_classifier("robustbench"), INFO)
     assert reason == "aid reads maps of the classifier, and 'robustbench' offers none on cifar10"
     with pytest.raises(BenchError, match="not for 'digits'"):
-        plan.make(plan.Request([f"adp@robustbench/{model}"], ["clean"], "digits"))
+        plan.make(Request([f"adp@robustbench/{model}"], ["clean"], "digits"))
 
 
 def test_the_name_of_a_model_is_part_of_the_classifiers_name() -> None:

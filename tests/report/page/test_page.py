@@ -18,7 +18,8 @@ from bench.boards.gather import boards
 from bench.boards.spec import load_spec, spec_names
 from bench.boards.tidy import tidy_board
 from bench.cli.group import cli
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.report.page import render
 from bench.report.page.cards import command
 from bench.report.page.columns import Packed
