@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from bench.cli.common import opened
 from bench.errors import BenchError, require_suffix
 
 if TYPE_CHECKING:
+    from bench.cli.schedule import Queue, Workforce
     from bench.literature.sheets import Sheet
+    from bench.plan.from_papers import Priced
 
 ALL = "all"
 SUFFIXES = (".md", ".csv", ".tex", ".html")
@@ -87,7 +90,9 @@ def list_tables(results: Path, *, as_json: bool) -> None:
     click.echo(tabulate([*rows, total], keys, tablefmt="simple", disable_numparse=[0, 1]))
 
 
-def price(paper: str, number: str, dataset: str, preset: str, *, as_json: bool) -> None:
+def price(
+    paper: str, number: str, dataset: str, preset: str, fleet: Workforce, *, as_json: bool
+) -> None:
     """What filling the tables costs: cells and network calls of each, and of all together.
 
     A cell that several tables need is counted in each of them, and once in the sum.
@@ -99,16 +104,38 @@ def price(paper: str, number: str, dataset: str, preset: str, *, as_json: bool) 
 
     api.load(())
     seen: dict[str, float] = {}
-    rows = []
+    rows, wanted = [], []
     for name, sheets in chosen(paper, number).items():
         for sheet in sheets:
-            calls, left_out = from_papers.price([sheet], dataset, preset)
-            rows.append((name, sheet.table, len(calls), left_out, sum(calls.values())))
-            seen |= calls
+            priced = from_papers.price([sheet], dataset, preset)
+            rows.append((name, sheet.table, len(priced.calls), priced.left_out, _sum(priced.calls)))
+            seen |= priced.calls
+            wanted.append(sheet)
+    runs = _runs(from_papers.price(wanted, dataset, preset), fleet) if fleet.workers else []
     keys = ("paper", "table", "cells", "left out", "network calls")
     if as_json:
-        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1))
+        tables = [dict(zip(keys, row, strict=True)) for row in rows]
+        whole = {"tables": tables, "schedule": fleet.rows(runs)} if runs else tables
+        click.echo(json.dumps(whole, indent=1))
         return
-    whole = ("all", "", len(seen), sum(row[3] for row in rows), sum(seen.values()))
-    shown = [(*row[:-1], f"{row[-1]:,.0f}") for row in (*rows, whole)]
+    every = ("all", "", len(seen), sum(row[3] for row in rows), _sum(seen))
+    shown = [(*row[:-1], f"{row[-1]:,.0f}") for row in (*rows, every)]
     click.echo(tabulate(shown, keys, tablefmt="simple", disable_numparse=True))
+    if runs:
+        click.echo(fleet.text(runs, timed=False))
+
+
+def _sum(calls: Mapping[str, float]) -> float:
+    return sum(calls.values())
+
+
+def _runs(priced: Priced, fleet: Workforce) -> list[Queue]:
+    """The shards of each run in turn; a cell of an earlier one is finished by then."""
+    done: set[str] = set()
+    runs = []
+    for made, draft in priced.plans:
+        digests = {planned.cell.digest for planned in made.cells}
+        mine = {digest: () if digest in done else range(made.shards) for digest in digests}
+        runs.append(fleet.run(made, draft.costs, {}, mine))
+        done |= digests
+    return runs

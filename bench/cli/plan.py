@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli import schedule
 from bench.cli.options import checked, count, paper_alone, shared, typed
 from bench.cli.stdout import others_to_stderr
 from bench.results.store import SHARD, Plan, Planned
@@ -34,6 +35,7 @@ Shards = dict[str, list[int]]
 @click.option(
     "--device", default="cpu", show_default=True, metavar="NAME", help="Of --time and --chunk."
 )
+@schedule.simulated
 @click.option("--json", "as_json", is_flag=True, help="Cells, skips and costs as JSON.")
 def plan_command(
     *,
@@ -42,6 +44,10 @@ def plan_command(
     chunk: int | None,
     timed: bool,
     device: str,
+    workers: str,
+    rate: float,
+    start_up: float,
+    lost: float,
     as_json: bool,
     paper: str,
     number: str,
@@ -50,15 +56,16 @@ def plan_command(
     """Print the cells of a run, the skips with their reasons, and what it costs.
 
     Network calls are those that the records will count, or at most those; memory and hours are
-    estimates. Reads neither images nor weights.
+    estimates. Reads neither images nor weights. --workers simulates the order of work.
     """
     from bench.plan.slices import Slice
 
+    fleet = schedule.Workforce(schedule.numbers(workers), rate, start_up, lost)
     if paper or number:
         from bench.cli.papers import price
 
         paper_alone()
-        price(paper, number, typed("dataset"), typed("preset"), as_json=as_json)
+        price(paper, number, typed("dataset"), typed("preset"), fleet, as_json=as_json)
         return
 
     part = Slice.parse(shard)
@@ -73,7 +80,7 @@ def plan_command(
     with others_to_stderr():
         plans = [plan.make(each) for each in wanted]
         ran = [networks.chosen(each)[0].dataset for each in wanted]
-    data = []
+    data, runs = [], []
     for (made, draft), dataset in zip(plans, ran, strict=True):
         if dataset != made.dataset:
             draft.notes.append(f"no weights for this are here: bench run takes {dataset} instead")
@@ -81,12 +88,18 @@ def plan_command(
         with others_to_stderr():
             found = plan_cost.look(made, draft.costs, chunk, places[0] if timed else "")
         draft.notes += found.notes
+        if fleet.workers:
+            runs.append(fleet.run(made, draft.costs, found.cells, mine))
         if as_json:
             data.append(_json(made, draft, found, mine))
         else:
             _print(made, draft, found, mine)
     if as_json:
+        for each in data if runs else ():
+            each["schedule"] = fleet.rows(runs)
         click.echo(json.dumps(data if len(data) > 1 else data[0], indent=1))
+    elif runs:
+        click.echo(fleet.text(runs, timed=timed))
 
 
 def _part(part: Slice, made: Plan, draft: Draft) -> Shards:

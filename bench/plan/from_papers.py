@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from bench.errors import BenchError
 from bench.literature.sheets import FULL, Sheet, Target
-from bench.plan.plan import make
+from bench.plan.plan import Draft, make
 from bench.plan.request import Request
+from bench.results.store import Plan
 
 Where = tuple[str, str, str, str]
 """Data set, threat, subset and preset of a request."""
@@ -56,17 +58,27 @@ def requests(
     return found, left_out
 
 
-def price(
-    sheets: Iterable[Sheet], dataset: str = "", preset: str = ""
-) -> tuple[dict[str, float], int]:
-    """Network calls by cell (its digest), static bases included, and how many cannot be."""
-    calls: dict[str, float] = {}
+@dataclass(frozen=True)
+class Priced:
+    """What filling tables takes. left_out: how many cells cannot be."""
+
+    plans: tuple[tuple[Plan, Draft], ...]
+    left_out: int
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """Network calls by cell (its digest), static bases included."""
+        return {
+            planned.cell.digest: cost.total * made.images
+            for made, draft in self.plans
+            for planned, cost in zip(made.cells, draft.costs, strict=True)
+        }
+
+
+def price(sheets: Iterable[Sheet], dataset: str = "", preset: str = "") -> Priced:
+    """The plans of the runs that fill `sheets`."""
     found, left_out = requests(sheets, dataset, preset)
-    for request in found:
-        made, draft = make(request)
-        for planned, cost in zip(made.cells, draft.costs, strict=True):
-            calls[planned.cell.digest] = cost.total * made.images
-    return calls, len(left_out)
+    return Priced(tuple(make(request) for request in found), len(left_out))
 
 
 def _request(defenses: Sequence[str], attacks: Sequence[str], where: Where) -> Request:
