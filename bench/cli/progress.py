@@ -43,8 +43,8 @@ class Reporter:
         self._tasks = len(tasks)
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
-        self._since: dict[str, float] = {}
-        self._due: dict[str, float] = {}
+        self._since: dict[int, tuple[float, Task]] = {}
+        self._due: dict[int, float] = {}
         self._over = threading.Event()
 
     def __enter__(self) -> Reporter:
@@ -102,9 +102,10 @@ class Reporter:
             self._say(text)
 
     def watch(self, tasks: Sequence[Task]) -> None:
-        """These shards are under way now."""
-        now = time.monotonic()
-        self._since = {name: self._since.get(name, now) for name in map(_shard, tasks)}
+        """These shards are under way now, each the same object for as long as it is."""
+        now, before = time.monotonic(), self._since
+        # Thousands of workers: nothing is made of each here, only of those that take long.
+        self._since = {id(task): before.get(id(task)) or (now, task) for task in tasks}
         if self._bar and tasks:
             more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
             self._bar.update(self._row, description=f"{_shard(tasks[0])}{more}")
@@ -115,10 +116,10 @@ class Reporter:
 
     def say_what_takes_long(self, now: float) -> None:
         """A line for every shard that has been running for long, ever more seldom."""
-        for name, since in self._since.items():
-            if (long := now - since) >= self._due.get(name, LONG):
-                self._due[name] = 2 * long
-                self.say(f"running for {long:.0f} s: {name}{self._left_of_all(now)}")
+        for key, (since, task) in self._since.items():
+            if (long := now - since) >= self._due.get(key, LONG):
+                self._due[key] = 2 * long
+                self.say(f"running for {long:.0f} s: {_shard(task)}{self._left_of_all(now)}")
 
     def _left_of_all(self, now: float) -> str:
         """How long the rest will take, as far as what is done tells."""

@@ -134,12 +134,22 @@ def _there(task: Task) -> Found | None:
     """Another run's record of the shard, made with the same weights and as many draws."""
     if not task.results:
         return None
-    store = Store(Path(task.results))
+    store = _store(task.results)
     record = store.sound(task.planned, task.shard)
     if record is None or (task.save and store.lacks_points(record)):
         return None
     same = (record.weights, record.draws) == (task.weights, task.draws)
     return Found(task) if same else None
+
+
+@cache
+def _store(results: str) -> Store:
+    """Its folders are listed once by each worker, not for each shard.
+
+    A cell that another run begins meanwhile, under another name for it, is not seen: it is measured
+    twice, and the two agree.
+    """
+    return Store(Path(results))
 
 
 def tried(task: Task, work: Callable[[], T]) -> T | Failure:

@@ -38,10 +38,7 @@ def test_the_driver_serves_one_worker_after_the_other() -> None:
     assert simulate([0.0] * 100, 10, how).makespan == 50
 
 
-@given(
-    st.lists(st.floats(0, 100), min_size=1, max_size=40),
-    st.integers(1, 50),
-)
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=40), st.integers(1, 50))
 def test_no_schedule_is_shorter_than_its_work_or_its_longest_shard(
     seconds: list[float], workers: int
 ) -> None:
