@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.api.neighbours import SHIPPED
+from bench.api.neighbours import SHIPPED, file_of
 from bench.api.plugin import Plugin
 from bench.errors import BenchError
 
@@ -21,6 +23,12 @@ from bench.errors import BenchError
 def outside(plugin: Plugin) -> bool:
     """Whether a plug-in is in none of the project's own packages."""
     return plugin.factory.__module__.partition(".")[0] not in SHIPPED
+
+
+def asked_with(*plugins: Plugin) -> str:
+    """What a command needs for plug-ins from files: ` --plugin FILE` for each, or nothing."""
+    files = dict.fromkeys(file_of(plugin.factory.__module__) for plugin in plugins)
+    return "".join(f" --plugin {shlex.quote(os.path.relpath(file))}" for file in files if file)
 
 
 def code_of(plugin: Plugin) -> str:

@@ -50,12 +50,14 @@ class Images:
 class Rows:
     """As `Images`, but the pixels stay where they are until some of them are asked for.
 
-    pixels(index) gives `x` of those rows.
+    pixels(index) gives `x` of those rows. digest(): of the content of all of them, where it can be
+    told without decoding them; else the first images stand for the others.
     """
 
     y: Tensor
     block: Tensor
     pixels: Callable[[Sequence[int]], Tensor]
+    digest: Callable[[], str] | None = None
 
     def __len__(self) -> int:
         """The number N of images."""
@@ -92,6 +94,8 @@ class DatasetInfo:
     """Images of the whole test set, where no order of them is committed."""
     images_of: str = ""
     """The data set that has the same images, where only the networks are others."""
+    split: str = ""
+    """How many images each split has and how they were dealt, where nobody published that."""
 
     @property
     def source(self) -> str:

@@ -41,6 +41,11 @@ def sources() -> list[str]:
     return sorted(module.__file__ for module in inside if module.__file__)
 
 
+def file_of(module: str) -> Path | None:
+    """The plug-in file that a module is; None where it is none."""
+    return _FILES.get(module)
+
+
 class _Finder:
     """Modules of the packages that stand for folders of plug-ins."""
 

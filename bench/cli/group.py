@@ -28,13 +28,16 @@ COMMANDS = {
 
 def by_training(weights: str, dataset: str) -> str:
     """How `bench train` makes weights, where it knows them; else nothing."""
+    from bench.api import find_dataset
+    from bench.api.code import asked_with
     from bench.training.needs import needed
 
     try:
         known = needed([weights], dataset)
     except BenchError:
         return ""
-    return f"train them: bench train {weights} --dataset {dataset}" if known else ""
+    more = asked_with(find_dataset(dataset))
+    return f"train them: bench train {weights} --dataset {dataset}{more}" if known else ""
 
 
 WAYS.append(by_training)

@@ -117,6 +117,7 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
         info = plugin.info
         facts = ("title", "shape", "classes", "threat", "threats", "draws", "subset")
         entry |= {key: getattr(info, key) for key in facts} | {"controls": controls(info)}
+        entry |= {"split": info.split} if info.split else {}
     return entry
 
 
@@ -131,6 +132,8 @@ def _print(plural: str, entries: list[dict[str, Any]]) -> None:
         settings = ", ".join(f"{key}={show(value)}" for key, value in entry["settings"].items())
         if "threat" in entry:
             settings = f"{entry['threat']}; controls {', '.join(entry['controls'])}"
+        if "split" in entry:
+            settings += f"; {entry['split']}"
         if "unfit" in entry:
             settings = f"not here: {entry['unfit']}"
         if settings:

@@ -4,7 +4,7 @@ Every prefix of the order is stratified: after any number of images the count of
 within one of its share. A shard is 32 images of that order. The files of embedded data hold order
 and labels; those of fetched data (`<data set>.json`) hold which images were drawn and by which
 rule, and the order follows from the labels when the data is read (`in_order`). Of those data sets
-`test`, `first-N` and `every-N` need no file.
+`test`, `first-N` and `every-N` need no file; of a plug-in, neither does `512`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ COMPUTED = re.compile(r"(first|every)-([1-9][0-9]{0,8})")
 MOST = 10**8
 """Images that a data set may have."""
 FORMS = (TEST, "first-N", "every-N")
+PLUGIN = "plugin"
+SOME = 512
+"""Images of the subset of that name, which has each class as often as the whole test set."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def load_subset(dataset: str, name: str) -> Subset:
         return computed
     known = subset_names(dataset)
     if name not in known:
-        raise unknown(f"subset of data set '{dataset}'", name, [*known, *(FORMS if drawn else ())])
+        forms = (*FORMS, *_of_plugin(drawn)) if drawn else ()
+        raise unknown(f"subset of data set '{dataset}'", name, [*known, *forms])
     file = f"{dataset}-{name}.json" if drawn is None else f"{dataset}.json"
     try:
         raw = json_of(_text(file)) if drawn is None else drawn["subsets"][name]
@@ -130,8 +134,10 @@ def in_order(subset: Subset, dataset: Dataset) -> Subset:
     return replace(subset, index=ordered(rows), label=ordered(label), block=ordered(block))
 
 
-def stratified_order(label: Sequence[int], block: Sequence[int], seed: int) -> list[int]:
-    """Positions in an order whose every prefix has each class within one of its share.
+def stratified_order(
+    label: Sequence[int], block: Sequence[int], seed: int, most: int = MOST
+) -> list[int]:
+    """The first positions in an order whose every prefix has each class within one of its share.
 
     Inside a class the blocks take turns, so that a prefix also spreads over blocks.
     """
@@ -149,7 +155,7 @@ def stratified_order(label: Sequence[int], block: Sequence[int], seed: int) -> l
     total = {c: len(queue) for c, queue in queues.items()}
     order: list[int] = []
     taken: Counter[int] = Counter()
-    for n in range(1, len(label) + 1):
+    for n in range(1, min(len(label), most) + 1):
         # A class that is used up has a deficit of at most 0 and others are ahead of it.
         deficit = {c: total[c] * n / len(label) - taken[c] for c in total if taken[c] < total[c]}
         ties = [c for c, value in deficit.items() if value > max(deficit.values()) - 1e-9]
@@ -168,6 +174,7 @@ def _computed(dataset: str, name: str, drawn: Mapping[str, Any]) -> Subset | Non
     """The subset of a name that says which images it holds: `test`, `first-N`, `every-N`."""
     size = int(drawn["test"])
     form = COMPUTED.fullmatch(name)
+    index: Sequence[int]
     if name == TEST:
         index, rule = range(size), "all images of the published test set"
     elif form and form[1] == "first":
@@ -177,6 +184,10 @@ def _computed(dataset: str, name: str, drawn: Mapping[str, Any]) -> Subset | Non
     elif form:
         index = range(0, size, int(form[2]))
         rule = f"images 0, {form[2]} ... of the published test set"
+    elif name in _of_plugin(drawn):
+        found = api.find_dataset(dataset).factory().read(TEST)
+        index = sorted(stratified_order(found.y.tolist(), found.block.tolist(), ORDER_SEED, SOME))
+        rule = f"{SOME} test images, each class within one of its share"
     else:
         return None
     chosen = tuple(index)
@@ -207,7 +218,14 @@ def _drawn(dataset: str) -> Mapping[str, Any] | None:
 
 
 def _declared(info: DatasetInfo | None) -> Mapping[str, Any] | None:
-    return {"test": info.published, "subsets": {}} if info and info.published else None
+    if info is None or not info.published:
+        return None
+    return {"test": info.published, "subsets": {}, PLUGIN: True}
+
+
+def _of_plugin(drawn: Mapping[str, Any]) -> tuple[str, ...]:
+    """Subsets that follow from the labels: of a plug-in with more images than they have."""
+    return (str(SOME),) if PLUGIN in drawn and drawn["test"] > SOME else ()
 
 
 def _text(name: str) -> str:

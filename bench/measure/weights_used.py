@@ -25,7 +25,7 @@ from bench.api import (
     owned,
 )
 from bench.api.code import code_of, outside
-from bench.api.images import Images
+from bench.api.images import Images, Rows
 from bench.compute.fingerprint import fingerprint
 from bench.errors import BenchError
 from bench.files.paths import data_root
@@ -90,8 +90,13 @@ def code_used(defense: str, attack: str, dataset: str) -> Mapping[str, str]:
 
 @cache
 def _images(dataset: str, root: str) -> str:
-    """The digest of a data set's labels and images; of what is read by rows, of the first ones."""
+    """The digest of a data set's labels and images.
+
+    Of what is read by rows and has no digest of its own, of the first images.
+    """
     found = build.dataset(dataset).read("test")
+    if isinstance(found, Rows) and found.digest is not None:
+        return fingerprint([found.y, found.block, torch.tensor(list(found.digest().encode()))])
     first = found if isinstance(found, Images) else found.take(range(min(SHARD, len(found))))
     return fingerprint([found.y, found.block, first])
 

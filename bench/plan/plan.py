@@ -88,7 +88,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
             defenses can have, or, with `here`, whose files are missing.
     """
     info, threat, subset = check(request)
-    draft = Draft()
+    draft = Draft(notes=[f"{info.name}: {info.split}"] if info.split else [])
     available = len(load_subset(info.name, subset).index)
     images = _images(request.images, available, draft.notes)
     if not request.images and info.embedded:
