@@ -23,8 +23,8 @@ def main() -> None:
         code = invoke()
     except BenchError as error:
         code = _fail(str(error), 2)
-    except KeyboardInterrupt:
-        code = _fail(interrupt.MESSAGE, interrupt.CODE)
+    except KeyboardInterrupt as stopped:
+        code = _fail(str(stopped) or interrupt.MESSAGE, interrupt.CODE)
     except BrokenPipeError:
         # The reader of the output (head, less) has left; what follows is for nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -87,8 +87,9 @@ def invoke() -> int:
     """
     try:
         code = cli(standalone_mode=False)
-    except click.Abort:
-        raise KeyboardInterrupt from None
+    except click.Abort as stopped:
+        said = stopped.__cause__.args if isinstance(stopped.__cause__, KeyboardInterrupt) else ()
+        raise KeyboardInterrupt(*said) from None
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0

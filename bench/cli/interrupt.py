@@ -15,7 +15,10 @@ from types import FrameType
 CODE = 130
 MESSAGE = "stopped; what is finished is kept, the same command continues"
 
+WAITS = "stopping after this step; Ctrl-C once more stops at once"
+
 _asked = False
+_pressed = False
 
 
 def leave_at_once() -> None:
@@ -33,6 +36,28 @@ def in_order() -> Iterator[None]:
     finally:
         # A second Ctrl-C must not disturb the clearing up after the first.
         _install(signal.SIG_IGN if _asked else _leave)
+
+
+@contextmanager
+def between_steps() -> Iterator[None]:
+    """Inside, a first Ctrl-C only makes `pressed` true, a second one is a KeyboardInterrupt.
+
+    For work whose steps must not be broken off in their middle.
+    """
+    global _pressed  # noqa: PLW0603  # a signal handler has nowhere else to leave word
+    _pressed = False
+    _install(_press)
+    try:
+        yield
+        if _pressed:
+            raise KeyboardInterrupt
+    finally:
+        _install(signal.SIG_IGN if _asked or _pressed else _leave)
+
+
+def pressed() -> bool:
+    """Whether Ctrl-C was pressed inside `between_steps`."""
+    return _pressed
 
 
 def check() -> None:
@@ -56,3 +81,11 @@ def _stop(number: int, frame: FrameType | None) -> None:
     global _asked  # noqa: PLW0603  # a signal handler has nowhere else to leave word
     _asked = True
     raise KeyboardInterrupt
+
+
+def _press(number: int, frame: FrameType | None) -> None:
+    global _pressed  # noqa: PLW0603  # as above
+    if _pressed:
+        _stop(number, frame)
+    _pressed = True
+    os.write(2, f"\nbench: {WAITS}\n".encode())

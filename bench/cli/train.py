@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
 from pathlib import Path
 
 import click
@@ -21,6 +20,8 @@ from bench.cli.common import data_root
 @click.option("--force", is_flag=True, help="Train again what is there already.")
 @click.option("--device", default="cpu", show_default=True, metavar="NAME")
 @click.option("--amp", is_flag=True, help="Mixed precision (bfloat16): faster on a GPU.")
+@click.option("--steps", type=click.IntRange(1, 10**9), help="In place of the recipe's number.")
+@click.option("--hours", type=float, help="Of each network: at most so many steps as fit in.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own plug-in.")
 def train_command(
     specs: tuple[str, ...],
@@ -32,16 +33,18 @@ def train_command(
     force: bool,
     device: str,
     amp: bool,
+    steps: int | None,
+    hours: float | None,
     plugins: tuple[str, ...],
 ) -> None:
     """Train what SPEC needs: a defense (adp, none@madry, adp:network=ncsnv2@trades) or the name
     of weights (score, natural). Those of an add-on belong to a classifier: aid@madry. What is
-    there already is kept; a killed run continues.
+    there already is kept; a run that was killed, or stopped by Ctrl-C, continues.
     """
     import torch
 
     from bench import api
-    from bench.cli import interrupt
+    from bench.cli.training import watched
     from bench.errors import BenchError
     from bench.measure import build
     from bench.models.zoo.weights import check_writable, own
@@ -51,44 +54,34 @@ def train_command(
 
     if packaged and out:
         raise BenchError("--packaged and --out exclude each other")
+    if steps is not None and hours is not None:
+        raise BenchError("--steps and --hours exclude each other")
+    if hours is not None and not 0 < hours < math.inf:
+        raise BenchError("--hours needs a number above 0")
     folder = shipped(dataset) if packaged else out
     api.load(plugins)
     torch.set_num_threads(1)
     build.context(dataset, device)  # a wrong data set or device is an error at once
     found = build.dataset(dataset)
+    if found.info.split:
+        click.echo(f"{dataset}: {found.info.split}", err=True)
     for need in needed(specs, dataset):
         name = need.name
         if not force and exists(need, dataset, folder):
             click.echo(f"{name}: there already (--force trains it again)")
             continue
         check_writable(folder or own(dataset))
-        with interrupt.in_order(), _progress(f"{dataset} {name}") as advance:
+        with watched(f"{dataset} {name}") as told:
             weights = train(
-                need, found, seed=seed, into=folder, device=device, amp=amp, progress=advance
+                need,
+                found,
+                seed=seed,
+                into=folder,
+                device=device,
+                amp=amp,
+                onlooker=told,
+                steps=steps,
+                hours=hours,
+                say=told.say,
             )
         click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on a terminal, ten plain lines when piped."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda step, steps, loss: _line(title, step, steps, loss)
-        return
-    with Progress(console=console) as bar:
-        row = bar.add_task(title)
-
-        def advance(step: int, steps: int, loss: float) -> None:
-            bar.update(row, total=steps, completed=step, description=f"{title} loss {loss:.4f}")
-
-        yield advance
-
-
-def _line(title: str, step: int, steps: int, loss: float) -> None:
-    # Progress is reported every 50 steps: of those, the ones that complete another tenth.
-    if step == steps or step * 10 // steps > (step - 50) * 10 // steps:
-        click.echo(f"{title}: step {step} of {steps}, loss {loss:.4f}", err=True)

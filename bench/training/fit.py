@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bench.compute.rng import seeded
 from bench.errors import BenchError
+from bench.training.onlooker import Onlooker, StoppedError
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(module in training mode, images [B,C,H,W] in [0,1], labels [B]) -> scalar."""
@@ -24,6 +26,8 @@ Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean loss since the last call)."""
 
 LOG_EVERY = 50
+KEPT_EVERY = 60.0
+"""Seconds after which a checkpoint is written whatever the steps are."""
 WARMUP = 0.05
 """Share of the steps in which `warmup` rises (10 of 200 million images: Karras et al. 2022)."""
 # Schedules that drop by a factor after these shares of the steps: 60, 120 and 160 of 200 epochs
@@ -83,6 +87,8 @@ def fit(
     checkpoint: Path | None = None,
     every: int | None = None,
     progress: Progress | None = None,
+    onlooker: Onlooker | None = None,
+    leave: bool = False,
 ) -> tuple[nn.Module, list[float]]:
     """Train what `build` makes on `x`, `y`; returns it in eval mode with its loss per 50 steps.
 
@@ -90,11 +96,13 @@ def fit(
     computes the loss in mixed precision (bfloat16, which needs no scaling; weights and optimiser
     stay float32): faster on a GPU, and other bits. With a
     `checkpoint` path the state is written there every `every` steps (200, a fifth of a shorter run,
-    a hundredth of a longer one; whole or not at all) and read back at the start, so that a killed
-    run ends with the same bits as an undisturbed one; the file is removed at the end. Raises
-    BenchError when the loss, its gradient or a stored number is not finite; the last checkpoint is
-    then from before.
+    a hundredth of a longer one; whole or not at all), every minute and where the onlooker stops it,
+    and read back at the start, so that a killed run ends with the same bits as an undisturbed one;
+    the file is removed at the end, or with `leave` holds all of it. Raises BenchError when the
+    loss, its gradient or a stored number is not finite (the last checkpoint is then from before),
+    and StoppedError for the onlooker.
     """
+    onlooker = onlooker or Onlooker()
     every = every or max(min(200, max(1, settings.steps // 5)), settings.steps // 100)
     with seeded("fit", seed):
         state = _start(_laid_out(build().to(x.device), torch.channels_last), settings)
@@ -102,16 +110,25 @@ def fit(
         identity = _identity(state.module, x, y, settings, seed=seed, amp=amp)
         if checkpoint is not None and checkpoint.exists():
             _restore(state, checkpoint, identity, x.device)
+        onlooker.begins(state.module, state.step, settings.steps, settings.batch)
+        last = time.monotonic()
         while state.step < settings.steps:
             index = _batch(len(x), settings.batch, seed, state.step).to(x.device)
             images = x[index] if augment is None else augment(x[index])
             _step(state, loss, images, y[index], settings)
             if state.step % LOG_EVERY == 0 or state.step == settings.steps:
                 _report(state, settings.steps, progress)
-            if checkpoint is not None and state.step % every == 0:
+            onlooker.stepped(state.step, settings.steps, (state.running or state.log)[-1])
+            stop, whole = onlooker.stop(), leave and state.step == settings.steps
+            late = time.monotonic() - last >= KEPT_EVERY
+            if checkpoint is not None and (state.step % every == 0 or late or stop or whole):
                 _require_finite(_largest(state.module), "largest weight", state.step, settings)
                 _store(state, checkpoint, identity)
-    if checkpoint is not None:
+                onlooker.kept(state.step)
+                last = time.monotonic()
+            if stop:
+                raise StoppedError
+    if checkpoint is not None and not leave:
         checkpoint.unlink(missing_ok=True)
     trained = state.module if state.average is None else state.average.module
     return _laid_out(trained, torch.contiguous_format).eval(), state.log

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +18,10 @@ from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.weights import SUFFIX, own, packaged, save, vouch, write_manifest
 from bench.training import needs
+from bench.training.budget import beside_of, steps_within
 from bench.training.fit import Fit, Progress, fit
 from bench.training.needs import Need
+from bench.training.onlooker import Onlooker
 from bench.training.recipes import Recipe, add_on, recipe
 
 
@@ -30,14 +35,20 @@ def train(
     amp: bool = False,
     progress: Progress | None = None,
     plan: Recipe | None = None,
+    onlooker: Onlooker | None = None,
+    steps: int | None = None,
+    hours: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Weights:
     """Train weights (a Need, or the name of a recipe) and write them to the folder `into`.
 
     Without `into` they go where `find` looks first, `$BENCH_HOME/weights/<dataset>/`; into the
     folder of the packaged weights, with their manifest renewed. A run that was killed continues
-    at its last checkpoint when it is started again. `plan` replaces the recipe of that name; the
-    file records what was done. Raises BenchError for an unknown name or data set, a diverging
-    loss or an unwritable folder.
+    at its last checkpoint when it is started again. `plan` replaces the recipe of that name;
+    `steps` its length; with `hours` as many of its steps are made as fit in here, which is
+    measured, told to `say` and kept for a run that is continued. The file records what was done.
+    Raises BenchError for an unknown name or data set, a diverging loss, hours too few or an
+    unwritable folder.
     """
     info, need = dataset.info, Need(need) if isinstance(need, str) else need
     name, base = need.name, _base(need, info.name, into, device)
@@ -50,17 +61,19 @@ def train(
         network = make(plan.network, plan.arguments)
         return Normalised(network, mean, std) if plan.normalised else network
 
-    trained, _ = fit(
-        build,
-        plan.loss,
-        x,
-        y,
-        plan.fit,
-        seed=seed + plan.seed_offset,
-        augment=plan.augment,
-        amp=amp,
-        checkpoint=_checkpoint(info.name, name, seed, base),
-        progress=progress,
+    run = partial(
+        fit, build, plan.loss, x, y, seed=seed + plan.seed_offset, augment=plan.augment, amp=amp
+    )
+    checkpoint, usual = _checkpoint(info.name, name, seed, base), plan.fit.steps
+    say(f"{plan.network}, {len(x):,} images on {device}")
+    if hours is not None:
+        steps, how = steps_within(
+            hours, usual, lambda watch: run(plan.fit, onlooker=watch), checkpoint
+        )
+        say(f"{steps:,} of the recipe's {usual:,} steps in {hours:g} h ({how})")
+    settings = plan.fit if steps is None else replace(plan.fit, steps=steps)
+    trained, _ = run(
+        settings, checkpoint=checkpoint, progress=progress, onlooker=onlooker, leave=True
     )
     network = trained.network if isinstance(trained, Normalised) else trained
     state = _rounded(network) if plan.half else network.state_dict()
@@ -74,7 +87,9 @@ def train(
         "seed": str(seed),
         "command": f"bench train {need.spec} --dataset {info.name} --seed {seed}",
         "merit": json.dumps(merit),
-    } | _lengths(plan.fit)
+    } | _lengths(settings)
+    if settings.steps != usual:
+        facts["command"] += f" --steps {settings.steps}"
     if amp:
         facts["command"] += " --amp"
     if base is not None:
@@ -87,6 +102,8 @@ def train(
         write_manifest(info.name)
     else:
         vouch(weights)
+    for done in (checkpoint, beside_of(checkpoint)):
+        done.unlink(missing_ok=True)
     return weights
 
 

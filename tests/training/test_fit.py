@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.training import fit as fitting
 from bench.training.fit import Fit, fit
+from bench.training.onlooker import Onlooker, StoppedError
 
 
 class Killed(BaseException):
@@ -164,6 +166,68 @@ def test_progress_is_reported_every_fifty_steps_and_at_the_end() -> None:
     seen: list[tuple[int, int]] = []
     fit(small, noisy, x, y, Fit(120, batch=8), progress=lambda s, n, loss: seen.append((s, n)))
     assert seen == [(50, 120), (100, 120), (120, 120)]
+
+
+class Seen(Onlooker):
+    """Notes what it is told, and stops after a step."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.last, self.told = last, [0]
+        self.on_disk: list[int] = []
+
+    def begins(self, module: nn.Module, step: int, steps: int, batch: int) -> None:
+        self.told = [step]
+
+    def stepped(self, step: int, steps: int, loss: float) -> None:
+        self.told.append(step)
+
+    def kept(self, step: int) -> None:
+        self.on_disk.append(step)
+
+    def stop(self) -> bool:
+        return self.told[-1] == self.last
+
+
+def test_a_run_that_is_stopped_is_kept_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    x, y = data()
+    settings, path = Fit(24, batch=32, ema=0.9), tmp_path / "run.pt"
+    undisturbed, log = fit(small, noisy, x, y, settings, seed=3)
+    first = Seen(last=7)
+    with pytest.raises(StoppedError):
+        fit(small, noisy, x, y, settings, seed=3, checkpoint=path, onlooker=first)
+    assert first.on_disk == [4, 7]
+    second = Seen()
+    again, log_again = fit(small, noisy, x, y, settings, seed=3, checkpoint=path, onlooker=second)
+    assert second.told == list(range(7, 25))
+    assert equal(undisturbed, again)
+    assert log == log_again
+
+
+def test_a_checkpoint_is_written_by_the_clock_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = data()
+    settings, path = Fit(12, batch=32), tmp_path / "run.pt"
+    plain, _ = fit(small, noisy, x, y, settings)
+    seldom = Seen()
+    fit(small, noisy, x, y, settings, checkpoint=path, every=5, onlooker=seldom)
+    assert seldom.on_disk == [5, 10]
+    monkeypatch.setattr(fitting, "KEPT_EVERY", 0.0)
+    often = Seen()
+    same, _ = fit(small, noisy, x, y, settings, checkpoint=path, every=5, onlooker=often)
+    assert often.on_disk == list(range(1, 13))
+    assert equal(plain, same)
+
+
+def test_a_finished_run_is_left_where_that_is_asked(tmp_path: Path) -> None:
+    x, y = data()
+    settings, path, seen = Fit(12, batch=32), tmp_path / "run.pt", Seen()
+    plain, log = fit(small, noisy, x, y, settings, checkpoint=path, every=5, leave=True)
+    again, log_again = fit(small, noisy, x, y, settings, checkpoint=path, onlooker=seen)
+    assert seen.told == [12]
+    assert equal(plain, again)
+    assert log == log_again
+    assert not path.exists()
 
 
 def test_a_loss_that_is_not_finite_is_told() -> None:

@@ -75,6 +75,24 @@ def test_mixed_precision_is_part_of_the_recorded_command() -> None:
     assert facts["command"] == "bench train natural --dataset digits --seed 0 --amp"
 
 
+def test_other_lengths_are_part_of_the_file_and_of_its_command() -> None:
+    said: list[str] = []
+    facts = training.train("cnn", toy(), plan=brief("cnn", 30), steps=4, say=said.append).metadata
+    assert facts["command"] == "bench train cnn --dataset digits --seed 0 --steps 4"
+    assert facts["steps"] == "4"
+    assert json.loads(facts["fit"])["steps"] == 4
+    usual = training.train("cnn", toy(), plan=brief("cnn", 30))
+    whole = training.train("cnn", toy(), plan=brief("cnn", 30), hours=100, say=said.append)
+    assert usual.sha256 == whole.sha256  # the recipe's own length fits
+    assert said[:2] == ["cnn, 64 images on cpu"] * 2
+    assert said[2].startswith("30 of the recipe's 30 steps in 100 h (")
+
+
+def test_nothing_is_left_of_a_finished_run(home: Path) -> None:
+    training.train("cnn", toy(), plan=brief("cnn", 12), hours=100)
+    assert list((home / "training").iterdir()) == []
+
+
 def test_twin_is_natural_from_another_seed() -> None:
     one, two = recipe("natural", TOY), recipe("twin", TOY)
     assert (one.network, one.arguments, one.fit) == (two.network, two.arguments, two.fit)
@@ -130,12 +148,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     arguments = ["cnn", "--dataset", "digits", "--out", str(tmp_path)]
     first = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
+    assert "digits cnn: cnn, 1,029 images on cpu\n" in first.stderr
+    assert re.search(r"digits cnn: [\d,]+ parameters, 60 steps of 8 images\n", first.stderr)
+    assert re.search(r"digits cnn: step 6 of 60, loss .*, about \d+ s left\n", first.stderr)
     assert "digits cnn: step 60 of 60, loss" in first.stderr
     assert str(tmp_path / "cnn.safetensors") in first.stdout
     again = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
     assert again.stdout == "cnn: there already (--force trains it again)\n"
-    with pytest.raises(BenchError, match="exclude each other"):
-        CliRunner().invoke(train_command, [*arguments, "--packaged"], catch_exceptions=False)
+    for wrong in (["--packaged"], ["--steps", "5", "--hours", "1"]):
+        with pytest.raises(BenchError, match="exclude each other"):
+            CliRunner().invoke(train_command, [*arguments, *wrong], catch_exceptions=False)
+    with pytest.raises(BenchError, match="--hours needs a number above 0"):
+        CliRunner().invoke(train_command, [*arguments, "--hours", "nan"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("dataset", api.names("dataset"))
