@@ -31,6 +31,7 @@ USES = {
     "training": "measure",
     "estimate": "training",
     "walkthrough": "measure report",
+    "python": "measure report",
     "cli": "contract estimate walkthrough",
 }
 """What a room may use: these, all that these may use, and itself."""

@@ -15,7 +15,7 @@ import click
 from bench.cli.common import data_root
 from bench.cli.options import checked, count, shared, typed
 from bench.cli.stdout import others_to_stderr
-from bench.errors import BenchError, nearest, unknown
+from bench.errors import BenchError, unknown
 from bench.spec import split_list
 
 if TYPE_CHECKING:
@@ -194,48 +194,14 @@ def measured(
     """What of a plan (of its `part`) is not in the store yet, measured and reported."""
     from bench.cli import interrupt
     from bench.cli.progress import Reporter
-    from bench.measure import weights_used
-    from bench.measure.runner import Summary, gated, longest_first, pending, require_all, run
-    from bench.measure.shard import subset_here
-    from bench.plan import plan
+    from bench.measure.sweep import prepare
 
     made, draft = planned
-    overrides, summary = setup.weights, Summary()
-
-    def today(defense: str, attack: str) -> dict[str, str]:
-        found = weights_used.weights_used(defense, attack, made.dataset, dict(overrides))
-        read.update((name, sha) for name, sha in found.items() if weights_used.is_file(name))
-        return found
-
-    read: dict[str, str] = {}
-    # Dealt as if all data were here, so that machines with unequal data agree on the parts.
-    dealt, expected = plan.make(wanted) if part.count > 1 else (made, draft)
-    mine = part.of(dealt, expected.costs)
-    if part.count > 1:
-        draft.notes.append(part.note(dealt, mine))
-    tasks = pending(
-        made, store, today, summary, setup, mine=frozenset(mine), draws=wanted.draws, save=save
-    )
-    for name, _ in overrides:
-        if name not in read:
-            raise BenchError(
-                f"--weights {name}: nothing in this run reads it{nearest(name, read)} "
-                f"(read: {', '.join(sorted(read)) or 'none'})"
-            )
-    draft.notes += own_weights(made.dataset, sorted(read), overrides) + space(tasks)
-    weights_used.buildable(
-        {task.planned.cell.defense for task in tasks}, made.dataset, dict(overrides)
-    )
-    if tasks:
-        subset_here(made.dataset, made.subset)  # missing data is one line, before any work
-    store.write_plan(made)
-    reporter = Reporter(made, draft, tasks, summary, quiet=quiet)
+    sweep = prepare(wanted, planned, store, setup, part=part, save=save)
+    draft.notes += space(sweep.tasks)
+    reporter = Reporter(made, draft, sweep.tasks, sweep.summary, quiet=quiet)
     with interrupt.in_order(), reporter:
-        watch = reporter.watch
-        tasks = gated(tasks, made, fleet, summary, reporter.say, watch=watch)
-        tasks = longest_first(tasks, made, draft.costs)
-        run(tasks, store, fleet, summary, reporter.advance, watch=watch)
-    require_all(made, store, summary, frozenset(mine))
+        sweep.carry_out(fleet, say=reporter.say, progress=reporter.advance, watch=reporter.watch)
     if not quiet:
         reporter.finish()
     return reporter
@@ -303,15 +269,3 @@ def time_limit(limit: float | None, executor: str, workers: int) -> float:
     if not 0 <= limit <= 365 * DAY:
         raise BenchError("--shard-timeout needs seconds: a number from 0 (never) to 31536000")
     return limit
-
-
-def own_weights(
-    dataset: str, names: list[str], overrides: tuple[tuple[str, str], ...]
-) -> list[str]:
-    """A line for every weight file that is not the packaged one."""
-    from bench.models.zoo.weights import find, packaged
-
-    files = dict(overrides)
-    paths = {n: Path(files[n]) if n in files else find(dataset, n).path for n in names}
-    shipped = packaged(dataset)
-    return [f"weights '{n}': {path}" for n, path in paths.items() if path.parent != shipped]

@@ -99,7 +99,7 @@ def command(request: Request) -> str:
     for flag, values in (("--defense", request.defenses), ("--attacks", request.attacks)):
         words += [word for value in values for word in (flag, value)]
     words += ["--dataset", request.dataset, "--preset", request.preset]
-    for value in ["off"] if request.controls == [] else request.controls or ():
+    for value in request.controls or ("off",) if request.controls is not None else ():
         words += ["--control", value]
     for flag, values in (("--plugin", request.plugins), ("--weights", request.weights)):
         words += [word for value in values for word in (flag, value)]

@@ -1,0 +1,1 @@
+"""The benchmark from Python: `evaluate`, `benchmark` and `load` (docs/python.md)."""
