@@ -23,7 +23,7 @@ from bench.boards.board import (
     by_block,
     mean_over,
     mixed_weights,
-    paired_all,
+    paired,
     work_out,
     worst,
 )
@@ -96,7 +96,7 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
         for row, item in whole.items():
             if not row.control and not differing_weights(row, champion):
                 pairs[row.label, column] = (item, whole[champion])
-    asked = zip(pairs, paired_all(list(pairs.values())), strict=True)
+    asked = zip(pairs, paired(list(pairs.values())), strict=True)
     tests = {key: test for key, test in asked if test}
     adjusted = holm([test.p for test in tests.values()])
     against = {key: (tests[key], p) for key, p in zip(tests, adjusted, strict=True)}

@@ -259,13 +259,11 @@ def deviation(item: Item) -> float | None:
     return float(np.std([values.mean() for values in item.by_seed.values()], ddof=1))
 
 
-def paired(a: Item, b: Item) -> Comparison | None:
-    """a minus b over the seeds that both have, or None where the two may not be compared."""
-    return paired_all([(a, b)])[0]
+def paired(pairs: Sequence[tuple[Item, Item]]) -> list[Comparison | None]:
+    """Each a minus b over the seeds that both have, or None where the two may not be compared.
 
-
-def paired_all(pairs: Sequence[tuple[Item, Item]]) -> list[Comparison | None]:
-    """`paired` of many: those on the same blocks at once."""
+    Those on the same blocks are tested at once.
+    """
     found: list[Comparison | None] = [None] * len(pairs)
     both = {n: values for n, (a, b) in enumerate(pairs) if (values := _both(a, b))}
     for places in by_block({n: pairs[n][0] for n in both}):
@@ -294,7 +292,7 @@ def by_block(items: Mapping[int, Item]) -> Iterable[list[int]]:
 
 
 def apart(a: Item, b: Item) -> Figure | None:
-    """The difference of `paired` alone, without a test."""
+    """The difference of one pair of `paired`, without a test."""
     both = _both(a, b)
     return both and difference(*both, a.block)
 

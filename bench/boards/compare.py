@@ -5,7 +5,7 @@ Only inside one section of a board: the same images, threat, preset and attack s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,24 +65,47 @@ def versus(boards: Sequence[Board], names: tuple[str, str]) -> list[Versus]:
 
 def between(analysis: Analysis, first: Row, second: Row) -> Versus:
     """Two rows of one board: the columns that both have, and why the others are not compared."""
-    if weights := differing_weights(first, second):
-        reason = f"measured with different weights of {', '.join(weights)}; run one again"
-        return Versus(analysis.board, first, second, (), {"every column": reason})
-    pending: dict[str, tuple[Item, Item, Comparison]] = {}
-    barred: dict[str, str] = {}
-    for column in (*analysis.board.columns, WORST):
-        a, b = (analysis.item(row, column) for row in (first, second))
-        test = paired(a, b) if a and b else None
-        if reason := _bar(analysis, column, (first, second), test):
-            barred[column] = reason
-        elif a and b and test:
-            pending[column] = (a, b, test)
+    return each_between(analysis, [(first, second)])[0]
+
+
+def each_between(analysis: Analysis, rows: Sequence[tuple[Row, Row]]) -> list[Versus]:
+    """`between` of several pairs of rows of one board, all their tests at once."""
+    weights = [differing_weights(*pair) for pair in rows]
+    columns = (*analysis.board.columns, WORST)
+    bars = [
+        {} if differ else {column: _bar(analysis, column, pair) for column in columns}
+        for pair, differ in zip(rows, weights, strict=True)
+    ]
+    asked: dict[tuple[int, str], tuple[Item, Item]] = {}
+    for place, (pair, reasons) in enumerate(zip(rows, bars, strict=True)):
+        for column in (name for name, reason in reasons.items() if not reason):
+            a, b = (analysis.item(row, column) for row in pair)
+            if a and b:
+                asked[place, column] = (a, b)
+    tests = dict(zip(asked, paired(list(asked.values())), strict=True))
+    found = []
+    for place, (pair, reasons) in enumerate(zip(rows, bars, strict=True)):
+        if weights[place]:
+            names = ", ".join(weights[place])
+            reasons = {"every column": f"measured with different weights of {names}; run one again"}
+        pending: dict[str, tuple[Item, Item, Comparison]] = {}
+        for column in (name for name, reason in reasons.items() if not reason):
+            if test := tests[place, column]:
+                pending[column] = (*asked[place, column], test)
+            else:
+                reasons[column] = "no seed, or not all images, in common"
+        barred = {column: reason for column, reason in reasons.items() if reason}
+        found.append(Versus(analysis.board, *pair, _lines(pending), barred))
+    return found
+
+
+def _lines(pending: Mapping[str, tuple[Item, Item, Comparison]]) -> tuple[Line, ...]:
+    """A line for each column: both items and their test, which are adjusted to one another."""
     adjusted = holm([test.p for _, _, test in pending.values()])
-    lines = tuple(
+    return tuple(
         Line(column, a.figure, b.figure, test, p, len({*a.by_seed} & {*b.by_seed}), _draws(a, b))
         for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
     )
-    return Versus(analysis.board, first, second, lines, barred)
 
 
 def as_data(found: Sequence[Versus]) -> list[dict[str, Any]]:
@@ -114,8 +137,8 @@ def _row(board: Board, name: str) -> Row | None:
     return rows[0] if rows else None
 
 
-def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Comparison | None) -> str:
-    """Why two rows are not compared in a column; empty where they are."""
+def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row]) -> str:
+    """Why two rows are not compared in a column; empty where they may be."""
     blank = [f"{row.label}: {why}" for row in rows if (why := analysis.why_blank(row, column))]
     if blank:
         return "; ".join(blank)
@@ -126,7 +149,7 @@ def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row], test: Compariso
     settings = [item.settings for item in items if isinstance(item, Entry)]
     if len(set(settings)) > 1:
         return f"other settings of the attack: {' and '.join(settings)}"
-    return "" if test else "no seed, or not all images, in common"
+    return ""
 
 
 def _draws(*items: Item) -> tuple[str, ...]:

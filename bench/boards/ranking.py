@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.boards.board import Board, Row, Worst, paired_all
+from bench.boards.board import Board, Row, Worst, paired
 from bench.stats import CONFIDENCE, holm
 
 
@@ -44,7 +44,7 @@ def ranks(board: Board, worst: Mapping[str, Worst]) -> dict[str, Rank]:
     """
     rows = [row for row in board.rows if (found := worst.get(row.label)) and not found.missing]
     pairs = [(a.label, b.label) for a, b in combinations(rows, 2) if not differing_weights(a, b)]
-    asked = paired_all([(worst[a], worst[b]) for a, b in pairs])
+    asked = paired([(worst[a], worst[b]) for a, b in pairs])
     tests = {pair: test for pair, test in zip(pairs, asked, strict=True) if test}
     better, worse = ({row.label: 0 for row in rows} for _ in range(2))
     adjusted = holm([test.p for test in tests.values()])

@@ -41,6 +41,7 @@ class Reporter:
         self._done = 0.0
         self._began = time.monotonic()
         self._tasks = len(tasks)
+        self._begun = False
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._since: dict[int, tuple[float, Task]] = {}
@@ -109,6 +110,9 @@ class Reporter:
         if self._bar and tasks:
             more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
             self._bar.update(self._row, description=f"{_shard(tasks[0])}{more}")
+        elif tasks and not self._begun:
+            self.say(f"first: {_shard(tasks[0])}")
+        self._begun = self._begun or bool(tasks)
 
     def _look(self) -> None:
         while not self._over.wait(LOOK):

@@ -52,14 +52,15 @@ class Archive:
     """The reader of a packed file; what it holds is checked like loose files are."""
 
     def __init__(self, path: Path) -> None:
-        """Read and check all of `path`.
+        """Read `path` and check its plans; its records are checked when they are asked for.
 
         Raises:
             BenchError: unreadable, damaged or foreign; the file is named.
         """
         self.left_out: dict[str, str] = {}
         self._plans: list[Plan] = []
-        self._records: list[Record] = []
+        self._lines: list[tuple[str, str]] = []
+        self._read: list[Record] | None = None
         try:
             lines = _unpacked(content_of(path, LARGEST)).decode().splitlines()
             header = json_of(lines[0])
@@ -72,7 +73,7 @@ class Archive:
             if line.startswith('{"plan":'):
                 self._plans.append(Plan.from_json(line[len('{"plan":') : -1], where))
             else:
-                self._records.append(Record.from_json(line, where))
+                self._lines.append((line, where))
 
     def datasets(self) -> list[str]:
         """The data sets of the plans."""
@@ -83,8 +84,15 @@ class Archive:
         return [plan for plan in self._plans if plan.dataset == dataset]
 
     def records(self, dataset: str) -> Iterator[Record]:
-        """The records of a data set, in the file's order."""
-        return (record for record in self._records if record.cell.dataset == dataset)
+        """The records of a data set, in the file's order.
+
+        Raises:
+            BenchError: one that is damaged; its line is named.
+        """
+        if self._read is None:
+            self._read = [Record.from_json(*line) for line in self._lines]
+            self._lines.clear()
+        return (record for record in self._read if record.cell.dataset == dataset)
 
 
 def _unpacked(packed: bytes) -> bytes:
@@ -100,7 +108,7 @@ class Archives:
     """Several packed files as one source, in the order of their names."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Read and check all of them; errors as of `Archive`."""
+        """Read all of them; errors as of `Archive`."""
         self.left_out: dict[str, str] = {}
         self._archives = [Archive(path) for path in sorted(paths)]
 
@@ -114,7 +122,8 @@ class Archives:
 
     def records(self, dataset: str) -> Iterator[Record]:
         """The records of a data set, file by file."""
-        return (record for archive in self._archives for record in archive.records(dataset))
+        holders = (one for one in self._archives if dataset in one.datasets())
+        return (record for archive in holders for record in archive.records(dataset))
 
 
 def open_results(path: Path) -> Results:

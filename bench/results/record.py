@@ -183,7 +183,7 @@ def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _freeze(item) for key, item in value.items()}
+        return {k: _freeze(v) if isinstance(v, list | dict) else v for k, v in value.items()}
     if not isinstance(value, list):
         return value
     flat = {*map(type, value)}.isdisjoint((list, dict))

@@ -320,7 +320,13 @@ def test_what_runs_for_long_is_said_ever_more_seldom(
     summary = Summary()
     tasks = runner.pending(PLAN, Store(Path("nowhere")), today, summary, Setup())
     reporter = Reporter(PLAN, DRAFT, tasks, summary, quiet=False)
+    reporter.watch([])
     reporter.watch(tasks[:1])
+    begun = f"first: {tasks[0].planned.defense} {tasks[0].planned.attack}, shard 0\n"
+    assert capsys.readouterr().err == begun
+    reporter.watch(tasks[:2])
+    reporter.watch(tasks[:1])
+    assert capsys.readouterr().err == ""
     now = time.monotonic()
     for seconds in (10, LONG + 1, LONG + 2, 2 * LONG, 2 * LONG + 3, 3 * LONG):
         reporter.say_what_takes_long(now + seconds)

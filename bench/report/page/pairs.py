@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 from bench.boards.analysis import Analysis, numbers, p_text
-from bench.boards.compare import Line, between
+from bench.boards.compare import Line, each_between
 from bench.report.page.columns import Packed, pack
 
 TESTS = (
@@ -23,15 +21,17 @@ def pairs(analysis: Analysis, order: list[str]) -> dict[str, Packed]:
     tests: list[dict[str, str]] = []
     bars: list[dict[str, str]] = []
     rows = {row.label: row for row in analysis.board.rows}
-    for (a, first), (b, second) in combinations(enumerate(order), 2):
-        found = between(analysis, rows[first], rows[second])
-        pair = {"first": str(a), "second": str(b)}
-        tests += [pair | _test(line) for line in found.lines]
-        bars += [
-            pair | {"attack": name, "reason": why}
-            for name, why in found.barred.items()
-            if not any(analysis.why_blank(rows[label], name) for label in (first, second))
-        ]
+    for a, first in enumerate(order):
+        others = list(enumerate(order))[a + 1 :]
+        every = each_between(analysis, [(rows[first], rows[second]) for _, second in others])
+        for (b, second), found in zip(others, every, strict=True):
+            pair = {"first": str(a), "second": str(b)}
+            tests += [pair | _test(line) for line in found.lines]
+            bars += [
+                pair | {"attack": name, "reason": why}
+                for name, why in found.barred.items()
+                if not any(analysis.why_blank(rows[label], name) for label in (first, second))
+            ]
     return {"tests": pack(tests, TESTS), "bars": pack(bars, BARS)}
 
 

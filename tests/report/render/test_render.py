@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from bench.errors import BenchError
 from bench.report.render import markdown, of_boards
 from bench.report.render.terminal import show
 from bench.report.tables import Document, Table, document
-from bench.results.archive import Archive, open_results, pack
+from bench.results.archive import Archive, Archives, open_results, pack
 from tests.factories import cell, fill, measure, plan, verdicts
 
 PUBLISHED = Path(__file__).parents[3] / "leaderboards"
@@ -65,6 +66,18 @@ def test_a_damaged_archive_is_named(tmp_path: Path, damage: object) -> None:
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(BenchError, match=r"patches\.jsonl\.xz: not a whole archive"):
         Archive(path)
+
+
+def test_only_the_records_of_a_data_set_that_is_shown_are_read(tmp_path: Path) -> None:
+    pack(fill(tmp_path / "results"), "patches", tmp_path / "patches.jsonl.xz")
+    path = tmp_path / "digits.jsonl.xz"
+    *lines, last = lzma.decompress((PUBLISHED / "records" / path.name).read_bytes()).splitlines()
+    path.write_bytes(lzma.compress(b"\n".join([*lines, last.replace(b'"draws":', b'"drawn":')])))
+    source = Archives([path, tmp_path / "patches.jsonl.xz"])
+    assert source.datasets() == ["digits", "patches"]
+    assert len(list(source.records("patches"))) == len(list(source.records("patches"))) == 30
+    with pytest.raises(BenchError, match=r"digits\.jsonl\.xz, line \d+: not a whole record"):
+        next(source.records("digits"))
 
 
 def test_nothing_to_pack_is_one_line(tmp_path: Path) -> None:
