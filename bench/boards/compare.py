@@ -5,7 +5,7 @@ Only inside one section of a board: the same images, threat, preset and attack s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from bench.boards.ranking import differing_weights
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense
 from bench.stats import Comparison, Figure, holm
+
+EVERY = "every column"
+"""What is barred where two rows are not compared at all."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +73,32 @@ def between(analysis: Analysis, first: Row, second: Row) -> Versus:
 
 def each_between(analysis: Analysis, rows: Sequence[tuple[Row, Row]]) -> list[Versus]:
     """`between` of several pairs of rows of one board, all their tests at once."""
-    weights = [differing_weights(*pair) for pair in rows]
     columns = (*analysis.board.columns, WORST)
-    bars = [
-        {} if differ else {column: _bar(analysis, column, pair) for column in columns}
-        for pair, differ in zip(rows, weights, strict=True)
-    ]
+    bars = [_bars(analysis, pair, columns) for pair in rows]
     asked: dict[tuple[int, str], tuple[Item, Item]] = {}
-    for place, (pair, reasons) in enumerate(zip(rows, bars, strict=True)):
-        for column in (name for name, reason in reasons.items() if not reason):
+    for place, (pair, barred) in enumerate(zip(rows, bars, strict=True)):
+        for column in () if EVERY in barred else (name for name in columns if not barred[name]):
             a, b = (analysis.item(row, column) for row in pair)
             if a and b:
                 asked[place, column] = (a, b)
-    tests = dict(zip(asked, paired(list(asked.values())), strict=True))
-    found = []
-    for place, (pair, reasons) in enumerate(zip(rows, bars, strict=True)):
-        if weights[place]:
-            names = ", ".join(weights[place])
-            reasons = {"every column": f"measured with different weights of {names}; run one again"}
-        pending: dict[str, tuple[Item, Item, Comparison]] = {}
-        for column in (name for name, reason in reasons.items() if not reason):
-            if test := tests[place, column]:
-                pending[column] = (*asked[place, column], test)
-            else:
-                reasons[column] = "no seed, or not all images, in common"
-        barred = {column: reason for column, reason in reasons.items() if reason}
-        found.append(Versus(analysis.board, *pair, _lines(pending), barred))
-    return found
+    pending: list[dict[str, tuple[Item, Item, Comparison]]] = [{} for _ in rows]
+    for (place, column), test in zip(asked, paired(list(asked.values())), strict=True):
+        if test:
+            pending[place][column] = (*asked[place, column], test)
+        else:
+            bars[place][column] = "no seed, or not all images, in common"
+    return [
+        Versus(analysis.board, *pair, _lines(tests), {c: why for c, why in barred.items() if why})
+        for pair, tests, barred in zip(rows, pending, bars, strict=True)
+    ]
+
+
+def _bars(analysis: Analysis, rows: tuple[Row, Row], columns: Iterable[str]) -> dict[str, str]:
+    """Why two rows are not compared in each column; empty where they may be."""
+    if weights := differing_weights(*rows):
+        names = ", ".join(weights)
+        return {EVERY: f"measured with different weights of {names}; run one again"}
+    return {column: _bar(analysis, column, rows) for column in columns}
 
 
 def _lines(pending: Mapping[str, tuple[Item, Item, Comparison]]) -> tuple[Line, ...]:
