@@ -78,6 +78,8 @@ class _Judge:
         loss = -margin(scores, y)
         margins = loss.clamp_min(STANDING)
         lucky = (decided != y).nonzero().squeeze(1)
+        if not len(lucky):
+            return margins, loss
         wrong, asked = self.select.wrong(x[lucky], y[lucky], self.rounds)
         self.asked[self.standing[lucky.cpu()]] += asked.cpu()
         margins[lucky[wrong]] = -STANDING

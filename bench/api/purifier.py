@@ -177,7 +177,9 @@ class Defense:
         """Decision and scores of the same S fresh runs."""
         runs = runs or self.runs
         logits = self.logits(repeat(x, runs))
-        return Answer(self.decide(logits, runs), _mean_softmax(logits, runs))
+        scores = _mean_softmax(logits, runs)
+        shares = scores if self.vote == "softmax" else self.shares(logits, runs)
+        return Answer(shares.argmax(1), scores)
 
     def decide(self, logits: Tensor, runs: int | None = None) -> Tensor:
         """What S runs decide, replicate-major logits [S*B,K] to int64 [B].
@@ -214,7 +216,10 @@ class Defense:
 
 
 def _mean_softmax(logits: Tensor, runs: int) -> Tensor:
-    log_p = logits.log_softmax(1).view(runs, -1, logits.shape[1])
+    log_p = logits.log_softmax(1)
+    if runs == 1:
+        return log_p
+    log_p = log_p.view(runs, -1, logits.shape[1])
     return log_p.logsumexp(0) - torch.tensor(float(runs), device=logits.device).log()
 
 

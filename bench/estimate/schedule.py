@@ -13,7 +13,7 @@ from bench.results.store import SHARD, Plan
 
 START_UP = 10.0
 """Seconds from the start of a process to its first shard."""
-DRIVER = 0.002
+DRIVER = 0.007
 """Seconds in which the driver takes a result, writes it and hands out the next shard."""
 
 Shards = Mapping[str, Sequence[int]]

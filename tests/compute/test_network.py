@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attacks.gradients import classifier_slope
 from bench.api.chain import Step, chain
 from bench.api.purifier import Defense, Network, chunk_size
-from bench.compute.network import by_chunks, computing, shrink
+from bench.compute.network import by_chunks, computing, finite, shrink
 from bench.errors import BenchError
 from tests.tiny import images, labels, smooth
 
@@ -193,3 +193,19 @@ def test_a_reduced_precision_is_the_networks_alone_and_exact_ones_are_spared() -
     with computing("bf16"):
         gradient, _, _ = classifier_slope(defense, x, y, "ce")
     assert gradient.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("values", "whole"),
+    [
+        ([1.0, -2.0], True),
+        ([3e38, 3e38], True),  # their sum is not
+        ([-3e38, -3e38, 1.0], True),
+        ([float("inf"), float("-inf")], False),
+        ([float("nan"), 1.0], False),
+        ([3e38, 3e38, float("-inf")], False),
+        ([], True),
+    ],
+)
+def test_numbers_that_are_none_are_found_by_their_sum(values: list[float], whole: bool) -> None:
+    assert finite(torch.tensor(values)) is whole
