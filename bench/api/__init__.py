@@ -28,6 +28,7 @@ from bench.api.plugin import (
     both_ways,
 )
 from bench.api.register import attack, classifier, dataset, defense
+from bench.api.training import Training, recipe
 
 __all__ = [
     "OWNER",
@@ -41,6 +42,7 @@ __all__ = [
     "DefensePlugin",
     "Plugin",
     "Runs",
+    "Training",
     "attack",
     "both_ways",
     "broken",
@@ -59,5 +61,6 @@ __all__ = [
     "load",
     "names",
     "owned",
+    "recipe",
     "sources",
 ]

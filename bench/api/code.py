@@ -12,8 +12,9 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.api.neighbours import SHIPPED, file_of
 from bench.api.plugin import Plugin
@@ -25,9 +26,9 @@ def outside(plugin: Plugin) -> bool:
     return plugin.factory.__module__.partition(".")[0] not in SHIPPED
 
 
-def asked_with(*plugins: Plugin) -> str:
+def asked_with(*factories: Callable[..., Any]) -> str:
     """What a command needs for plug-ins from files: ` --plugin FILE` for each, or nothing."""
-    files = dict.fromkeys(file_of(plugin.factory.__module__) for plugin in plugins)
+    files = dict.fromkeys(file_of(factory.__module__) for factory in factories)
     return "".join(f" --plugin {shlex.quote(os.path.relpath(file))}" for file in files if file)
 
 

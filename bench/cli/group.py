@@ -30,14 +30,17 @@ def by_training(weights: str, dataset: str) -> str:
     """How `bench train` makes weights, where it knows them; else nothing."""
     from bench.api import find_dataset
     from bench.api.code import asked_with
+    from bench.api.training import TRAINED
     from bench.training.needs import needed
 
     try:
         known = needed([weights], dataset)
     except BenchError:
         return ""
-    more = asked_with(find_dataset(dataset))
-    return f"train them: bench train {weights} --dataset {dataset}{more}" if known else ""
+    if all(weights not in (need.name, need.spec) for need in known):
+        return ""  # what is trained under that name here is the network of another name
+    more = asked_with(find_dataset(dataset).factory, *filter(None, [TRAINED.get(weights)]))
+    return f"train them: bench train {weights} --dataset {dataset}{more}"
 
 
 WAYS.append(by_training)

@@ -25,6 +25,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean loss since the last call)."""
 
+OPTIMIZERS = ("adam", "adamw", "sgd", "momentum")
 LOG_EVERY = 50
 KEPT_EVERY = 60.0
 """Seconds after which a checkpoint is written whatever the steps are."""
@@ -39,6 +40,7 @@ DROPS: Mapping[str, tuple[float, tuple[float, ...]]] = {
     "trades": (0.1, (75 / 76,)),
     "thirds": (0.1, (1 / 3, 2 / 3)),
 }
+SCHEDULES = ("constant", "cosine", "onecycle", "warmup", *DROPS)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from bench import api
 from bench.api import OWNER, Context, Plugin, owned
+from bench.api.images import DatasetInfo
 from bench.errors import BenchError, unknown
 from bench.measure import build
 from bench.models.zoo.weights import SUFFIX, find, manifest
 from bench.spec import DEFAULT_CLASSIFIER, NO_PURIFIER, Part, parse_defense, split_list
-from bench.training.recipes import ADD_ONS, names, recipe_name
+from bench.training.recipes import ADD_ONS, Recipe, names, recipe, recipe_name
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Need:
     recipe: str
     classifier: Part | None = None
     """With its settings resolved."""
+    asked_by: Part | None = field(default=None, compare=False)
+    """The purifier that reads them, where one was named."""
 
     @property
     def name(self) -> str:
@@ -125,8 +130,40 @@ def _of_defense(text: str, dataset: str) -> Iterator[Need]:
             if OWNER in name:
                 yield from _with_classifier(Need(name, classifier), dataset)
             else:
-                yield Need(name)
+                yield Need(name, asked_by=part)
     yield from _of_classifier(spec.classifier, dataset)
+
+
+def recipe_of(need: Need, info: DatasetInfo) -> Recipe:
+    """How the weights are made; BenchError where nobody knows, with what there is instead."""
+    part, known = need.asked_by, names(info)
+    if part is None or not known or need.name in known:
+        return recipe(need.name, info)
+    others = _others(part, info.name, known)
+    ways = [f"bench train {other} --dataset {info.name}" for other in others]
+    small = api.compact(info.name)
+    if small and need.name in _recipes(small):
+        ways.append(f"bench train {part} --dataset {small}")
+    raise BenchError(
+        f"{part} reads the weights '{need.name}', for which there is no recipe on {info.name}; "
+        + (f"there is one for: {'; '.join(ways)}" if ways else f"there are: {', '.join(known)}")
+    )
+
+
+def _others(part: Part, dataset: str, known: Collection[str]) -> list[Part]:
+    """The same purifier with one other choice, whose weights can be trained on a data set."""
+    plugin = api.find_defense(part.name)
+    found = []
+    for key, hint in plugin.hints.items():
+        literal = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        for choice in get_args(literal) if get_origin(literal) is Literal else ():
+            asked = {**dict(part.settings), key: choice}
+            other = Part(part.name, tuple(asked.items()))
+            with suppress(BenchError):
+                weights = plugin.weights(dict(plugin.resolve(other, dataset).settings))
+                if weights and set(weights) <= set(known):
+                    found.append(other)
+    return found
 
 
 def context(need: Need, dataset: str, folder: Path | None, device: str = "cpu") -> Context:

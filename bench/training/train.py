@@ -20,9 +20,9 @@ from bench.models.zoo.weights import SUFFIX, own, packaged, save, vouch, write_m
 from bench.training import needs
 from bench.training.budget import beside_of, steps_within
 from bench.training.fit import Fit, Progress, fit
-from bench.training.needs import Need
+from bench.training.needs import Need, recipe_of
 from bench.training.onlooker import Onlooker
-from bench.training.recipes import Recipe, add_on, recipe
+from bench.training.recipes import Recipe, add_on
 
 
 def train(
@@ -52,13 +52,13 @@ def train(
     """
     info, need = dataset.info, Need(need) if isinstance(need, str) else need
     name, base = need.name, _base(need, info.name, into, device)
-    plan = plan or (add_on(need.recipe, info, base) if base else recipe(name, info))
+    plan = plan or (add_on(need.recipe, info, base) if base else recipe_of(need, info))
     images = dataset.images("train")
     x, y = images.x.to(device), images.y.to(device)
     mean, std = _statistics(x)
 
     def build() -> torch.nn.Module:
-        network = make(plan.network, plan.arguments)
+        network = plan.own() if plan.own else make(plan.network, plan.arguments)
         return Normalised(network, mean, std) if plan.normalised else network
 
     run = partial(

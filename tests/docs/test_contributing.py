@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.list import KINDS
+from tests.api.own_data.pictures import forest
 from tests.cli.test_cli import RUN, bench
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +75,22 @@ def examples() -> dict[str, str]:
     found, before = {}, ""
     for prose, block in re.findall(r"(.*?)```python\n(.*?)```", text, flags=re.DOTALL):
         before += prose
-        found[re.findall(r"`((?:attacks|defenses|bench)/[\w/]+\.py)`", before)[-1]] = block
+        found[re.findall(r"`([\w/]+\.py)`", before)[-1]] = block
     return found
 
 
 EXAMPLES = examples()
+TREES = "trees.py"
+"""The one that is a plug-in beside its images, no file of the tree."""
+LONGEST = {"defenses/renoise.py": 45, "attacks/corners.py": 40}
+"""Lines, where 30 do not suffice."""
+IN_TREE = {file: text for file, text in EXAMPLES.items() if file != TREES}
+TINY = """
+import sys
+import torch
+from tiny import Tiny
+torch.save(Tiny(1, 10).state_dict(), "tiny.pt")
+"""
 
 
 def copied(into: Path, *more: str) -> Path:
@@ -89,7 +101,7 @@ def copied(into: Path, *more: str) -> Path:
             shutil.copytree(ROOT / name, into / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, into / name)
-    for file, text in EXAMPLES.items():
+    for file, text in IN_TREE.items():
         assert not (into / file).exists()
         (into / file).write_text(text)
     return into
@@ -100,10 +112,22 @@ def in_copy(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_kind_has_an_example_and_they_are_short() -> None:
-    kinds = [re.findall(r"^@(\w+)\(", text, flags=re.MULTILINE) for text in EXAMPLES.values()]
-    assert kinds == [["defense"], ["attack"], ["classifier"], ["dataset"]]
-    for text in EXAMPLES.values():
-        assert len([line for line in text.splitlines() if line.strip()]) < 30
+    kinds = [
+        re.findall(r"^@(\w+)\(\n?\s*\"", text, flags=re.MULTILINE) for text in EXAMPLES.values()
+    ]
+    assert kinds == [["defense"], ["recipe", "defense"], ["attack"], ["classifier"], ["dataset"]]
+    for file, text in EXAMPLES.items():
+        assert len([line for line in text.splitlines() if line.strip()]) < LONGEST.get(file, 30)
+
+
+def tiny_file(folder: Path) -> str:
+    """A state dict of the example's classifier, as its user has one."""
+    (folder / "tiny").mkdir()
+    (folder / "tiny" / "tiny.py").write_text(EXAMPLES["bench/models/classifiers/tiny.py"])
+    words = [sys.executable, "-c", TINY]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, folder / "tiny")))}
+    subprocess.run(words, check=True, cwd=folder / "tiny", env=environment)
+    return f"tiny={folder / 'tiny' / 'tiny.pt'}"
 
 
 @pytest.mark.slow
@@ -113,47 +137,60 @@ def test_a_new_file_is_all_it_takes(tmp_path: Path) -> None:
     assert listed["broken"] == []
     names = {kind: {entry["name"]: entry for entry in listed[kind]} for kind in KINDS}
     assert names["defenses"]["shift"]["settings"] == {"pixels": 1}
-    assert {"halfway"} < set(names["attacks"])
-    assert {"both"} < set(names["classifiers"])
-    assert names["datasets"]["digits8"]["shape"] == [1, 8, 8]
-    for name in ("shift", "halfway", "both", "shift@both"):
-        checked = in_copy(tree, "check", name)
+    assert names["attacks"]["corners"]["knows"] == "little"
+    assert {"renoise"} < set(names["defenses"])
+    assert {"tiny"} < set(names["classifiers"])
+    trained = in_copy(tree, "train", "renoise", "--dataset", "digits")
+    assert trained.returncode == 0, trained.stderr
+    on_digits = ("--dataset", "digits", "--weights")
+    for name in ("shift", "corners", "renoise"):
+        checked = in_copy(tree, "check", name, *on_digits[:2])
         assert checked.returncode == 0, checked.stdout + checked.stderr
-    asked = ["--defense", "shift:pixels=2@both", "--attacks", "clean,bpda,halfway"]
-    run = in_copy(tree, *RUN, *asked)
+    tiny = tiny_file(tmp_path)
+    for name in ("tiny", "shift@tiny"):
+        checked = in_copy(tree, "check", name, *on_digits, tiny)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+    asked = ["--defense", "shift:pixels=2@tiny", "--attacks", "clean,bpda,corners"]
+    run = in_copy(tree, *RUN, *asked, "--weights", tiny)
     assert run.returncode == 0, run.stderr
     records = tmp_path / "results" / "digits" / "records"
-    assert {p.name for p in records.iterdir()} >= {"none@both"}
+    assert {p.name for p in records.iterdir()} >= {"none@tiny"}
     assert len(list(records.glob("shift*/*/*/000.json"))) == 3
-    planned = in_copy(tree, "plan", *asked, "--dataset", "digits8", "--json")
-    assert json.loads(planned.stdout)["images"] == 256
 
 
 @pytest.mark.slow
 def test_the_same_files_elsewhere_are_plugins(tmp_path: Path) -> None:
-    files = [tmp_path / Path(name).name for name in EXAMPLES]
-    for file, text in zip(files, EXAMPLES.values(), strict=True):
+    files = [tmp_path / Path(name).name for name in IN_TREE]
+    for file, text in zip(files, IN_TREE.values(), strict=True):
         file.write_text(text)
     plugins = [word for file in files for word in ("--plugin", file.name)]
-    listed = bench("list", *plugins, cwd=tmp_path).stdout
-    assert all(name in listed for name in ("shift", "halfway", "both", "digits8"))
-    asked = ["--defense", "shift@both", "--attacks", "clean,halfway", *plugins]
-    run = bench(*RUN, *asked, "--json", cwd=tmp_path)
+    home = str(tmp_path / "home")
+    asked = ["--defense", "renoise,shift@tiny", "--attacks", "clean,corners", *plugins]
+    tiny = ["--weights", tiny_file(tmp_path)]
+    lacking = bench(*RUN, *asked, *tiny, cwd=tmp_path, BENCH_HOME=home)
+    assert lacking.returncode == 2
+    command = re.search(r"train them: bench (train renoise .*)", lacking.stderr)
+    assert command, lacking.stderr
+    assert command[1].endswith("--plugin renoise.py")
+    trained = bench(*command[1].split(), cwd=tmp_path, BENCH_HOME=home)
+    assert trained.returncode == 0, trained.stderr
+    run = bench(*RUN, *asked, *tiny, "--json", cwd=tmp_path, BENCH_HOME=home)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["failures"] == []
 
 
 @pytest.mark.slow
 def test_a_new_data_set_is_trained_and_measured(tmp_path: Path) -> None:
-    (tmp_path / "digits8.py").write_text(EXAMPLES["bench/data/digits8.py"])
-    asked = ["--dataset", "digits8", "--plugin", "digits8.py"]
+    forest(tmp_path / "images", each=150)
+    (tmp_path / TREES).write_text(EXAMPLES[TREES])
+    asked = ["--dataset", "trees", "--plugin", TREES]
     home = str(tmp_path / "home")
-    done = bench("train", "cnn", *asked, cwd=tmp_path, BENCH_HOME=home)
+    done = bench("train", "cnn", *asked, "--steps", "60", cwd=tmp_path, BENCH_HOME=home)
     assert done.returncode == 0, done.stderr
     words = ["--defense", "median@cnn", "--attacks", "clean,bpda", "--images", "32"]
     run = bench("run", *words, *asked, "--preset", "quick", cwd=tmp_path, BENCH_HOME=home)
     assert run.returncode == 0, run.stderr
-    board = bench("table", "--dataset", "digits8", cwd=tmp_path, BENCH_HOME=home)
+    board = bench("table", "--dataset", "trees", cwd=tmp_path, BENCH_HOME=home)
     assert "median@cnn" in board.stdout, board.stderr
 
 
@@ -177,7 +214,7 @@ def test_no_test_forbids_another_plug_in(tmp_path: Path) -> None:
     tree = copied(tmp_path, "tests", "docs", "leaderboards", "pyproject.toml")
     for file, text in OTHERS.items():
         (tree / file).write_text(text)
-    chosen = "not contract or left_out or shift or halfway or both"
+    chosen = "not contract or left_out or shift or corners"
     assert python(tree, "pytest", "-n", "0", *SEEING, "-k", chosen) == ""
 
 

@@ -93,6 +93,15 @@ class Recognised:
     tensors: dict[str, Tensor]
 
 
+BY_PLUGIN = (
+    'A network of your own is a plug-in of three lines below its class: @classifier("mine", '
+    'weights=lambda settings: ("mine",)) def mine(context): return filled(Net(), '
+    'context.weights("mine")); then: --plugin mine.py --defense none@mine --weights mine=FILE '
+    "(CONTRIBUTING.md, A classifier)"
+)
+"""What to write for a network that nobody published."""
+
+
 def recognise(state: State | Tensors, where: str) -> Recognised:
     """The published network that a state dict is of.
 
@@ -118,7 +127,7 @@ def recognise(state: State | Tensors, where: str) -> Recognised:
     first = plain(", ".join(list(tensors)[:3]), 200)
     raise BenchError(
         f"weights {where} are of no layout known here (keys {first} ...); known: "
-        f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train"
+        f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train. {BY_PLUGIN}"
     )
 
 

@@ -91,6 +91,7 @@ def how_to_get(dataset: str, weights: str, spec: str = "") -> str:
     fetch = [entry.how for entry in offered(dataset, weights)]
     ways = [f"fetch them: {'; or '.join(fetch)}"] if fetch else []
     ways += [way for asked in WAYS if (way := asked(spec or weights, dataset))]
-    if ways and (small := compact(dataset)):
+    small = compact(dataset)
+    if small and (ways or any(asked(spec or weights, small) for asked in WAYS)):
         ways.append(f"take compact networks: --dataset {small}")
     return "; or ".join(ways) or f"give the file: --weights {plain(weights)}=FILE"

@@ -71,6 +71,17 @@ def rebuild(weights: Weights, normalisation: str = "", activation: str = "") -> 
     return made.eval().requires_grad_(False)
 
 
+def filled(module: N, weights: Weights) -> N:
+    """A network of one's own with the tensors of a file, frozen and in eval mode.
+
+    The file is one of `bench train`, a state dict or a checkpoint that holds one; nothing in it is
+    run. Raises BenchError that names the first tensor that does not fit.
+    """
+    if not weights.untrained:
+        fit_into(module, read_state(weights).tensors, str(weights.path))
+    return module.eval().requires_grad_(False)
+
+
 def _ours(weights: Weights) -> nn.Module:
     facts = weights.metadata
     try:

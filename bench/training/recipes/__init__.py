@@ -10,8 +10,20 @@ from collections.abc import Mapping
 
 from bench.api import Base
 from bench.api.images import DatasetInfo
+from bench.api.training import TRAINED
 from bench.errors import BenchError, unknown
-from bench.training.recipes import aid, classifiers, compact, ebm, edm, full, noisy, pixelcnn, score
+from bench.training.recipes import (
+    aid,
+    classifiers,
+    compact,
+    ebm,
+    edm,
+    full,
+    noisy,
+    own,
+    pixelcnn,
+    score,
+)
 from bench.training.recipes.published import PUBLISHED, published
 from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes
 
@@ -48,6 +60,10 @@ ADD_ONS: Mapping[str, aid.AddOn] = {
 
 def names(info: DatasetInfo) -> list[str]:
     """The weights that can be trained on a data set, without those that belong to a classifier."""
+    return [*_shipped(info), *TRAINED]
+
+
+def _shipped(info: DatasetInfo) -> list[str]:
     if info.name in SIZES:
         return list(RECIPES)
     if info.images_of:
@@ -62,6 +78,8 @@ def recipe_name(name: str, dataset: str) -> str:
 
 def recipe(name: str, info: DatasetInfo) -> Recipe:
     """The recipe of the weights `name` on a data set; BenchError when there is none."""
+    if name in TRAINED:
+        return own.recipe(name, TRAINED[name](info))
     known = names(info)
     if not known:
         published(info)  # refuses a data set that nothing is known of

@@ -20,7 +20,8 @@ class Recipe:
 
     `merit(network, validation images, labels)` gives the figures stored with the weights;
     `seed_offset` tells apart recipes that differ in nothing but their seed. `half` rounds what was
-    trained to 16 bits before its merit is taken, for a file of half the size.
+    trained to 16 bits before its merit is taken, for a file of half the size. `own` makes a network
+    of a plug-in, in place of one by its paper's name.
     """
 
     network: str
@@ -32,6 +33,7 @@ class Recipe:
     normalised: bool = True
     seed_offset: int = 0
     half: bool = False
+    own: Callable[[], nn.Module] | None = None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,10 @@ def test_torchvisions_vgg_is_recognised_down_to_its_head() -> None:
 
 @pytest.mark.parametrize("state", [{"x": torch.zeros(1)}, {"fc.weight": torch.zeros(2, 2)}])
 def test_other_layouts_are_named_as_unknown(state: dict[str, Tensor]) -> None:
-    with pytest.raises(BenchError, match=r"no layout known here .*wideresnet-meliketoy"):
+    with pytest.raises(
+        BenchError,
+        match=r"no layout known here .*wideresnet-meliketoy.*filled\(Net\(\), .*--weights mine=",
+    ):
         layouts.recognise(state, "here")
 
 
