@@ -212,13 +212,19 @@ def _tables(of: str, arguments: dict[str, Any]) -> dict[str, Any]:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+    folder = Path(of).expanduser()
     try:
-        if Path(of).expanduser().is_dir():
-            found = library.load_from_disk(str(Path(of).expanduser()))
+        if folder.is_dir():
+            found = library.load_from_disk(str(folder))
         else:
             settings = library.DownloadConfig(local_files_only=True)
             found = library.load_dataset(of, download_config=settings, **arguments)
     except Exception as error:
+        if folder.is_dir():
+            raise BenchError(
+                f"{folder} is not what save_to_disk writes ({plain(told(error), 200)}); "
+                "from_folder reads class folders"
+            ) from None
         words = "".join(f", {key}={value!r}" for key, value in arguments.items())
         command = f"python -c \"import datasets; datasets.load_dataset('{of}'{words})\""
         raise BenchError(

@@ -83,8 +83,12 @@ def test_a_folder_that_was_saved_is_one_lot(asked: dict[str, Any], tmp_path: Pat
 
 
 def test_what_hugging_face_lacks_is_one_line(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    library: Any = sys.modules["datasets"]
+    monkeypatch.setattr(library, "load_from_disk", lambda path: 1 / 0)
+    with pytest.raises(BenchError, match=r"is not what save_to_disk writes.*division by zero"):
+        hugging(str(tmp_path))
     with pytest.raises(BenchError, match=r"no column 'image' \(it has img, label\); say image="):
         from_huggingface("mine", "some/trees", threat="linf:8/255")
     says = r"^data set 'mine': absent is not in the cache .*offline.*load_dataset\('absent'\)"
