@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bench.cli.common import data_root
+from bench.cli.common import data_root, weight_files
 
 
 @click.command("check")
@@ -22,14 +22,15 @@ def check_command(
     """
     from bench import api, contract
     from bench.errors import BenchError
-    from bench.measure.worker import weights_option
+    from bench.plan.request import find_info
 
     if everything and name:
         raise BenchError(f"'{name}' and --all exclude each other")
     if not everything and not name:
         raise BenchError("name a plug-in or --all")
     api.load(plugins)
-    overrides = dict(weights_option(dataset, weights))
+    find_info(dataset)  # with --all a wrong data set is one error, not one for each plug-in
+    overrides = dict(weight_files(weights))
     if everything:
         return _all(dataset, overrides)
     results = contract.check(name, dataset, overrides)
@@ -44,9 +45,7 @@ def _all(dataset: str, overrides: dict[str, str]) -> int:
     """A line for every plug-in, and below it one for every check that failed."""
     from bench import contract
     from bench.errors import BenchError
-    from bench.measure import build
 
-    build.context(dataset)  # a wrong data set is one error, not one per plug-in
     names, broken = contract.everything(), []
     skipped = {name: why for name in names if (why := contract.unfit(name, dataset))}
     names = [name for name in names if name not in skipped]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.errors import BenchError
 from bench.files.paths import DATA
 
 if TYPE_CHECKING:
@@ -55,6 +56,23 @@ def add(function: F, options: Sequence[Callable[[F], F]]) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def weight_files(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`NAME=PATH` options of `--weights` to pairs.
+
+    Raises:
+        BenchError: not of that form, or no such file.
+    """
+    pairs = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise BenchError(f"--weights '{text}' is not NAME=PATH (such as score=my.safetensors)")
+        if not Path(path).is_file():
+            raise BenchError(f"--weights {name}: no file '{path}'")
+        pairs.append((name, str(Path(path).resolve())))
+    return tuple(pairs)
 
 
 def data_root(function: F) -> F:

@@ -51,8 +51,10 @@ def doctor_command(dataset: str, as_json: bool, results: Path | None) -> int:
         return _results(results, as_json=as_json)
     from bench import api
 
+    if dataset:
+        api.find_dataset(dataset)
     api.import_house()  # what is only declared may be broken
-    names = [api.find_dataset(dataset).name] if dataset else _embedded()
+    names = [dataset] if dataset else _embedded()
     problems = [f"plug-in {b.where}: {b.reason}" for b in api.broken()]
     found = {
         **_machine(problems),

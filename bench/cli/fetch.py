@@ -50,6 +50,8 @@ def fetch_command(
         return
     if not names:
         raise BenchError("name what to fetch (bench fetch cifar10), or see bench fetch --list")
+    for name in names:
+        _require_known(name, generate)
     files = [path for item in given for path in _files(item)]
     with interrupt.in_order(), _progress() as progress:
         for name in names:
@@ -61,17 +63,29 @@ def fetch_command(
                 _data(name, files, progress)
 
 
+def _require_known(name: str, generate: bool) -> None:
+    """Refuse a name that nothing is fetched or generated under, before anything is."""
+    from bench.data.sources import SOURCES
+    from bench.errors import unknown
+
+    if name.startswith(WEIGHTS):
+        if name not in _published():
+            raise unknown("weights to fetch", name, _published())
+    elif generate:
+        if name not in CORRUPTED:
+            raise unknown("data set to generate", name, CORRUPTED)
+    elif name not in SOURCES:
+        raise unknown("data set to fetch", name, [*SOURCES, *_published()])
+
+
 def _files(path: Path) -> list[Path]:
     return sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
 
 
 def _data(name: str, given: list[Path], progress: Progress) -> None:
     from bench.data.sources import SOURCES, fetch
-    from bench.errors import unknown
     from bench.files.paths import data_root as root
 
-    if name not in SOURCES:
-        raise unknown("data set to fetch", name, [*SOURCES, *_published()])
     source = SOURCES[name]
     size = f"{source.bytes / 1e6:,.0f} MB" if source.bytes else "of unknown size"
     if not given and not source.manual and not source.present(root()):
@@ -82,12 +96,9 @@ def _data(name: str, given: list[Path], progress: Progress) -> None:
 
 def _generate(name: str, progress: Progress) -> None:
     from bench.data.generate import generate
-    from bench.errors import unknown
     from bench.files.paths import data_root as root
     from bench.measure import build
 
-    if name not in CORRUPTED:
-        raise unknown("data set to generate", name, CORRUPTED)
     dataset, folder = CORRUPTED[name]
     made = generate(build.dataset(dataset), folder, root(), progress)
     click.echo(f"{name}: generated; use it by --attacks corruption:source={made.name}")
@@ -95,19 +106,16 @@ def _generate(name: str, progress: Progress) -> None:
 
 def _published() -> dict[str, PublishedFile]:
     """The published weights, by the names that they are fetched under."""
-    from bench.models.zoo.published import entries
+    from bench.models.zoo.entries import entries
 
     return {f"{WEIGHTS}{entry.name}": entry for entry in entries("")}
 
 
 def _weights(name: str, given: list[Path], progress: Progress) -> None:
-    from bench.errors import unknown
     from bench.models.zoo.published import fetch
 
-    entries = _published()
-    if name not in entries:
-        raise unknown("weights to fetch", name, entries)
-    path = fetch(entries[name], _of_entry(name, entries[name].file, given), progress)
+    entry = _published()[name]
+    path = fetch(entry, _of_entry(name, entry.file, given), progress)
     click.echo(f"{name}: {path}")
 
 

@@ -11,6 +11,7 @@ import click
 from bench.cli import schedule
 from bench.cli.options import checked, count, paper_alone, shared, typed
 from bench.cli.stdout import others_to_stderr
+from bench.compute import names
 from bench.results.store import SHARD, Plan, Planned
 
 if TYPE_CHECKING:
@@ -70,13 +71,17 @@ def plan_command(
 
     part = Slice.parse(shard)
     wanted = checked(plugins, **asked, plugins=plugins)
+    if timed:
+        names.spelled(device)
+    if chunk is not None:
+        names.chunk(device, chunk)
 
     from bench.compute import device as devices
     from bench.estimate import plan_cost
     from bench.plan import networks, plan
 
     places = devices.parse(device) if timed else (device,)  # without hours, any machine's
-    chunk = devices.chunk(places[0], chunk)
+    chunk = names.chunk(places[0], chunk)
     with others_to_stderr():
         plans = [plan.make(each) for each in wanted]
         ran = [networks.chosen(each)[0].dataset for each in wanted]

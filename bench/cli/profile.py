@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bench.cli.stdout import others_to_stderr
+from bench.compute.names import spelled
 from bench.results.store import SHARD
 
 
@@ -45,6 +46,8 @@ def profile_command(
         api.load(plugins)
     for spec in split_list(defenses):
         check_defense(spec, find_info(dataset).name)
+
+    spelled(device)
 
     import torch
     from tabulate import tabulate

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_root
+from bench.cli.common import data_root, weight_files
 from bench.cli.options import checked, count, shared, typed
 from bench.cli.stdout import others_to_stderr
+from bench.compute import names
 from bench.errors import BenchError, unknown
 from bench.spec import split_list
 
@@ -112,10 +113,15 @@ def run_command(
 
     if not results.strip():
         raise BenchError("--results needs a folder, such as results")
+    if Path(results).is_file():
+        raise BenchError(f"--results {results} is a file, not a folder")
     part = Slice.parse(shard)
     fleet = fleet_of(executor, workers, address, gpus_per_worker, device)
     # Whole paths: a plug-in may change the folder.
     files = tuple(str(Path(file).resolve()) if Path(file).is_file() else file for file in plugins)
+    if executor == "local":
+        names.spelled(device, precision)
+    chunk, overrides = names.chunk(device, chunk), weight_files(weights)
     wanted = checked(files, **asked, plugins=plugins, weights=weights)
     if not as_json:
         click.echo(beginning(wanted), err=True)
@@ -124,13 +130,12 @@ def run_command(
     from bench.compute import device as devices
     from bench.files.paths import data_root as root
     from bench.measure.verify import check_submissions
-    from bench.measure.worker import Setup, weights_option
+    from bench.measure.worker import Setup
     from bench.plan import networks, plan
 
     # With Ray the workers' machines have the devices, and say so where they have not.
     places = devices.parse(device) if executor == "local" else ()
     allowed = devices.require(precision, places)
-    chunk = devices.chunk(device, chunk)
     store = Store(Path(results).absolute())
     with others_to_stderr():
         # A paper's tables are of the paper's networks.
@@ -143,7 +148,6 @@ def run_command(
             check_submissions(made)
         if weights and len({each.dataset for each in wanted}) > 1:
             raise BenchError("--weights goes with one data set; name one --table of the paper")
-        overrides = weights_option(wanted[0].dataset, weights)
         held = (*api.sources(), *(path for _, path in overrides))
         limit = time_limit(limit, executor, workers or len(places))
         fleet = replace(fleet, workers=workers or len(places), files=held, limit=limit)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import PICTURE, F, add, data_root, results
+from bench.cli.common import PICTURE, F, add, data_root, results, weight_files
+from bench.compute import names
 from bench.errors import require_suffix
 
 if TYPE_CHECKING:
@@ -123,21 +124,26 @@ def _draw(
 ) -> None:
     """Prepare this process as a worker, make the picture, write it."""
     from bench import api
-    from bench.compute import device as devices
     from bench.files.paths import data_root as root
-    from bench.measure.worker import Setup, weights_option
+    from bench.plan.request import Request, check
     from bench.report.figures import files
     from bench.results.store import write_whole
-    from bench.walkthrough.walk import Wanted
 
     out: Path = asked["out"]
     require_suffix(out, files.SUFFIXES)
-    devices.require("float32", devices.parse(asked["device"]))
-    chunk = devices.chunk(asked["device"], asked["chunk"])
+    names.spelled(asked["device"])
+    chunk, own = names.chunk(asked["device"], asked["chunk"]), weight_files(asked["weights"])
     api.load(asked["plugins"])
+    words = {key: asked[key] for key in ("defenses", "dataset", "threat", "subset", "preset")}
+    check(Request(attacks=attacks, **words))
+
+    from bench.compute import device as devices
+    from bench.measure.worker import Setup
+    from bench.walkthrough.walk import Wanted
+
+    devices.require("float32", devices.parse(asked["device"]))
     keys = ("defenses", "dataset", "threat", "subset", "preset", "seed", "results")
     wanted = Wanted(attacks=attacks, **{key: asked[key] for key in keys})
-    own = weights_option(wanted.dataset, asked["weights"])
     setup = Setup(asked["device"], chunk, 1, asked["plugins"], own, str(root().resolve()))
     setup.start()
     figure = make(wanted, setup)

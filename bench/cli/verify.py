@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_root
+from bench.cli.common import data_root, weight_files
 from bench.cli.stdout import others_to_stderr
+from bench.compute import names
 from bench.errors import BenchError
+from bench.spec import parse_defense
 
 if TYPE_CHECKING:
     from bench.measure.verify import Scored
@@ -64,23 +66,26 @@ def verify_command(
     nothing is counted.
     """
     from bench import api
-    from bench.compute import device as devices
     from bench.files.paths import data_root as root
-    from bench.measure import verify
-    from bench.measure.worker import Setup, weights_option
     from bench.results.store import POINTS, write_whole
 
     if draws is not None and draws < 1:
         raise BenchError("--draws needs at least 1")
     if out and out.suffix != POINTS:
         raise BenchError(f"--out {out}: points are written as {POINTS}")
-    devices.require("float32", devices.parse(device))
-    chunk = devices.chunk(device, chunk)
+    names.spelled(device)
+    chunk, own = names.chunk(device, chunk), weight_files(weights)
     with others_to_stderr():
         api.load(plugins)
+    _require_words(paths, defense, dataset, subset, threat)
+
+    from bench.compute import device as devices
+    from bench.measure import verify
+    from bench.measure.worker import Setup
+
+    devices.require("float32", devices.parse(device))
     asked = verify.VerifyRequest(paths, defense, dataset, subset, threat, draws or 0, seed)
     found = verify.claims(asked)
-    own = weights_option(found[0].subset.dataset, weights)
     setup = Setup(device, chunk, 1, plugins, own, str(root().resolve()))
     if out and len(found) > 1:
         raise BenchError(f"--out takes one set of points, these are {len(found)}")
@@ -101,6 +106,33 @@ def verify_command(
     elif out:
         click.echo(f"{out}: {len(found[0].images)} points", err=True)
         click.echo(_how_to_run(scored[0], out))
+
+
+def _require_words(
+    paths: tuple[Path, ...], defense: str, dataset: str, subset: str, threat: str
+) -> None:
+    """Refuse a word that means nothing and a file that is not there; imports nothing heavy."""
+    from bench import api
+    from bench.data.subsets import load_subset
+    from bench.plan.request import check_defense, find_info, labels
+    from bench.threat import Threat
+    from defenses.catalog import GROUPS
+
+    if dataset:
+        find_info(dataset)
+    if dataset and subset:
+        load_subset(dataset, subset)
+    if threat:
+        Threat.parse(threat)
+    for _, label in labels([defense] if defense else [], GROUPS):
+        if dataset:
+            check_defense(label, dataset)
+        else:  # the files say of which data set
+            for part in parse_defense(label).parts:
+                api.find_defense(part.name)
+    for path in paths:
+        if not path.exists():
+            raise BenchError(f"cannot read {path}: there is no such file or folder")
 
 
 def _figures(scored: Scored) -> dict[str, Floats]:

@@ -10,16 +10,13 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
-from bench.errors import BenchError, unknown
+from bench.compute.names import Precision, meant
+from bench.errors import BenchError
 
-Precision = Literal["float32", "tf32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-CHUNKS = {"cuda": 256}
-"""Images per network call where a CPU's 32 would leave the device idle; halved out of memory."""
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 """In messages of what has no exception of its own: MPS, the CPU's allocator, cuBLAS and cuDNN."""
 
@@ -62,18 +59,6 @@ def describe(name: str) -> str:
     return f"cuda {torch.cuda.get_device_name(name)}" if kind == "cuda" else kind
 
 
-def chunk(name: str, asked: int | None = None) -> int:
-    """Images per network call: those asked for, else what suits the device.
-
-    Raises:
-        BenchError: not a positive multiple of 32 (a shard).
-    """
-    images = CHUNKS.get(name.partition(":")[0], 32) if asked is None else asked
-    if images <= 0 or images % 32:
-        raise BenchError(f"chunk {images} is not a positive multiple of 32")
-    return images
-
-
 def prepare(name: str) -> None:
     """Make `name` the device of this process, and every run on it give the same numbers.
 
@@ -100,14 +85,10 @@ def require(precision: str, devices: tuple[str, ...]) -> Precision:
     Raises:
         BenchError: an unknown precision, or one that a device lacks.
     """
-    asked = next((known for known in PRECISIONS if known == precision), None)
-    if asked is None:
-        raise unknown("precision", precision, PRECISIONS)
+    asked = meant(precision, "cuda")
     for name in devices if asked != "float32" else ():
-        kind = name.partition(":")[0]
-        if asked == "tf32" and kind != "cuda":
-            raise BenchError(f"precision tf32 exists on CUDA devices only, not on '{name}'")
-        if kind == "cuda" and torch.cuda.get_device_capability(name) < (8, 0):
+        meant(asked, name)
+        if name.startswith("cuda") and torch.cuda.get_device_capability(name) < (8, 0):
             raise BenchError(
                 f"precision {asked} needs a GPU of compute capability 8.0 (Ampere) or higher, and "
                 f"'{name}' ({describe(name)}) has less"

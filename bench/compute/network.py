@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.compute import device
-from bench.compute.device import Precision
+from bench.compute.names import Precision, chunk
 from bench.errors import BenchError
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ def chunk_size(images: int) -> Iterator[None]:
     Raises:
         BenchError: not a positive multiple of 32 (a shard).
     """
-    before, Network.chunk = Network.chunk, device.chunk("cpu", images)
+    before, Network.chunk = Network.chunk, chunk("cpu", images)
     try:
         yield
     finally:

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
-from bench import api
-from bench.contract.attacks import check_attack
-from bench.contract.classifiers import check_classifier
-from bench.contract.common import Check, run
-from bench.contract.defenses import check_defense
-from bench.errors import BenchError, unknown
-from bench.measure import build, weights_used
-from bench.plan.plan import make
-from bench.plan.request import Request, find_info
-from bench.spec import NO_PURIFIER, DefenseSpec, Part, parse_defense, parse_part
-from bench.threat import Threat
+from bench.contract.asked import Check, everything, require, unfit
 
-__all__ = ["Check", "check", "everything", "unfit"]
-
-KINDS: dict[str, Callable[[Part, api.Context], list[Check]]] = {
-    "defense": check_defense,
-    "attack": check_attack,
-    "classifier": check_classifier,
-}
-
-
-def everything() -> list[str]:
-    """The name of every plug-in that has a contract: defenses, attacks, classifiers."""
-    return list(dict.fromkeys(name for kind in KINDS for name in api.names(kind)))
-
-
-def unfit(name: str, dataset: str) -> str:
-    """Why a plug-in as it stands is not for a data set; nothing where it is."""
-    kinds = (kind for kind in KINDS if name in api.names(kind))
-    reasons = (api.find(kind, name).unfit(dataset) for kind in kinds)
-    return next(filter(None, reasons), "")
+__all__ = ["Check", "check", "everything", "require", "unfit"]
 
 
 def check(
@@ -47,58 +18,9 @@ def check(
     weights_override: as in `bench.measure.build.context`.
 
     Raises:
-        BenchError: no plug-in has that name, a setting is unknown, or an add-on cannot stand on
-            the classifier.
+        BenchError: as of `require`, or an add-on cannot stand on the classifier.
     """
-    overrides = dict(weights_override or {})
-    context = build.context(dataset, weights_override=overrides)
-    spec = parse_defense(name) if not name.strip().startswith("file:") else None
-    if spec is not None and ("@" in name or len(spec.parts) > 1):
-        results = _on_classifier(spec, context)
-        return [*results, run("bench run", partial(_runs, name, "all", dataset, overrides))]
-    part = parse_part(name)
-    found = [kind for kind in KINDS if part.name in api.names(kind, patterns=True)]
-    if not found:
-        raise unknown("defense, attack or classifier", part.name, everything())
-    results = [result for kind in found for result in KINDS[kind](part, context)]
-    asked = {"defense": (name, "all"), "classifier": (f"{NO_PURIFIER}@{name}", "all")}
-    for kind in found:
-        defense, attack = asked.get(kind, ("all", name))
-        results.append(run("bench run", partial(_runs, defense, attack, dataset, overrides)))
-    return results
+    require(name, dataset)
+    from bench.contract.whole import whole
 
-
-def _runs(defense: str, attack: str, dataset: str, overrides: Mapping[str, str]) -> str:
-    """What `bench run` does before it measures: plan, look weight files up, build."""
-    ball = _ball(parse_part(attack).name, dataset)
-    request = Request([defense], [attack], dataset, ball, controls=[], weights=[*overrides])
-    made, _ = make(request, here=True)
-    if defense == "all":  # which need weights of their own; the attack is built above
-        return f"{len(made.cells)} cells planned"
-    for cell in (planned.cell for planned in made.cells):
-        weights_used.weights_used(cell.defense, cell.attack, dataset, overrides)
-    weights_used.buildable({planned.cell.defense for planned in made.cells}, dataset, overrides)
-    return f"{len(made.cells)} cells planned, all weights read"
-
-
-def _ball(attack: str, dataset: str) -> str:
-    """The first ball of a data set that an attack of that name can attack; else the default."""
-    if attack not in api.names("attack", patterns=True):
-        return ""
-    info, norms = find_info(dataset), api.find_attack(attack).norms
-    balls = [text for text in (info.threat, *info.threats) if Threat.parse(text).norm in norms]
-    return next(iter(balls), "")
-
-
-def _on_classifier(spec: DefenseSpec, context: api.Context) -> list[Check]:
-    classifier = api.find_classifier(spec.classifier.name)
-    context = build.behind(spec.classifier, context)
-    others = {*everything()} - {*api.names("defense")}
-    for part in spec.parts:
-        if part.name in others:
-            raise BenchError(f"'{part.name}' is no defense: it takes no classifier and no '+'")
-        plugin = api.find_defense(part.name)
-        settings = dict(plugin.resolve(part, context.dataset).settings)
-        if reason := plugin.misfit(settings, classifier, build.dataset(context.dataset).info):
-            raise BenchError(f"{part}@{spec.classifier}: {reason}")
-    return [result for part in spec.parts for result in check_defense(part, context)]
+    return whole(name, dataset, dict(weights_override or {}))

@@ -14,8 +14,8 @@ from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
 from bench.api.purifier import CLASSIFIER, Defense, Purifier, Traits
 from bench.compute.rng import work
+from bench.contract.asked import Check
 from bench.contract.common import (
-    Check,
     images_of,
     one_line,
     require,

@@ -5,16 +5,8 @@ from __future__ import annotations
 import torch
 
 from bench import api
-from bench.contract.common import (
-    Check,
-    close,
-    images_of,
-    leaves,
-    one_line,
-    require,
-    run,
-    settings_typed,
-)
+from bench.contract.asked import Check
+from bench.contract.common import close, images_of, leaves, one_line, require, run, settings_typed
 from bench.measure import build, probe
 from bench.measure.judge import no_logits
 from bench.spec import Part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,21 +12,13 @@ from torch import Tensor, nn
 
 from bench import api
 from bench.compute.rng import seeded
+from bench.contract.asked import Check
 from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.guard import guarded
 from bench.spec import coerce
 
 IMAGES = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One line of the contract: what was checked, whether it holds, what was seen."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 class ContractError(Exception):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench import api
 from bench.api.purifier import Network, Purifier
+from bench.contract.asked import Check
 from bench.contract.common import (
-    Check,
     close,
     images_of,
     leaves,

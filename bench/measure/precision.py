@@ -19,7 +19,7 @@ from attacks.pgd import PGD
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
-from bench.compute.device import Precision
+from bench.compute.names import Precision
 from bench.compute.network import computing
 from bench.measure import build
 from bench.measure.judge import evaluate

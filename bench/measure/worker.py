@@ -22,7 +22,7 @@ from bench.api.attacked import Certificate
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Network
 from bench.compute import device
-from bench.compute.device import Precision
+from bench.compute.names import Precision
 from bench.compute.network import computing, shrink, start_large
 from bench.data import points
 from bench.errors import BenchError, told
@@ -343,20 +343,3 @@ def _software(more: tuple[str, ...]) -> Mapping[str, str]:
     """more: what the attack runs besides, by the names of the packages."""
     python = ".".join(map(str, sys.version_info[:2]))
     return {"python": python, **{name: version(name) for name in (*SOFTWARE, *more)}}
-
-
-def weights_option(dataset: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """`NAME=PATH` options of `--weights` to pairs.
-
-    Raises:
-        BenchError: not of that form, or no such file.
-    """
-    pairs = []
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path:
-            raise BenchError(f"--weights '{text}' is not NAME=PATH (such as score=my.safetensors)")
-        if not Path(path).is_file():
-            raise BenchError(f"--weights {name}: no file '{path}' for data set '{dataset}'")
-        pairs.append((name, str(Path(path).resolve())))
-    return tuple(pairs)

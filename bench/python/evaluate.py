@@ -21,7 +21,7 @@ from bench.api.purifier import Traits
 from bench.boards.analysis import analyse
 from bench.boards.flags import flags
 from bench.boards.gather import boards
-from bench.compute import device as devices
+from bench.compute.names import chunk
 from bench.compute.network import Network
 from bench.errors import BenchError
 from bench.measure.executors.fleet import Fleet
@@ -112,7 +112,7 @@ def evaluate(
             leaving.callback(shutil.rmtree, folder, ignore_errors=True)
         made, draft = make(request, here=True)
         made = made if named else replace(made, command=_call(request))
-        setup = Setup(device, devices.chunk(device))
+        setup = Setup(device, chunk(device))
         sweep = prepare(request, (made, draft), Store(folder), setup)
         _carried_out(sweep, shown=progress)
         found = _evaluation(sweep, str(parse_defense(request.defenses[0])))
