@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bench.cli.common import data_root
+from bench.compute.names import spelled
 
 
 @click.command("train")
@@ -41,16 +42,9 @@ def train_command(
     of weights (score, natural). Those of an add-on belong to a classifier: aid@madry. What is
     there already is kept; a run that was killed, or stopped by Ctrl-C, continues.
     """
-    import torch
-
     from bench import api
-    from bench.cli.training import watched
     from bench.errors import BenchError
-    from bench.measure import build
-    from bench.models.zoo.weights import check_writable, own
-    from bench.models.zoo.weights import packaged as shipped
-    from bench.training.needs import exists, needed
-    from bench.training.train import train
+    from bench.training.names import require
 
     if packaged and out:
         raise BenchError("--packaged and --out exclude each other")
@@ -58,8 +52,20 @@ def train_command(
         raise BenchError("--steps and --hours exclude each other")
     if hours is not None and not 0 < hours < math.inf:
         raise BenchError("--hours needs a number above 0")
-    folder = shipped(dataset) if packaged else out
+    spelled(device)
     api.load(plugins)
+    require(specs, dataset)
+
+    import torch
+
+    from bench.cli.training import watched
+    from bench.measure import build
+    from bench.models.zoo.weights import check_writable, own
+    from bench.models.zoo.weights import packaged as shipped
+    from bench.training.needs import exists, needed
+    from bench.training.train import train
+
+    folder = shipped(dataset) if packaged else out
     torch.set_num_threads(1)
     build.context(dataset, device)  # a wrong data set or device is an error at once
     found = build.dataset(dataset)

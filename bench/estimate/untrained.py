@@ -30,7 +30,8 @@ from bench.models.zoo.entries import offered
 from bench.models.zoo.weights import FILE, ROBUSTBENCH, find
 from bench.spec import DEFAULT_CLASSIFIER, Part, parse_defense
 from bench.training import needs
-from bench.training.recipes import Recipe, add_on, names, recipe
+from bench.training.names import names
+from bench.training.recipes import Recipe, add_on, recipe
 
 Values = Literal["random", "zeros", "shapes"]
 Call = Callable[..., Tensor]

@@ -11,11 +11,12 @@ from typing import Literal, get_args, get_origin
 from bench import api
 from bench.api import OWNER, Context, Plugin, owned
 from bench.api.images import DatasetInfo
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
 from bench.measure import build
 from bench.models.zoo.weights import SUFFIX, find, manifest
 from bench.spec import DEFAULT_CLASSIFIER, NO_PURIFIER, Part, parse_defense, split_list
-from bench.training.recipes import ADD_ONS, Recipe, names, recipe, recipe_name
+from bench.training.names import NOTHING, names, recipe_name, require_defense
+from bench.training.recipes import ADD_ONS, Recipe, recipe
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def needed(specs: Iterable[str], dataset: str) -> list[Need]:
         else:
             found += _of_defense(text, dataset)
     if not found:
-        raise BenchError("nothing to train: name a defense (adp, aid@madry), weights or 'all'")
+        raise BenchError(NOTHING)
     return list(dict.fromkeys(found))
 
 
@@ -114,15 +115,8 @@ def _of_classifier(part: Part, dataset: str) -> Iterator[Need]:
 
 
 def _of_defense(text: str, dataset: str) -> Iterator[Need]:
+    require_defense(text, dataset)
     spec = parse_defense(text)
-    defenses = api.names("defense")
-    for name in (part.name for part in spec.parts if part.name not in defenses):
-        if recipe_name(name, dataset) in _recipes(dataset):
-            raise BenchError(
-                f"'{text}': '{name}' is the name of weights, which take neither settings nor a "
-                f"classifier; train them: bench train {name}"
-            )
-        raise unknown("defense or weights", name, [*defenses, *_recipes(dataset)])
     classifier = _classifier(spec.classifier, dataset)[1]
     for part in spec.parts:
         plugin = api.find_defense(part.name)

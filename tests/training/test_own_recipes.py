@@ -18,8 +18,9 @@ from bench.api import training as api_training
 from bench.errors import BenchError
 from bench.models.zoo.networks import filled
 from bench.training import train as training
+from bench.training.names import names
 from bench.training.needs import Need, needed, recipe_of
-from bench.training.recipes import names, recipe
+from bench.training.recipes import recipe
 from tests.training.test_train import TOY, toy
 
 HOW = Training(

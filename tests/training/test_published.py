@@ -22,8 +22,9 @@ from bench.spec import Part
 from bench.training import needs
 from bench.training import train as training
 from bench.training.fit import Fit, fit
+from bench.training.names import names
 from bench.training.needs import Need, needed
-from bench.training.recipes import Recipe, compact, full, names, recipe
+from bench.training.recipes import Recipe, compact, full, recipe
 from bench.training.recipes.aid import ROWS
 from bench.training.recipes.published import PUBLISHED, cropped, mirrored, published
 from tests.models.nets.test_layouts import TABLE

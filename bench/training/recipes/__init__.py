@@ -12,6 +12,7 @@ from bench.api import Base
 from bench.api.images import DatasetInfo
 from bench.api.training import TRAINED
 from bench.errors import BenchError, unknown
+from bench.training.names import names
 from bench.training.recipes import (
     aid,
     classifiers,
@@ -24,10 +25,10 @@ from bench.training.recipes import (
     pixelcnn,
     score,
 )
-from bench.training.recipes.published import PUBLISHED, published
-from bench.training.recipes.recipe import SIZES, Maker, Recipe, sizes
+from bench.training.recipes.published import published
+from bench.training.recipes.recipe import Maker, Recipe, sizes
 
-__all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "names", "recipe", "recipe_name"]
+__all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "recipe"]
 
 RECIPES: Mapping[str, Maker] = {
     "natural": classifiers.natural,
@@ -48,32 +49,11 @@ RECIPES: Mapping[str, Maker] = {
     "pixelcnn": pixelcnn.pixelcnn,
 }
 
-ANYWHERE = ("natural", "madry", "trades", "twin", "cnn", "score")
-"""What can be trained on embedded data that nothing else is known of."""
-
 ADD_ONS: Mapping[str, aid.AddOn] = {
     "aid-{classifier}": aid.aid,
     "aid-code-{classifier}": aid.aid_code,
 }
 """Recipes of weights that belong to a classifier, under the names that defenses give them."""
-
-
-def names(info: DatasetInfo) -> list[str]:
-    """The weights that can be trained on a data set, without those that belong to a classifier."""
-    return [*_shipped(info), *TRAINED]
-
-
-def _shipped(info: DatasetInfo) -> list[str]:
-    if info.name in SIZES:
-        return list(RECIPES)
-    if info.images_of:
-        return list(compact.COMPACT)
-    return list(ANYWHERE) if info.embedded else full.only(info)
-
-
-def recipe_name(name: str, dataset: str) -> str:
-    """What `bench train score` means: on fetched data, the paper's network of that family."""
-    return full.CALLED.get(name, name) if dataset in PUBLISHED else name
 
 
 def recipe(name: str, info: DatasetInfo) -> Recipe:

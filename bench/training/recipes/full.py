@@ -16,7 +16,7 @@ from bench.training import augment, avmixup, energy, likelihood, losses, merit
 from bench.training.fit import Fit, Loss
 from bench.training.recipes import edm, noisy
 from bench.training.recipes.classifiers import with_cnn
-from bench.training.recipes.published import PUBLISHED, Family, Paper, classifier, published
+from bench.training.recipes.published import Family, Paper, classifier, published
 from bench.training.recipes.recipe import Recipe
 
 Full = Callable[[DatasetInfo, Paper], Recipe]
@@ -260,19 +260,6 @@ FULL: Mapping[str, Full] = {
     "ebm-igebm": ebm_igebm,
     "pixelcnn": pixelcnn,
 }
-CALLED = {"score": "score-ncsnv2", "edm": "edm-ddpmpp"}
-"""What the compact networks of the embedded data are called, and the paper's in their place."""
-
-
-def only(info: DatasetInfo) -> list[str]:
-    """The recipes of a data set: those that make sense for its images, if it is known here."""
-    if info.name not in PUBLISHED:
-        return []
-    side = info.shape[1]
-    without = {"cnn"} if side >= 32 else {"vgg"}
-    if side & (side - 1):
-        without |= {"ebm", "ebm-igebm"}
-    return [name for name in FULL if name not in without]
 
 
 def recipe(name: str, info: DatasetInfo) -> Recipe:
