@@ -78,6 +78,7 @@ def train(
     network = trained.network if isinstance(trained, Normalised) else trained
     state = _rounded(network) if plan.half else network.state_dict()
     held_out = dataset.images("validation")
+    say(f"trained; what it is worth is measured on {len(held_out):,} validation images")
     merit = plan.merit(trained, held_out.x.to(device), held_out.y.to(device))
     facts = {
         "dataset": info.name,

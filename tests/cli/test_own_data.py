@@ -33,7 +33,7 @@ def written(folder: Path, helper: str, path: str) -> None:
     (folder / "my.py").write_text(PLUGIN.format(helper=helper, path=path))
 
 
-def test_a_data_set_is_listed_planned_and_lacks_weights(tmp_path: Path) -> None:
+def test_a_data_set_is_listed_with_how_it_was_dealt(tmp_path: Path) -> None:
     forest(tmp_path / "images", each=40)
     written(tmp_path, "from_folder", "images")
     home = str(tmp_path / "home")
@@ -41,6 +41,13 @@ def test_a_data_set_is_listed_planned_and_lacks_weights(tmp_path: Path) -> None:
     (entry,) = (e for e in json.loads(listed.stdout)["datasets"] if e["name"] == "mine")
     assert entry["shape"] == [3, 8, 8]
     assert "by the digests of the images" in entry["split"]
+
+
+@pytest.mark.slow
+def test_missing_weights_and_an_empty_class_are_one_line(tmp_path: Path) -> None:
+    forest(tmp_path / "images", each=40)
+    written(tmp_path, "from_folder", "images")
+    home = str(tmp_path / "home")
     lacking = bench(*RUN, "--defense", "none", cwd=tmp_path, BENCH_HOME=home)
     says = one_line(lacking)
     assert says.endswith("train them: bench train natural --dataset mine --plugin my.py")

@@ -30,6 +30,7 @@ from bench.plan import plan
 from bench.plan.request import Request
 from bench.results.store import Store
 from bench.spec import parse_part
+from bench.training import needs
 from bench.training import train as training
 from bench.training.fit import Fit
 from bench.training.needs import Need, exists, needed
@@ -252,7 +253,7 @@ def test_the_command_trains_the_classifier_first_and_into_one_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     brief: Callable[..., Any] = lambda *a: replace(recipe(*a), fit=FIT)  # noqa: E731
-    monkeypatch.setattr(training, "recipe", brief)
+    monkeypatch.setattr(needs, "recipe", brief)
     arguments = ["aid@madry", "--dataset", "digits", "--out", str(tmp_path / "out")]
     first = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
     assert [line.partition(":")[0] for line in first.stdout.splitlines()] == ["madry", "aid-madry"]

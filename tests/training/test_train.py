@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.measure.weights_used import known_weights
 from bench.models.zoo.entries import how_to_get
 from bench.models.zoo.networks import rebuild
+from bench.training import needs
 from bench.training import train as training
 from bench.training.fit import Fit
 from bench.training.needs import Need, exists, needed
@@ -84,8 +85,11 @@ def test_other_lengths_are_part_of_the_file_and_of_its_command() -> None:
     usual = training.train("cnn", toy(), plan=brief("cnn", 30))
     whole = training.train("cnn", toy(), plan=brief("cnn", 30), hours=100, say=said.append)
     assert usual.sha256 == whole.sha256  # the recipe's own length fits
-    assert said[:2] == ["cnn, 64 images on cpu"] * 2
-    assert said[2].startswith("30 of the recipe's 30 steps in 100 h (")
+    assert said[:2] == [
+        "cnn, 64 images on cpu",
+        "trained; what it is worth is measured on 64 validation images",
+    ]
+    assert said[3].startswith("30 of the recipe's 30 steps in 100 h (")
 
 
 def test_nothing_is_left_of_a_finished_run(home: Path) -> None:
@@ -143,9 +147,7 @@ def test_what_exists_is_whole(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = Fit(60, batch=8)
-    monkeypatch.setattr(
-        training, "recipe", lambda name, info: replace(recipe(name, info), fit=quick)
-    )
+    monkeypatch.setattr(needs, "recipe", lambda name, info: replace(recipe(name, info), fit=quick))
     arguments = ["cnn", "--dataset", "digits", "--out", str(tmp_path)]
     first = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
     assert "digits cnn: cnn, 1,029 images on cpu\n" in first.stderr
