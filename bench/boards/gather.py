@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.boards.board import CLEAN, Board, Entry, Row, aside, mixed_weights
+from bench.boards.board import CLEAN, DEFENSE, Board, Entry, Row, aside, mixed_weights
 from bench.boards.metrics import Gap, Measured, assemble
 from bench.facts import Facts
 from bench.results.archive import Results
 from bench.results.store import Cell, Plan, Planned, Record
 
+ENOUGH = 64
+"""Images of which a board is an answer; on fewer, intervals say nothing."""
 AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 """Presets in the order in which their boards are worth reading."""
 
 
 def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
-    """Every board of a data set: larger presets first, then the one of most measured images."""
+    """Every board of a data set, the one first that answers most (`_worth`)."""
     plans = [p for p in source.plans(dataset) if not preset or p.preset == preset]
     wanted = {planned.cell.digest for plan in plans for planned in plan.cells}
     found: dict[str, list[Record]] = {}
@@ -36,9 +38,21 @@ def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
     return sorted(made, key=_worth)
 
 
-def _worth(board: Board) -> tuple[bool, int, int]:
-    """What is worth reading first comes first; a board without a number comes last."""
-    return not board.measured, AMOUNT.get(board.preset, 0), -board.measured * board.images
+def _worth(board: Board) -> tuple[bool, int, bool, bool, int, int]:
+    """What is worth reading first: larger presets, no group, `ENOUGH` images, most defenses.
+
+    Among boards of as many defenses, the one of most measured images; a board without a number
+    comes last.
+    """
+    defenses = sum(bool(row.kind == DEFENSE and row.complete(board.threat)) for row in board.rows)
+    return (
+        not board.measured,
+        AMOUNT.get(board.preset, 0),
+        bool(board.group),
+        board.images < ENOUGH,
+        -defenses,
+        -board.measured * board.images,
+    )
 
 
 def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
 from bench.errors import BenchError
@@ -22,6 +22,11 @@ class BoardSpec:
     prose: tuple[str, ...] = ()
     published: Literature = field(default_factory=Literature)
     how: tuple[str, ...] = ()
+
+    @property
+    def measured_alone(self) -> BoardSpec:
+        """The same without anything that was published."""
+        return replace(self, published=Literature())
 
 
 def spec_names() -> list[str]:

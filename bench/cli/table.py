@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     metavar="ROW ROW",
     help="Print the paired test of two rows instead, in every section that holds both.",
 )
+@click.option(
+    "--published",
+    is_flag=True,
+    help="Print what was published on the data set too; files always hold it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the tidy rows, or the tests.")
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="Write plans and records to one archive."
@@ -63,6 +68,7 @@ def table_command(
     compare: tuple[str, str] | None,
     paper: str,
     number: str,
+    published: bool,
     as_json: bool,
     pack: Path | None,
     unpack: Path | None,
@@ -94,7 +100,8 @@ def table_command(
     if (pack or unpack) and not out:
         return
     found = boards(source, dataset, preset)
-    output = render.of_boards(found, load_spec(dataset), dataset)
+    spec = load_spec(dataset)
+    output = render.of_boards(found, spec, dataset)
     if not any(board.measured for board in found):
         click.echo(f"nothing measured on {dataset}; run: {how_to_run(dataset)}", err=True)
     if compare:
@@ -106,7 +113,11 @@ def table_command(
     if as_json:
         click.echo(json.dumps(output.rows(), indent=1))
     elif not out:
-        render.show(output.document())
+        shown = output if published else render.of_boards(found, spec.measured_alone, dataset)
+        render.show(shown.document())
+        if spec.published.claims and not published:
+            count = sum(map(len, spec.published.claims.values()))
+            click.echo(f"{count} published numbers on {dataset}: --published", err=True)
 
 
 def _require_names(*names: str) -> None:

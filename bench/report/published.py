@@ -24,7 +24,7 @@ from bench.literature.claims import (
     places,
 )
 from bench.literature.sheets import External, externals, sheets
-from bench.report import tables
+from bench.report import boards as ours
 from bench.report.tables import Document, Table, figure_text
 from bench.spec import parse_defense
 from bench.threat import Threat
@@ -42,7 +42,7 @@ HEAD = {CLEAN: "clean images", CORRUPTION: "common corruptions, mean over kinds 
 
 def document(boards: Sequence[Board], spec: BoardSpec, dataset: str) -> Document:
     """The boards, and what was published where anything was."""
-    plain = tables.document(list(boards), spec, dataset)
+    plain = ours.document(list(boards), spec, dataset)
     if not spec.published.claims:
         return plain
     blocks = [b for b in plain.blocks if not isinstance(b, Table) or b.rows]

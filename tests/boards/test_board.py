@@ -13,7 +13,7 @@ from bench.boards.gather import boards
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
-from bench.report.tables import document
+from bench.report.boards import document
 from bench.results.store import Store
 from tests.factories import (
     CONTROLS,
@@ -52,7 +52,7 @@ def test_who_was_attacked_strictly_has_a_board_and_makes_no_other_row_a_bound(
     assert not any(worst.missing for worst in plain.worst.values())
     assert [row.label for row in found["strict"].rows] == ["adp@natural"]
     assert strict.worst["adp@natural"].values.mean() < before["adp@natural"]
-    heads = [block.heading for block in document(list(found.values()), SPEC, "patches").blocks]
+    heads = [block.heading for block in document(list(found.values()), SPEC, "patches").flat]
     assert sum("preset quick, attacks strict, 64 images" in head for head in heads) == 1
     lines = tidy(list(found.values()), SPEC, "patches")
     assert {line["group"] for line in lines if "protocol=strict" in line["attack"]} == {"strict"}

@@ -13,7 +13,8 @@ from bench.boards.gather import boards
 from bench.boards.ranking import Rank, ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
-from bench.report.tables import Table, document
+from bench.report.boards import document
+from bench.report.tables import Table
 from bench.results.store import Store
 from tests.factories import cell, fill, measure, one_board, plan
 
@@ -89,9 +90,8 @@ def test_the_board_and_the_csv_print_the_rank(tmp_path: Path, defense: str) -> N
     rank = str(analyse(found[0]).rank[defense])
     table = document(found, BoardSpec("a board"), "patches").blocks[0]
     assert isinstance(table, Table)
-    place = table.header.index("rank")
-    assert table.header[place - 1] == WORST
-    assert [row[place] for row in table.rows if row[0] == defense] == [rank]
+    assert table.header[:3] == ("rank", "defense", "classifier")
+    assert [row[0] for row in table.rows if "@".join(row[1:3]) == defense] == [rank]
     rows = tidy(found, BoardSpec("a board"), "patches")
     shown = [row for row in rows if row["defense"] == defense and row["rank"]]
     assert [(row["attack"], row["metric"], row["rank"]) for row in shown] == [

@@ -10,7 +10,7 @@ from bench.boards.analysis import Analysis, percent
 from bench.boards.board import Board, Row
 from bench.boards.flags import Flag
 from bench.errors import BenchError
-from bench.report.tables import resolved, software
+from bench.report.details import resolved, software
 from bench.results.archive import CONDITIONS
 from bench.spec import DefenseSpec, Part, parse_defense, show
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, percent
+from bench.boards.answer import answer
 from bench.boards.board import BARE, CLEAN, CONTROL, DEFENSE, Board, Item, Row, deviation
 from bench.boards.flags import Flag, flags
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import FIELDS, tidy_board
+from bench.report.details import effort, reading
 from bench.report.page.cards import card, classifier, shared
 from bench.report.page.columns import pack
 from bench.report.page.pairs import pairs
 from bench.report.page.plot import Dot, Plot, plot
-from bench.report.tables import effort, figure_text, reading
+from bench.report.tables import figure_text
 
 LEVELS = 10
 """Shades of the matrix, from none to all right."""
@@ -58,10 +60,11 @@ class ShownRow:
 
 @dataclass(frozen=True)
 class Section:
-    """One board. key: names it in links. alarms, notes: (row, attack, sentence)."""
+    """One board. key: names it in links. answer: what it says, in sentences."""
 
     key: str
     board: Board
+    answer: tuple[str, ...]
     lines: tuple[ShownRow, ...]
     columns: tuple[str, ...]
     plot: Plot | None
@@ -89,6 +92,7 @@ def section(board: Board, boards: Sequence[Board], spec: BoardSpec) -> tuple[Sec
     made = Section(
         key=",".join(_place(board)),
         board=board,
+        answer=answer(analysis),
         lines=tuple(_line(analysis, row, of[row.label]) for row in rows),
         columns=(WORST, *board.columns),
         plot=plot(_points(analysis, rows)),

@@ -17,9 +17,7 @@ def render(document: Document) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = (files("bench.report.render") / TEMPLATE).read_text(encoding="utf-8")
-    blocks = [
-        (block, _labels(block) if isinstance(block, Table) else 0) for block in document.blocks
-    ]
+    blocks = [(block, _labels(block) if isinstance(block, Table) else 0) for block in document.flat]
     return made.from_string(text).render(document=document, blocks=blocks) + "\n"
 
 

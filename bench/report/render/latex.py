@@ -47,11 +47,11 @@ def render(document: Document) -> str:
     """The whole document, on paper that is wide enough for its widest table."""
     declare = r"\DeclareUnicodeCharacter{%04X}{\ensuremath{\%s}}"
     signs = [declare % sign for sign in SIGNS.items()]
-    widths = [_width(block) for block in document.blocks if isinstance(block, Table)]
+    widths = [_width(block) for block in document.flat if isinstance(block, Table)]
     parts = [_PREAMBLE % (round(max([_PAPER, *widths])), "\n".join(signs))]
     parts += [rf"{{\Large\bfseries {escape(document.title)}\par}}"]
     parts += map(escape, document.prose)
-    for block in document.blocks:
+    for block in document.flat:
         if block.heading:
             major = isinstance(block, Table) and block.major
             parts.append(rf"\{'' if major else 'sub'}section*{{{escape(block.heading)}}}")
@@ -90,7 +90,7 @@ def _table(table: Table) -> list[str]:
         opened, closed = [rf"\begin{{longtable}}[l]{{{columns}}}"], [r"\end{longtable}"]
         breaks = [r"\endhead", r"\bottomrule", r"\endfoot"]
     lines = [*opened, top, _line(head), middle, *breaks, *map(_line, body), *closed]
-    return ["\n".join(lines), *map(escape, table.notes)]
+    return [*map(escape, table.lead), "\n".join(lines), *map(escape, table.notes)]
 
 
 def _line(row: str) -> str:

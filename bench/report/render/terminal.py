@@ -17,11 +17,13 @@ def show(document: Document, console: Console) -> None:
     console.print(Text(document.title, style="bold"))
     for line in document.prose:
         console.print(Text(line))
-    for block in document.blocks:
+    for block in document.flat:
         console.print()
         if block.heading:
             console.print(Text(block.heading, style="bold"))
         if isinstance(block, Table):
+            for line in block.lead:
+                console.print(Text(line))
             _table(block, console)
             notes, mark = block.notes, ""
         else:

@@ -19,7 +19,7 @@ from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
 from bench.facts import Facts, Knows
-from bench.report.tables import reading
+from bench.report.details import reading
 from bench.results.store import SHARD, Plan, Store
 from tests.factories import (
     BORDER,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.boards.analysis import analyse
+from bench.boards.answer import answer
 from bench.boards.compare import as_data, versus
 from bench.boards.gather import boards
 from bench.boards.ranking import ranked
@@ -94,6 +95,13 @@ def test_columns_sort_both_ways_and_blanks_come_last(page: Tab, results: Path) -
         square.click()
         last = page.shown(".matrix tbody tr").last
         assert last.get_attribute("data-row") == "none@natural"
+
+
+def test_a_board_opens_with_its_answer(page: Tab, results: Path) -> None:
+    board, *_ = boards(store_of(results), "patches")
+    said = page.shown(".answer p").all_inner_texts()
+    assert tuple(said) == answer(analyse(board))
+    assert said
 
 
 def test_filters_hide_rows_everywhere_and_say_how_many_are_left(page: Tab) -> None:

@@ -15,9 +15,10 @@ from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import FIELDS, tidy
 from bench.errors import BenchError
-from bench.report.render import markdown, of_boards
+from bench.report.boards import document
+from bench.report.render import html, latex, markdown, of_boards
 from bench.report.render.terminal import show
-from bench.report.tables import Document, Table, document
+from bench.report.tables import Document, Fold, Table
 from bench.results.archive import Archive, Archives, open_results, pack
 from tests.factories import cell, fill, measure, plan, verdicts
 
@@ -110,6 +111,21 @@ def test_hostile_names_stay_in_their_cell(text: str) -> None:
         assert bare.count("|") == 3
     assert "<b" not in rendered
     assert "](" not in rendered
+
+
+def test_what_is_folded_opens_under_its_heading() -> None:
+    tables = [
+        Table(f"</details><b>{n}", ("h",), ((f"cell {n}",),), lead=(f"lead {n}",)) for n in "ab"
+    ]
+    document = Document("title", (), (tables[0], Fold((tables[1],))))
+    open_, folded = markdown.render(document).split("<details><summary>")
+    assert open_.index("lead a") < open_.index("cell a")
+    heading, inside = folded.split("</summary>")
+    assert heading == "&lt;/details&gt;&lt;b&gt;b"
+    assert inside.index("lead b") < inside.index("cell b") < inside.index("</details>")
+    for render in (latex.render, html.render):
+        text = render(document)
+        assert text.index("lead b") < text.index("cell b")
 
 
 def test_a_hostile_label_keeps_the_board_whole(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,15 @@ def test_without_results_a_data_set_of_the_papers_has_what_was_published(tmp_pat
     )
     assert done.returncode == 0
     assert "AID-Purifier Tables 3" in (tmp_path / "x.tex").read_text()
+
+
+def test_what_was_published_is_printed_where_it_is_asked_for(tmp_path: Path) -> None:
+    asked = ("--results", tmp_path / "nowhere", "--dataset", "cifar10")
+    short, whole = bench(*asked), bench(*asked, "--published")
+    assert "Published: " not in short.stdout
+    assert re.search(r"[0-9]+ published numbers on cifar10: --published", short.stderr)
+    assert "Published: " in whole.stdout
+    assert "--published" not in whole.stderr
 
 
 def test_without_results_the_board_is_blank(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST, analyse, percent
+from bench.boards.answer import answer
 from bench.boards.board import worst
 from bench.boards.gather import boards
 from bench.boards.metrics import accuracy
@@ -16,7 +17,9 @@ from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import tidy
 from bench.literature.claims import Literature
-from bench.report.tables import Document, Listing, Table, document
+from bench.report.boards import SUMMARY, document
+from bench.report.details import EVERY
+from bench.report.tables import Document, Fold, Listing, Table
 from bench.results.store import Store
 from tests.factories import (
     THREAT,
@@ -36,11 +39,17 @@ SPEC = BoardSpec("a board")
 
 
 def main_table(found: Document) -> Table:
-    return next(block for block in found.blocks if isinstance(block, Table) and block.major)
+    return next(b for b in found.flat if isinstance(b, Table) and b.heading == EVERY)
+
+
+def first_table(found: Document) -> Table:
+    table = found.flat[0]
+    assert isinstance(table, Table)
+    return table
 
 
 def listing(found: Document, heading: str) -> tuple[str, ...]:
-    for block in found.blocks:
+    for block in found.flat:
         if isinstance(block, Listing) and block.heading == heading:
             return block.lines
     return ()
@@ -108,7 +117,7 @@ def test_certificates_are_a_curve_of_their_own_beside_the_worst_case(tmp_path: P
     shown = document(found, SPEC, "patches")
     assert main_table(shown).header[1:5] == ("clean", "bpda", "certify", WORST)
     assert set(analyse(found[0]).worst["none@noisy"].share) == {"clean", "bpda"}
-    (table,) = (b for b in shown.blocks if b.heading == "Certified accuracy")
+    (table,) = (b for b in shown.flat if b.heading == "Certified accuracy")
     assert isinstance(table, Table)
     assert table.header == ("defense", "by", "at 0", "0.05", "0.1", "0.15", "0.2", "0.25")
     assert [text.split()[0] for text in table.rows[0][2:]] == ["75.0", *["50.0"] * 2, *["25.0"] * 3]
@@ -288,16 +297,17 @@ def test_a_row_is_compared_with_controls_on_its_own_classifier(tmp_path: Path) -
     assert analysis.best["bpda", "madry"] == "median@madry"
     assert analysis.best["bpda", "natural"] == "jpeg@natural"
     assert ("adp@trades", "bpda") not in analysis.against
-    table = next(
+    (table,) = (
         block
-        for block in document(found, SPEC, "patches").blocks
+        for block in document(found, SPEC, "patches").flat
         if isinstance(block, Table) and block.heading.startswith("Difference")
     )
-    row, other = table.header.index("adp@madry"), table.header.index("adp@natural")
-    assert "adp@trades" not in table.header
-    shown = {(line[0], line[1]): (line[row] != "", line[other] != "") for line in table.rows}
-    assert shown["bpda", "median@madry"] == (True, False)
-    assert shown["bpda", "jpeg@natural"] == (False, True)
+    assert ("adp@madry", "bpda") in analysis.against
+    shown = {line[0]: line[1:] for line in table.rows}
+    assert shown.keys() == {"adp@natural", "none@natural"}
+    assert shown["adp@natural"][0] == analysis.best[WORST, "natural"]
+    test, _ = analysis.against["adp@natural", WORST]
+    assert shown["adp@natural"][1].startswith(percent(test.difference.value, sign=True))
     rows = tidy(found, SPEC, "patches")
     notes = {r["defense"]: r["note"] for r in rows if r["metric"].startswith("difference")}
     assert notes["adp@madry"].startswith("minus median@madry")
@@ -328,7 +338,7 @@ def test_others_stand_beside_every_attack_within_their_threat(tmp_path: Path) ->
 
 def test_without_results_one_line_says_what_to_run() -> None:
     shown = document([], SPEC, "digits")
-    assert main_table(shown).rows == ()
+    assert first_table(shown).rows == ()
     line = "bench run --defense adp --attacks all --dataset digits"
     assert listing(shown, "Nothing is measured yet; run") == (line,)
     (row,) = tidy([], SPEC, "digits")
@@ -357,3 +367,35 @@ def test_damaged_records_are_left_out_and_named(tmp_path: Path) -> None:
     found = worst(board, row)
     assert found is not None
     assert found.missing == ("bpda",)
+
+
+def test_a_board_opens_with_its_answer_and_eight_columns(tmp_path: Path) -> None:
+    board = one_board(fill(tmp_path, images=256))
+    analysis = analyse(board)
+    opening = document([board], SPEC, "patches").flat[0]
+    assert isinstance(opening, Table)
+    assert opening.header == SUMMARY
+    assert opening.lead == answer(analysis)
+    assert len(SUMMARY) == 8
+    shown = {"@".join(row[1:3]).replace(" (control)", ""): row for row in opening.rows}
+    for row in board.rows:
+        line = shown[row.label]
+        assert (" (control)" in line[1]) == row.control
+        assert line[4].startswith(percent(analysis.worst[row.label].figure.value))
+        figures = {name: e.figure.value for name, e in row.complete(board.threat).items()}
+        strongest, value = line[5].rsplit(" ", 1)
+        assert figures[strongest] == min(figures.values())
+        assert value == percent(figures[strongest])
+
+
+def test_other_boards_are_folded_without_their_controls(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    item = measure(store, cell("gdmp@natural", "bpda", threat="l2:1"), verdicts([0.5] * 64))
+    store.write_plan(plan([item], threat="l2:1"))
+    found = boards(store, "patches")
+    shown = document(found, SPEC, "patches")
+    (fold,) = (block for block in shown.blocks if isinstance(block, Fold))
+    (table,) = fold.blocks
+    assert "l2:1" in table.heading
+    assert "(control)" not in str(table)
+    assert table in shown.flat
