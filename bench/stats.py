@@ -165,7 +165,12 @@ def compare_all(pairs: Sequence[tuple[Floats, Floats]], block: Ints) -> list[Com
 
 def difference(a: Floats, b: Floats, block: Ints) -> Figure:
     """The paired difference of `compare` alone, without a test."""
-    return _differences((a - b)[None], block)[0]
+    return differences([(a, b)], block)[0]
+
+
+def differences(pairs: Sequence[tuple[Floats, Floats]], block: Ints) -> list[Figure]:
+    """`difference` of several pairs on the same images, at once."""
+    return _differences(np.stack([a - b for a, b in pairs]), block) if pairs else []
 
 
 def _differences(delta: Floats, block: Ints) -> list[Figure]:

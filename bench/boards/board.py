@@ -19,7 +19,7 @@ from bench.stats import (
     Floats,
     Ints,
     compare_all,
-    difference,
+    differences,
     mean_figures,
     mean_interval,
 )
@@ -291,10 +291,15 @@ def by_block(items: Mapping[int, Item]) -> Iterable[list[int]]:
     return found.values()
 
 
-def apart(a: Item, b: Item) -> Figure | None:
-    """The difference of one pair of `paired`, without a test."""
-    both = _both(a, b)
-    return both and difference(*both, a.block)
+def apart(pairs: Sequence[tuple[Item, Item]]) -> list[Figure | None]:
+    """The differences of `paired` alone, without a test."""
+    found: list[Figure | None] = [None] * len(pairs)
+    both = {n: values for n, (a, b) in enumerate(pairs) if (values := _both(a, b))}
+    for places in by_block({n: pairs[n][0] for n in both}):
+        gaps = differences([both[n] for n in places], pairs[places[0]][0].block)
+        for n, gap in zip(places, gaps, strict=True):
+            found[n] = gap
+    return found
 
 
 def _both(a: Item, b: Item) -> tuple[Floats, Floats] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from bench.boards.board import CLEAN, Board, Entry, Row, apart
 from bench.boards.flags.knowledge import UNBOUNDED, empty, facts, follows, part_of, radius
 from bench.boards.flags.single import SHARE
 from bench.facts import Knows
-from bench.spec import Settings, number
+from bench.spec import Part, Settings, number
 from bench.stats import TOLERANCE
 
 Said = tuple[str, str]
@@ -18,8 +18,9 @@ Said = tuple[str, str]
 def above_clean(entries: Mapping[str, Entry], threat: str) -> Iterator[Said]:
     """Attacks that make a defense better."""
     clean = next((entry for entry in entries.values() if entry.threat == CLEAN), None)
-    for name, entry in entries.items():
-        above = apart(entry, clean) if clean and entry.threat == threat else None
+    attacked = {n: e for n, e in entries.items() if clean and e.threat == threat}
+    gaps = apart([(entry, clean) for entry in attacked.values() if clean])
+    for name, above in zip(attacked, gaps, strict=True):
         if above and above.low > 0:
             yield (
                 name,
@@ -38,8 +39,8 @@ def less_does_more(entries: Mapping[str, Entry]) -> Iterator[Said]:
         return
     best = _strongest(strong)
     weak = {n: e for n, e in entries.items() if n not in strong and facts(e).knows != "mixed"}
-    for name, entry in weak.items():
-        gap = apart(strong[best], entry)
+    gaps = apart([(strong[best], entry) for entry in weak.values()])
+    for (name, entry), gap in zip(weak.items(), gaps, strict=True):
         if not gap or gap.low <= 0:
             continue
         points = f"leaves {100 * gap.value:.1f} points less accuracy"
@@ -60,8 +61,9 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
     if not noises:
         return
     noise = _strongest(noises)
-    for name, entry in (informed(entries) | knowing(entries, "")).items():
-        gap = apart(noises[noise], entry)
+    others = informed(entries) | knowing(entries, "")
+    gaps = apart([(noises[noise], entry) for entry in others.values()])
+    for (name, entry), gap in zip(others.items(), gaps, strict=True):
         if gap and gap.high <= TOLERANCE and entry.figure.low > SHARE:
             yield (
                 name,
@@ -73,22 +75,33 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
 def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
     """Columns that the same attack with more of its budget falls short of."""
     found = {n: part for n, entry in entries.items() if (part := part_of(entry))}
-    for name, part in found.items():
-        mine = dict(part.settings)
-        for other, longer in found.items():
-            theirs = dict(longer.settings)
-            if longer.name != part.name or mine.keys() != theirs.keys():
-                continue
-            more = [key for key in mine if mine[key] != theirs[key]]
-            if len(more) != 1 or more[0] not in facts(entries[name]).budget:
-                continue
-            gap = apart(entries[name], entries[other])
-            if _larger(theirs, mine, more[0]) and gap and gap.low > 0:
-                yield (
-                    name,
-                    f"{other} leaves {100 * gap.value:.1f} points less accuracy: "
-                    f"{more[0]}={mine[more[0]]} is not enough",
-                )
+    asked = [
+        (name, other, key)
+        for name, part in found.items()
+        for other, longer in found.items()
+        if (key := _more(part, longer, facts(entries[name]).budget))
+    ]
+    gaps = apart([(entries[name], entries[other]) for name, other, _ in asked])
+    for (name, other, key), gap in zip(asked, gaps, strict=True):
+        if gap and gap.low > 0:
+            yield (
+                name,
+                f"{other} leaves {100 * gap.value:.1f} points less accuracy: "
+                f"{key}={dict(found[name].settings)[key]} is not enough",
+            )
+
+
+def _more(part: Part, longer: Part, budget: Collection[str]) -> str:
+    """The one setting, of an attack's budget, of which the same attack has more elsewhere."""
+    if longer.name != part.name:
+        return ""
+    mine, theirs = dict(part.settings), dict(longer.settings)
+    if mine.keys() != theirs.keys():
+        return ""
+    more = [key for key in mine if mine[key] != theirs[key]]
+    if len(more) != 1 or more[0] not in budget or not _larger(theirs, mine, more[0]):
+        return ""
+    return more[0]
 
 
 def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
@@ -100,7 +113,7 @@ def exact_against_bpda(entries: Mapping[str, Entry]) -> Iterator[Said]:
     if not all(by.values()):
         return
     bpda, exact = (_strongest(by[gradient]) for gradient in ("bpda", "exact"))
-    gap = apart(entries[bpda], entries[exact])
+    (gap,) = apart([(entries[bpda], entries[exact])])
     if gap and gap.low > 0:
         yield (
             bpda,
