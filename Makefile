@@ -4,12 +4,13 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-all test-faults mutants check lock clean
+.PHONY: help setup demo test test-all test-faults bench-compare mutants check lock clean
 help:
 	@echo "make demo   install what is missing, measure a defense for real, print the leaderboard"
 	@echo "make test   the tests"
 	@echo "make test-all     the long ones too"
 	@echo "make test-faults  kills, plug-ins that misbehave, damaged files: docs/reliability.md"
+	@echo "make bench-compare  how fast beside other libraries and the authors' loops: docs/performance.md"
 	@echo "make check  ruff, format, mypy --strict, import rules"
 	@echo "make setup  the environment in .venv, nothing else"
 	@echo "make mutants  small faults in the core, one at a time: do the tests notice? (an hour)"
@@ -43,6 +44,9 @@ test-all: setup
 
 test-faults: setup
 	@$(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/faults
+
+bench-compare: setup
+	@$(BIN)/python -m pytest -q -n 0 -W ignore benchmarks --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 check: setup
 	@$(BIN)/ruff check .
