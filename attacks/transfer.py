@@ -17,9 +17,10 @@ from attacks.steps import Auto
 from bench.api import Context, attack, find_classifier
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
-from bench.api.purifier import Defense, Traits
+from bench.api.purifier import Defense, Network, Traits
 from bench.compute import rng
 from bench.compute.network import computing
+from bench.compute.once import once
 from bench.spec import Later, Range, Settings
 
 TWIN = "twin"
@@ -53,9 +54,13 @@ class Transfer:
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Points in the ball around x [B,C,H,W]; `defense` changes nothing."""
         seed = ("transfer", self.source, self.attack.steps, fingerprint(x))
-        with rng.seeded(*seed), computing("float32"):  # whatever the defense computes in
-            found = self.attack(self.network, x, y, threat)
-        return Attacked(found.x_adv)
+
+        def made() -> Tensor:
+            with rng.seeded(*seed), computing("float32"):  # whatever the defense computes in
+                return self.attack(self.network, x, y, threat).x_adv
+
+        how = (*seed, self.attack.step, str(threat), fingerprint(y), Network.chunk)
+        return Attacked(once(self.network.classifier.module, how, made))
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class StaticBase:
 
     PGD with steps of `step` * eps, and APGD along CE, CW and targeted DLR (up to `targets` wrong
     classes, where there are four classes), `steps` each; of each image the point that this
-    classifier is least right about. They depend on classifier, settings and image alone.
+    classifier is least right about. They depend on classifier, settings and image alone, and a
+    worker makes them once for all attacks on a defense.
     """
 
     steps: int = 40
@@ -74,10 +80,16 @@ class StaticBase:
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
         """Points in the ball around x [B,C,H,W]; the purifiers are never asked."""
-        bare = Defense(defense.classifier.apart(BASE))
-        with rng.seeded("transfer", BASE, self.steps, fingerprint(x)), computing("float32"):
-            classes = bare.logits(x[:1]).shape[1]
-            return Strongest(tuple(self._searches(classes)))(bare, x, y, threat).x_adv
+        seed = ("transfer", BASE, self.steps, fingerprint(x))
+
+        def made() -> Tensor:
+            bare = Defense(defense.classifier.apart(BASE))
+            with rng.seeded(*seed), computing("float32"):
+                classes = bare.logits(x[:1]).shape[1]
+                return Strongest(tuple(self._searches(classes)))(bare, x, y, threat).x_adv
+
+        how = (*seed, self.step, self.targets, str(threat), fingerprint(y), Network.chunk)
+        return once(defense.classifier.module, how, made)
 
     def _searches(self, classes: int) -> Iterator[PGD]:
         yield PGD(Blind(), self.steps, self.step, random_start=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.catalog import STRICT
 from attacks.gradients import Blind, Eot, Exact, Slope
@@ -16,12 +17,12 @@ from attacks.pgd import PGD, Strongest
 from attacks.square import Steady
 from attacks.steps import Auto
 from attacks.strict import apgd_strict, losses_of, pgd_strict
-from attacks.transfer import Static, StaticBase, transfer
+from attacks.transfer import Static, StaticBase, Transfer, transfer
 from bench import api
 from bench.api.attacked import Attack
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Purifier, Traits
-from bench.compute import rng
+from bench.compute import once, rng
 from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.judge import evaluate
@@ -324,3 +325,52 @@ def test_who_knows_the_randomness_breaks_what_chance_alone_defends() -> None:
     assert float(fresh.correct.float().mean()) > 0.4
     assert not known.correct.any()
     assert known.attacked.gradient == "exact"
+
+
+def test_points_of_a_bare_network_are_made_once() -> None:
+    """The same as made afresh: of a source for every defense, of the static base for its own."""
+    context = build.context("digits")
+    first, second = (build.defense(spec, context) for spec in ("median", "wiener"))
+    x = images(4, (1, 16, 16))
+    y = labels(first, x)
+    source = transfer(context, steps=2)
+    assert isinstance(source, Transfer)
+    base = Static(StaticBase(steps=2))
+    for attack, other, network in (
+        (source, second, source.network.classifier.module),
+        (base, first, first.classifier.module),
+    ):
+        found, asked = attack(first, x, y, LINF).x_adv, counted(network)
+        again = attack(other, x, y, LINF).x_adv
+        assert torch.equal(again, found)
+        again.zero_()  # a copy
+        assert torch.equal(attack(other, x, y, LINF).x_adv, found)
+        assert not asked
+        assert not torch.equal(attack(other, x, (y + 1) % 10, LINF).x_adv, found)
+        assert asked
+        once._kept.clear()
+        assert torch.equal(attack(second, x, y, LINF).x_adv, found)
+
+
+def counted(network: nn.Module) -> list[None]:
+    """An entry for each time that it is asked from now on."""
+    asked: list[None] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        asked.append(None)
+
+    network.register_forward_pre_hook(note)
+    return asked
+
+
+def test_what_is_kept_of_a_network_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "MOST", 4 * 100)
+    network, made = nn.Identity(), []
+
+    def make(key: int) -> Tensor:
+        made.append(key)
+        return torch.full((40,), float(key))
+
+    for key in (1, 2, 1, 3, 1, 2):
+        assert once.once(network, key, partial(make, key))[0] == key
+    assert made == [1, 2, 3, 2]
