@@ -12,7 +12,11 @@ from bench.boards.flags import Flag
 from bench.errors import BenchError
 from bench.report.details import resolved, software
 from bench.results.archive import CONDITIONS
+from bench.results.store import SHARD
 from bench.spec import DefenseSpec, Part, parse_defense, show
+
+SLACK = 2
+"""Images by which one shard may differ between processors."""
 
 
 def classifier(row: Row) -> str:
@@ -46,21 +50,49 @@ def card(analysis: Analysis, row: Row, flags: Iterable[Flag]) -> dict[str, Any]:
             {str(r.timing[key]) for r in records for key in CONDITIONS if key in r.timing}
         ),
         "command": command(analysis.board, row),
+        "check": check(analysis.board, row),
     }
 
 
 def command(board: Board, row: Row) -> str:
-    """The line that measures a row's cells again; nothing where no attack was asked of it.
-
-    Settings that were typed are in the names. What it measures beside the row is not named.
-    """
+    """The line that measures a row's cells again; nothing where no attack was asked of it."""
     if not row.entries:
         return ""
     seeds = {seed for entry in row.entries.values() for seed in entry.seeds}
-    words = ["bench", "run", "--defense", row.asked, "--attacks", ",".join(row.entries)]
+    more = ["--seeds", str(max(seeds) + 1)] if len(seeds) > 1 else []
+    return _run(board, row, list(row.entries), board.images, more)
+
+
+def check(board: Board, row: Row) -> dict[str, str]:
+    """A line that measures one shard of a row under its strongest attack, and what it should give.
+
+    expected: from and to, in percent: what the record of that shard says, `SLACK` images more or
+    less, since processors round differently. minutes: on one core, where that was measured.
+    Nothing where no attack within the ball has a number.
+    """
+    attacks = row.complete(board.threat).values()
+    strongest = min(attacks, key=lambda entry: entry.figure.value, default=None)
+    if strongest is None:
+        return {}
+    images = min(SHARD, board.images)
+    there = float(strongest.by_seed[min(strongest.by_seed)][:images].mean())
+    low, high = (percent(min(1, max(0, there + n * SLACK / images))) for n in (-1, 1))
+    spent = strongest.cost.seconds
+    return {
+        "command": _run(board, row, [strongest.attack], images, ["--results", "check"]),
+        "attack": strongest.attack,
+        "images": str(images),
+        "low": low,
+        "high": high,
+        "minutes": "" if spent is None else f"{spent * images / 60:.1f}",
+    }
+
+
+def _run(board: Board, row: Row, attacks: Sequence[str], images: int, more: Sequence[str]) -> str:
+    """Settings that were typed are in the names. What is measured beside the row is not named."""
+    words = ["bench", "run", "--defense", row.asked, "--attacks", ",".join(attacks)]
     words += ["--dataset", board.dataset, "--subset", board.subset, "--threat", board.threat]
-    words += ["--preset", board.preset, "--images", str(board.images)]
-    words += ["--seeds", str(max(seeds) + 1)] if len(seeds) > 1 else []
+    words += ["--preset", board.preset, "--images", str(images), *more]
     return shlex.join([*words, "--control", "off"])
 
 

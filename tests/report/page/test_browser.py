@@ -135,6 +135,8 @@ def test_a_row_opens_to_its_card_by_keyboard_and_closes_again(page: Tab) -> None
         "bpda=1",
         "worst of K",
         "minus jpeg@natural",
+        "--images 32 --results check",
+        "expected between",
     ):
         assert words in text, words
     card.get_by_role("button", name="Close").click()

@@ -21,7 +21,7 @@ from bench.cli.group import cli
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.report.page import render
-from bench.report.page.cards import command
+from bench.report.page.cards import check, command
 from bench.report.page.columns import Packed
 from bench.report.page.columns import pack as packed
 from bench.report.page.html import breakable, sourced, to_json
@@ -199,6 +199,27 @@ def test_a_rows_command_asks_for_its_cells(tmp_path: Path) -> None:
         digests = {planned.cell.digest for planned in make(asked)[0].cells}
         cells = {m.cell.digest for entry in row.entries.values() for m in entry.seeds.values()}
         assert cells <= digests
+
+
+def test_a_check_asks_for_the_first_shard_under_the_strongest_attack(tmp_path: Path) -> None:
+    board, *_ = boards(fill(tmp_path), "patches")
+    for row in board.rows:
+        found = check(board, row)
+        words = shlex.split(found["command"])
+        assert words[words.index("--images") + 1] == found["images"] == "32"
+        assert words[words.index("--attacks") + 1] == found["attack"]
+        figures = {name: e.figure.value for name, e in row.complete(board.threat).items()}
+        assert figures[found["attack"]] == min(figures.values())
+        first = row.entries[found["attack"]].any.verdicts[:, :, :32].mean()
+        assert float(found["low"]) <= 100 * first <= float(found["high"])
+        assert float(found["high"]) - float(found["low"]) <= 100 * 4 / 32 + 0.1
+
+
+def test_a_row_without_an_attack_has_no_check(tmp_path: Path) -> None:
+    store = fill(tmp_path, leave_out=("adp@natural/square", "adp@natural/bpda"))
+    board, *_ = boards(store, "patches")
+    (row,) = (row for row in board.rows if row.label == "adp@natural")
+    assert check(board, row) == {}
 
 
 def test_a_command_is_one_line_that_a_shell_reads_as_it_is(tmp_path: Path) -> None:

@@ -183,6 +183,16 @@ function madeParts(card, board) {
   const list = facts.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
   const made = facts.length ? part("Made with", element("dl", { class: "made" }, ...list)) : [];
   if (!card.command) return made;
-  const command = element("pre", { tabindex: "0", "aria-label": "Command" }, element("code", {}, card.command));
-  return [...made, ...part("To measure this row again", command)];
+  return [...made, ...checkParts(card.check), ...part("To measure this row again", typed(card.command))];
+}
+
+function typed(command) {
+  return element("pre", { tabindex: "0", "aria-label": "Command" }, element("code", {}, command));
+}
+
+function checkParts(check) {
+  if (!check.command) return [];
+  const time = check.minutes ? `, about ${check.minutes} minutes on one core` : "";
+  const text = `${check.images} images${time}: expected between ${check.low} and ${check.high} % under ${check.attack}.`;
+  return part("To check this row", typed(check.command), element("p", { class: "caption" }, text));
 }
