@@ -110,8 +110,8 @@ class ADP(Purifier):
                 level = level.masked_fill(self.score_norm(x) < self.detect, self.sigma * self.low)
             x = x + level * noise
             passed(x)
-        if self.rule.clip:
-            x = x.clamp(0, 1)
+            if self.rule.clip:
+                x = x.clamp(0, 1)
         return grid(x) if self.rule.inverse_grid else x
 
     @torch.no_grad()

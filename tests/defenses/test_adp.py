@@ -316,6 +316,19 @@ def test_without_noise_it_is_deterministic_and_runs_once() -> None:
     )
 
 
+def test_black_and_white_pixels_keep_their_gradient() -> None:
+    """A score that pulls to grey, s = 1/2 - x: one step of alpha is x + alpha (1/2 - x)."""
+
+    class Grey(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0.5 - x
+
+    chosen = StepRule(adaptive=False, alpha=0.1, steps=1, stop="none")
+    x = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1).requires_grad_()
+    ADP(Network(Grey(), "score"), chosen, 0.0)(x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.full_like(x, 0.9))
+
+
 def test_noise_is_clipped_as_the_text_says_or_not_as_in_algorithm_1() -> None:
     network = Network(nn.Identity(), "score")
     x = torch.full((2, 1, 2, 2), 0.9)
