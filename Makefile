@@ -46,7 +46,7 @@ test-faults: setup
 	@$(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/faults
 
 bench-compare: setup
-	@$(BIN)/python -m pytest -q -n 0 -W ignore benchmarks --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
+	@$(BIN)/python -m pytest -q -n 0 -W ignore tests/benchmarks/compare.py --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 check: setup
 	@$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from bench.plan.plan import draws_of, make
 from bench.plan.request import Request
 from bench.results import record as records
 from bench.results.store import Record, Store
-from benchmarks.scale import FAKE, fake, finished, planned, today
+from tests.benchmarks.scale import FAKE, fake, finished, planned, today
 
 SHARDS = 2000
 WORKERS = 50

@@ -1,6 +1,6 @@
 """The simulated makespan beside real runs with 1 and with 2 workers, on an idle machine.
 
-    .venv/bin/python -m benchmarks.schedule
+    .venv/bin/python -m tests.benchmarks.schedule
 
 Three numbers of workers' time by the clock: what `bench plan --workers --time` says before anything
 has run; the order of work alone, simulated with the seconds that the records hold; and the run.

@@ -27,7 +27,7 @@ from bench.models.zoo import robustbench
 from bench.models.zoo.networks import rebuild_as
 from bench.plan.plan import make
 from bench.plan.request import Request
-from benchmarks import naive
+from tests.benchmarks import naive
 
 EPS = {"patches": 8 / 255, "digits": 0.125}
 SIGMA, STEPS, LAM, DELTA = 0.09, 10, 0.05, 1e-3

@@ -1,7 +1,7 @@
 """Harness over network time: a shard attacked and judged, against the same calls asked alone.
 
-    .venv/bin/python -m benchmarks.overhead adp bpda-eot
-    .venv/bin/python -m benchmarks.overhead none@madry square --preset standard
+    .venv/bin/python -m tests.benchmarks.overhead adp bpda-eot
+    .venv/bin/python -m tests.benchmarks.overhead none@madry square --preset standard
 
 The calls of a run are written down by network, images and direction, and asked again of the bare
 networks: the same batches, random images. Both in CPU seconds of one thread, the least of several.

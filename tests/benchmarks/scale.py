@@ -1,6 +1,6 @@
 """The driver alone: so many shards whose workers cost nothing, through the real runner and store.
 
-    .venv/bin/python -m benchmarks.scale --shards 100000
+    .venv/bin/python -m tests.benchmarks.scale --shards 100000
 
 Prints CPU seconds and memory of every phase of `bench run` and of reading the results back.
 """
