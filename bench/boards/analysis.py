@@ -6,7 +6,7 @@ Percent with one decimal, everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -28,7 +28,7 @@ from bench.boards.board import (
     worst,
 )
 from bench.boards.metrics import by_variant, certified, k_of, rounded, vote, worst_of
-from bench.boards.ranking import Rank, differing_weights, ranks
+from bench.boards.ranking import Rank, Tests, differing_weights, ranks, tests_of
 from bench.stats import Comparison, Figure, Floats, holm, mean_figures
 
 WORST = "worst case"
@@ -42,7 +42,7 @@ class Analysis:
 
     worst: row label -> worst case. rank: row label -> its ranks by that, where it has any.
     best: (column, classifier) -> row label of the best control there. against: (row label,
-    column) -> (difference to that control, p after Holm).
+    column) -> (difference to that control, p after Holm). tests: of every two worst cases.
     """
 
     board: Board
@@ -50,6 +50,7 @@ class Analysis:
     rank: Mapping[str, Rank]
     best: Mapping[tuple[str, str], str]
     against: Mapping[tuple[str, str], tuple[Comparison, float]]
+    tests: Tests = field(default_factory=dict)
 
     def item(self, row: Row, column: str) -> Item | None:
         """What stands at (row, column), when it has a number."""
@@ -80,7 +81,8 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
     work_out([*worst_cases.values(), *(e for row in board.rows for e in row.numbers.values())])
     if not compared:
         return Analysis(board, worst_cases, {}, {}, {})
-    plain = Analysis(board, worst_cases, ranks(board, worst_cases), {}, {})
+    tests = tests_of(board, worst_cases)
+    plain = Analysis(board, worst_cases, ranks(board, worst_cases, tests), {}, {}, tests)
     best: dict[tuple[str, str], str] = {}
     pairs: dict[tuple[str, str], tuple[Item, Item]] = {}
     classifiers = dict.fromkeys(row.classifier for row in board.rows)
@@ -97,9 +99,9 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
             if not row.control and not differing_weights(row, champion):
                 pairs[row.label, column] = (item, whole[champion])
     asked = zip(pairs, paired(list(pairs.values())), strict=True)
-    tests = {key: test for key, test in asked if test}
-    adjusted = holm([test.p for test in tests.values()])
-    against = {key: (tests[key], p) for key, p in zip(tests, adjusted, strict=True)}
+    gaps = {key: test for key, test in asked if test}
+    adjusted = holm([test.p for test in gaps.values()])
+    against = {key: (gaps[key], p) for key, p in zip(gaps, adjusted, strict=True)}
     return replace(plain, best=best, against=against)
 
 

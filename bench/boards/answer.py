@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from bench.boards.analysis import Analysis, percent
-from bench.boards.board import BARE, CONTROL, DEFENSE, Entry, Row, Worst, paired
-from bench.boards.ranking import differing_weights, ranked
+from bench.boards.board import BARE, CONTROL, DEFENSE, Entry, Row
+from bench.boards.ranking import ranked, told_apart, whole
 from bench.stats import Figure
 
 FALL = 0.2
@@ -16,49 +17,66 @@ NAMED = 3
 
 
 def answer(analysis: Analysis) -> tuple[str, ...]:
-    """The answer of a board in sentences; none where no row has a worst case to compare."""
+    """The answer of a board in sentences; none where no row has a whole worst case."""
     worst = analysis.worst
-    rows = [
-        row
-        for row in ranked(analysis.board, worst)
-        if row.label in worst and not worst[row.label].missing
-    ]
+    rows = [row for row in ranked(analysis.board, worst) if whole(row, worst)]
     if not rows:
         return ()
-    return (
-        _best(analysis, rows),
-        *_purifier(rows, [worst[row.label] for row in rows]),
-        *_overstated(analysis, rows),
-    )
+    return (_best(analysis, rows), *_purifier(analysis, rows), *_overstated(analysis, rows))
 
 
 def _best(analysis: Analysis, rows: Sequence[Row]) -> str:
-    first = rows[0]
-    beside = [row.label for row in rows[1:] if analysis.rank[row.label].first == 1]
-    more = f"; {_named(beside)} cannot be told apart from it" if beside else ""
-    figure = _text(analysis.worst[first.label].figure)
-    return f"Best of {len(rows)} rows: {first.label}, {figure} % right in the worst case{more}."
+    first, *others = (row.label for row in rows)
+    equal = [row for row in others if (found := _test(analysis, first, row)) and not found.apart]
+    more = f"; {_named(equal)} cannot be told apart from it" if equal else ""
+    bounds = len(analysis.board.rows) - len(rows)
+    of = f"Best of {len(rows)} rows" if others else "One row"
+    left = f" ({bounds} more are not complete)" if bounds else ""
+    figure = _text(analysis.worst[first].figure)
+    return f"{of}{left}: {first}, {figure} % right in the worst case{more}."
 
 
-def _purifier(rows: Sequence[Row], worst: Sequence[Worst]) -> Iterator[str]:
+def _purifier(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:
     """The best purifier beside the best of what is no purifier, paired on the same images."""
-    first: dict[str, int] = {}
-    for place, row in enumerate(rows):
-        first.setdefault(row.kind, place)
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row.kind, row.label)
     if DEFENSE not in first:
         return
     ours = first[DEFENSE]
-    found = {kind: first[kind] for kind in (BARE, CONTROL) if kind in first}
-    tests = paired([(worst[ours], worst[place]) for place in found.values()])
-    said = [f"Best purifier: {rows[ours].label}, {_text(worst[ours].figure)} %"]
-    for (kind, place), test in zip(found.items(), tests, strict=True):
-        name = f"{rows[place].label}, the best {kind}"
-        if test is None or differing_weights(rows[ours], rows[place]):
+    said = [f"Best purifier: {ours}, {_text(analysis.worst[ours].figure)} %"]
+    compared = False
+    for kind in (kind for kind in (BARE, CONTROL) if kind in first):
+        name = f"{first[kind]}, the best {kind}"
+        test = _test(analysis, ours, first[kind])
+        if test is None:
             said.append(f"not compared with {name}")
         else:
             said.append(f"{_text(test.difference, sign=True)} against {name}")
-    chosen = "; each chosen on these images" if found else ""
+            compared = True
+    chosen = "; each chosen on these images" if compared else ""
     yield f"{'; '.join(said)}{chosen}."
+
+
+class _Test(NamedTuple):
+    """The first minus the second, and whether they differ significantly."""
+
+    difference: Figure
+    apart: bool
+
+
+def _test(analysis: Analysis, first: str, second: str) -> _Test | None:
+    """Of two rows over all seeds of both; None where they may not be compared so."""
+    if analysis.worst[first].by_seed.keys() != analysis.worst[second].by_seed.keys():
+        return None
+    if (first, second) in analysis.tests:
+        test, p = analysis.tests[first, second]
+        return _Test(test.difference, told_apart(p))
+    if (second, first) not in analysis.tests:
+        return None
+    test, p = analysis.tests[second, first]
+    gap = test.difference
+    return _Test(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
 
 
 def _overstated(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:

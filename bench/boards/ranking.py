@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from bench.boards.board import Board, Row, Worst, paired
-from bench.stats import CONFIDENCE, holm
+from bench.stats import CONFIDENCE, Comparison, holm
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,46 @@ def ranked(board: Board, worst: Mapping[str, Worst]) -> list[Row]:
     return sorted(board.rows, key=key)
 
 
-def ranks(board: Board, worst: Mapping[str, Worst]) -> dict[str, Rank]:
+Tests = Mapping[tuple[str, str], tuple[Comparison, float]]
+"""Two row labels, in the order of the board -> the test of their worst cases, p after Holm."""
+
+
+def tests_of(board: Board, worst: Mapping[str, Worst]) -> Tests:
+    """Every two rows that may be compared (weights, seeds) and whose worst cases are whole."""
+    rows = [row for row in board.rows if whole(row, worst)]
+    two = [(a.label, b.label) for a, b in combinations(rows, 2) if not differing_weights(a, b)]
+    asked = paired([(worst[a], worst[b]) for a, b in two])
+    tests = {labels: test for labels, test in zip(two, asked, strict=True) if test}
+    adjusted = holm([test.p for test in tests.values()])
+    return {labels: (tests[labels], p) for labels, p in zip(tests, adjusted, strict=True)}
+
+
+def whole(row: Row, worst: Mapping[str, Worst]) -> bool:
+    """Whether a row has a worst case that is no upper bound."""
+    found = worst.get(row.label)
+    return found is not None and not found.missing
+
+
+def told_apart(p: float) -> bool:
+    """Whether two rows differ significantly."""
+    return p < 1 - CONFIDENCE
+
+
+def ranks(board: Board, worst: Mapping[str, Worst], tests: Tests) -> dict[str, Rank]:
     """Row label -> 1 + the rows that are significantly better, to n - those significantly worse.
 
     Significant: the paired test of the two worst cases, after Holm over every pair of the board.
-    Two rows that may not be compared (weights, seeds) leave each other's rank open. A row whose
-    worst case is an upper bound has none.
+    Two rows that may not be compared leave each other's rank open. A row whose worst case is an
+    upper bound has none.
     """
-    rows = [row for row in board.rows if (found := worst.get(row.label)) and not found.missing]
-    pairs = [(a.label, b.label) for a, b in combinations(rows, 2) if not differing_weights(a, b)]
-    asked = paired([(worst[a], worst[b]) for a, b in pairs])
-    tests = {pair: test for pair, test in zip(pairs, asked, strict=True) if test}
-    better, worse = ({row.label: 0 for row in rows} for _ in range(2))
-    adjusted = holm([test.p for test in tests.values()])
-    for (pair, test), p in zip(tests.items(), adjusted, strict=True):
-        if p < 1 - CONFIDENCE:
-            ahead, behind = pair if test.difference.value > 0 else (pair[1], pair[0])
+    names = [row.label for row in board.rows if whole(row, worst)]
+    better, worse = (dict.fromkeys(names, 0) for _ in range(2))
+    for (first, second), (test, p) in tests.items():
+        if told_apart(p):
+            ahead, behind = (first, second) if test.difference.value > 0 else (second, first)
             worse[ahead] += 1
             better[behind] += 1
-    return {name: Rank(1 + better[name], len(rows) - worse[name]) for name in better}
+    return {name: Rank(1 + better[name], len(names) - worse[name]) for name in names}
 
 
 def differing_weights(a: Row, b: Row) -> tuple[str, ...]:

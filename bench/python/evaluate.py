@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from bench.measure.sweep import Sweep, prepare
 from bench.measure.worker import Setup, Task
 from bench.plan import networks
 from bench.plan.plan import make
-from bench.plan.request import Request, check, find_info
+from bench.plan.request import Request, check, find_info, groups, labels
 from bench.python import given
 from bench.python.evaluation import Evaluation
-from bench.results.store import Plan, Store
-from bench.spec import NO_PURIFIER, parse_defense
+from bench.results.store import Plan, Record, Store
+from bench.spec import NO_ATTACK, NO_PURIFIER, parse_defense
 
 Names = str | Sequence[str]
 
@@ -73,51 +73,60 @@ def evaluate(
     model: a torch module from images [B,C,H,W] in [0,1] to logits, or a classifier's name.
     purifier: a module from images to images, or a name such as `adp:sigma=0.1`. dataset: a name, or
     test images and labels (x, y). threat: `linf:8/255`; empty for the data set's own. attacks:
-    names, or a group. images: 0 for the whole subset. controls: as `--control`; () for none; of
-    images that were given, none. traits: what a purifier is, where looking at it does not tell.
-    results: a folder where records are kept, and where a later call continues; without it they
-    last as long as what is returned. Judge, seeds and records are those of `bench run`.
+    names, or a group; clean images are always asked. images: 0 for the whole subset. controls: as
+    `--control`; () for none; of images that were given, none. traits: what a purifier is, where
+    looking at it does not tell. results: a folder where records are kept; without it they last as
+    long as what is returned. A later call continues there where all was named. Modules and tensors
+    are measured anew at each call, since what they do cannot be read off them. Judge and seeds are
+    those of `bench run`.
 
     Raises:
         BenchError: an unknown name, an image or a network of another form, missing data or weights.
     """
     api.load(map(str, _listed(plugins)))
-    if images < 0:
+    if not isinstance(images, int) or images < 0:
         raise BenchError(f"images={images}: needs a number from 1 on, or 0 for the whole subset")
     named = all(isinstance(each, str) for each in (model, purifier, dataset))
-    classifier = model if isinstance(model, str) else given.classifier(model)
-    if not isinstance(dataset, str):
-        x, y = dataset
-        dataset = given.images(x, y, given.classes_of(model, x))
-        controls = () if controls is None else controls
-    if not isinstance(purifier, str):
-        purifier = given.purifier(purifier, traits, find_info(dataset).shape)
-    request = Request(
-        defenses=(f"{purifier}@{classifier}",),
-        attacks=_listed(attacks),
-        dataset=dataset,
-        threat=threat,
-        images=images,
-        seeds=seeds,
-        preset=preset,
-        controls=None if controls is None else _listed(controls),
-        plugins=tuple(str(Path(file).resolve()) for file in map(str, _listed(plugins))),
-        draws=draws,
-    )
-    check(request)
-    request, _ = networks.chosen(request)
-    folder = Path(results).absolute() if results else Path(tempfile.mkdtemp(prefix="bench-"))
-    with ExitStack() as leaving, _as_found():
-        if not results:
+    with ExitStack() as leaving, given.held(), _as_found():
+        classifier = model if isinstance(model, str) else given.classifier(model)
+        if not isinstance(dataset, str):
+            dataset = given.images(dataset, model)
+            controls = () if controls is None else controls
+        if not isinstance(purifier, str):
+            purifier = given.purifier(purifier, traits, find_info(dataset).shape)
+        request = Request(
+            defenses=(f"{purifier}@{classifier}",),
+            attacks=_with_clean(_listed(attacks)),
+            dataset=dataset,
+            threat=threat,
+            images=images,
+            seeds=seeds,
+            preset=preset,
+            controls=None if controls is None else _listed(controls),
+            plugins=tuple(str(Path(file).resolve()) for file in map(str, _listed(plugins))),
+            draws=draws,
+        )
+        check(request)
+        request, _ = networks.chosen(request)
+        wanted = Path(results).absolute() if results else None
+        folder = wanted if wanted and named else Path(tempfile.mkdtemp(prefix="bench-"))
+        if folder != wanted:
             leaving.callback(shutil.rmtree, folder, ignore_errors=True)
         made, draft = make(request, here=True)
         made = made if named else replace(made, command=_call(request))
-        setup = Setup(device, chunk(device))
-        sweep = prepare(request, (made, draft), Store(folder), setup)
+        sweep = prepare(request, (made, draft), Store(folder), Setup(device, chunk(device)))
         _carried_out(sweep, shown=progress)
         found = _evaluation(sweep, str(parse_defense(request.defenses[0])))
+        if wanted and not named:
+            found.save(wanted)
         weakref.finalize(found, leaving.pop_all().close)
     return found
+
+
+def _with_clean(attacks: tuple[str, ...]) -> tuple[str, ...]:
+    """A worst case is over clean images too."""
+    there = [label for _, label in labels(attacks, groups())]
+    return attacks if NO_ATTACK in there else (NO_ATTACK, *attacks)
 
 
 def _call(request: Request) -> str:
@@ -162,24 +171,36 @@ def _carried_out(sweep: Sweep, *, shown: bool) -> None:
         )
 
 
+@dataclass
+class _Alone:
+    """The results of one plan, whatever else lies in its folder."""
+
+    plan: Plan
+    store: Store
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def datasets(self) -> list[str]:
+        """The plan's data set."""
+        return [self.plan.dataset]
+
+    def plans(self, dataset: str) -> list[Plan]:
+        """The plan."""
+        return [self.plan]
+
+    def records(self, dataset: str) -> Iterator[Record]:
+        """All that the folder holds: a board takes those of its plan."""
+        return self.store.records(dataset)
+
+
 def _evaluation(sweep: Sweep, asked: str) -> Evaluation:
     """The row of `asked` on the board of this plan alone."""
     plan = sweep.plan
-    every = boards(sweep.store, plan.dataset, plan.preset)
-    board = next(board for board in every if _is_of(board, plan))
-    # A folder may hold other networks under the same name.
-    cells = (planned.cell.defense for planned in plan.cells if planned.defense == asked)
-    settings = next(cells)
-    row = next(row for row in board.rows if row.settings == settings)
-    doubts = [str(flag) for flag in flags(board, every) if flag.defense == row.label]
+    (board,) = boards(_Alone(plan, sweep.store), plan.dataset)
+    row = next(row for row in board.rows if row.asked == asked)
+    doubts = [str(flag) for flag in flags(board) if flag.defense == row.label]
     failures = {
         failure.task.planned.attack: failure.reason
         for failure in sweep.summary.failures
         if failure.task.planned.defense == asked
     }
     return Evaluation(analyse(board), row, tuple(doubts), failures, sweep.store.root)
-
-
-def _is_of(board: Any, plan: Plan) -> bool:
-    names = ("subset", "threat", "preset", "images", "group")
-    return all(getattr(board, name) == getattr(plan, name) for name in names)

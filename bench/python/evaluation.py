@@ -44,10 +44,10 @@ class Evaluation:
     def worst(self) -> Figure | None:
         """Accuracy in the worst case: per image over clean and every attack within the ball.
 
-        None where no attack within it was measured, or one of them failed.
+        None where no attack within it was measured, or one of them has no number.
         """
         found = self.analysis.worst.get(self.row.label)
-        return found.figure if found and not self.failures else None
+        return found.figure if found and not found.missing and not self.failures else None
 
     @property
     def clean(self) -> float | None:

@@ -43,11 +43,14 @@ def framed(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
 
 
 def _of_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := set(FIELDS) - set(reader.fieldnames or ()):
-            raise BenchError(f"'{path}' is no board: it lacks {', '.join(sorted(missing))}")
-        return list(reader)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"'{path}' cannot be read ({type(error).__name__})") from None
+    reader = csv.DictReader(text.splitlines())
+    if missing := set(FIELDS) - set(reader.fieldnames or ()):
+        raise BenchError(f"'{path}' is no board: it lacks {', '.join(sorted(missing))}")
+    return list(reader)
 
 
 def _of_results(path: Path) -> list[dict[str, str]]:

@@ -94,3 +94,25 @@ def test_nothing_measured_says_nothing(tmp_path: Path) -> None:
     item = measure(store, cell("adp@natural", "clean"), verdicts([1.0] * 64))
     store.write_plan(plan([item], images=64))
     assert answer(analyse(one_board(store))) == ()
+
+
+def test_rows_that_may_not_be_compared_are_neither_equal_nor_measured_against(
+    tmp_path: Path,
+) -> None:
+    """Other seeds: a difference over the seeds of both would not be that of the figures shown."""
+    store, asked = Store(tmp_path), []
+    for name, shares in {"adp@natural": (0.9, 0.2), "none@natural": (0.45,)}.items():
+        for seed, share in enumerate(shares):
+            for attack, value in (("clean", 1.0), ("bpda", share)):
+                item = measure(store, cell(name, attack, seed=seed), verdicts([value] * 256))
+                asked.append(item)
+    store.write_plan(plan(asked, images=256))
+    best, purifier = answer(analyse(one_board(store)))
+    assert "cannot be told apart" not in best
+    assert purifier.endswith("not compared with none@natural, the best bare classifier.")
+
+
+def test_one_row_is_no_best(tmp_path: Path) -> None:
+    analysis = measured(tmp_path, {"none@natural": {"clean": 1.0, "bpda": 0.5}})
+    (line,) = answer(analysis)
+    assert line.startswith("One row: none@natural, ")
