@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.api.images import Dataset, DatasetInfo
-from bench.api.own_data.dealt import WHOLE, Lot, data_set, named, place
+from bench.api.own_data.dealt import WHOLE, Lot, changed_since, data_set, named, place
 from bench.api.own_data.pictures import Shape, checked
 from bench.errors import BenchError, plain
 from bench.files.archives import GROWTH, SPARE
@@ -141,8 +141,8 @@ class _Archive(zipfile.ZipFile):
         return BenchError(f"{self.path} cannot be read as .npz: {plain(error, 200)}")
 
 
-Head = tuple[tuple[int, ...], str]
-"""Shape and type of an array."""
+Head = tuple[tuple[int, ...], str, int]
+"""Shape and type of an array, and the checksum that the file has of it."""
 
 
 def _head(path: Path, key: str) -> Head:
@@ -164,7 +164,7 @@ def _head(path: Path, key: str) -> Head:
                 f"{path}: {key} unpacks to far more than its size; it is refused (numpy.savez "
                 "writes it without packing)"
             )
-    return shape, kind.str
+    return shape, kind.str, entry.CRC
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -176,26 +176,29 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, kind
 
 
-def _array(path: Path, key: str) -> NDArray[Any]:
-    """One array, whole; nothing is unpickled."""
+def _array(path: Path, key: str, head: Head) -> NDArray[Any]:
+    """One array, whole, as it was when its head was read; nothing is unpickled."""
     from numpy.lib import format as npy
 
-    _head(path, key)
-    with _Archive(path) as packed, packed.open(f"{key}.npy") as file:
-        found: NDArray[Any] = npy.read_array(
-            file, allow_pickle=False, max_header_size=LONGEST_HEADER
-        )
+    with _Archive(path) as packed:
+        entry = packed.NameToInfo.get(f"{key}.npy")
+        if entry is None or head[-1] != entry.CRC or _head(path, key) != head:
+            raise changed_since(f"{path} ({key})")
+        with packed.open(entry) as file:
+            found: NDArray[Any] = npy.read_array(
+                file, allow_pickle=False, max_header_size=LONGEST_HEADER
+            )
     return found
 
 
 def _labels(path: Path, key: str) -> list[int]:
-    shape, kind = _head(path, key)
+    shape, kind, _ = head = _head(path, key)
     number = shape[0] if shape else 0
     if shape not in ((number,), (number, 1)) or kind[1] not in "iu":
         raise BenchError(f"{path}: {key} is {kind[1:]} {shape}; labels are integers, (N,)")
     if not number:
         raise BenchError(f"{path}: {key} is empty")
-    found: list[int] = _array(path, key).reshape(-1).tolist()
+    found: list[int] = _array(path, key, head).reshape(-1).tolist()
     return found
 
 
@@ -217,7 +220,7 @@ def _layout(path: Path, key: str, stored: tuple[int, ...], shape: Shape | None) 
 
 
 def _lot(path: Path, key: str, labels: Sequence[int], shape: Shape) -> Lot:
-    stored, kind = _head(path, key)
+    stored, kind, _ = head = _head(path, key)
     if kind[1:] != "u1" and kind[1] != "f":
         raise BenchError(
             f"{path}: {key} is {kind[1:]}; save it as uint8 (0 to 255) or float in [0,1]"
@@ -226,7 +229,7 @@ def _lot(path: Path, key: str, labels: Sequence[int], shape: Shape) -> Lot:
 
     @cache
     def whole() -> Pixels:
-        return _bytes(_array(path, key), f"{path}: {key}")
+        return _bytes(_array(path, key, head), f"{path}: {key}")
 
     def pixels(rows: Sequence[int]) -> Pixels:
         import numpy as np
@@ -246,10 +249,12 @@ def _lot(path: Path, key: str, labels: Sequence[int], shape: Shape) -> Lot:
 
 
 def _bytes(array: NDArray[Any], where: str) -> Pixels:
-    """Floats in [0,1] as the nearest k/255; bytes as they are."""
+    """Floats in [0,1] as the nearest k/255; bytes as they are, unless none is above 1."""
     import numpy as np
 
     if array.dtype == np.uint8:
+        if array.max(initial=0) == 1:
+            raise BenchError(f"{where} is uint8 from 0 to 1, almost black; multiply it by 255")
         return array
     made = np.empty(array.shape, np.uint8)
     for start in range(0, len(array), AT_ONCE):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,29 @@ class Lot:
     pixels: Callable[[Sequence[int]], Pixels]
     digest: Callable[[int], bytes]
     check: Callable[[Sequence[int]], None] = lambda rows: None
+
+
+class Seen:
+    """The digests of images as they were first read: those that all records of a run are of."""
+
+    def __init__(self) -> None:
+        self._digests: dict[int, bytes] = {}
+
+    def digest(self, row: int, read: Callable[[], bytes]) -> bytes:
+        """The first digest of an image; `read` gives it where there is none yet."""
+        if row not in self._digests:
+            self._digests[row] = read()
+        return self._digests[row]
+
+    def require(self, row: int, digest: bytes, where: str, hint: str = "") -> None:
+        """Raise BenchError where an image is another one than before."""
+        if self._digests.setdefault(row, digest) != digest:
+            raise changed_since(where, hint)
+
+
+def changed_since(where: str, hint: str = "") -> BenchError:
+    """The error for what was read before and is now something else."""
+    return BenchError(f"{where} changed since it was first read; start again{hint}")
 
 
 Hands = Mapping[str, tuple[Lot, Sequence[int]]]
@@ -102,12 +125,21 @@ def deal(lots: Mapping[str, Lot]) -> tuple[Hands, str]:
             raise BenchError(f"{_names(lots)}: there are no test images; name them test")
         if "train" in parts and "validation" not in parts:
             lot = parts["train"]
-            shares = [_percent(lot.digest(row)) for row in range(len(lot.labels))]
+            digests = [lot.digest(row) for row in range(len(lot.labels))]
+            shares = [_percent(digest) for digest in digests]
             hands["validation"] = _rows(lot, shares, 0, HELD_OUT)
             hands["train"] = _rows(lot, shares, HELD_OUT, 100)
             said.append(f"validation: {HELD_OUT} % of train by the digests of the images")
+            said += _shared(parts["test"], set(digests))
     counts = ", ".join(f"{len(hands[name][1]):,} {name}" for name in SPLITS if name in hands)
     return hands, "; ".join([counts, *said])
+
+
+def _shared(test: Lot, digests: Set[bytes]) -> list[str]:
+    """A note where test images are training images too."""
+    number = len(test.labels)
+    both = sum(test.digest(row) in digests for row in range(number))
+    return [f"{both:,} of {number:,} test images are also among those of train"] if both else []
 
 
 def _names(lots: Mapping[str, Lot]) -> str:

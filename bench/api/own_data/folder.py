@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.api.images import Dataset, DatasetInfo
-from bench.api.own_data.dealt import WHOLE, Lot, data_set, place
+from bench.api.own_data.dealt import WHOLE, Lot, Seen, data_set, place
 from bench.api.own_data.pictures import (
     Change,
     Shape,
@@ -21,6 +21,7 @@ from bench.api.own_data.pictures import (
     unreadable,
 )
 from bench.errors import BenchError, plain
+from bench.files.bounded import content_of
 
 if TYPE_CHECKING:
     from bench.api.own_data.dealt import Pixels
@@ -138,29 +139,31 @@ def _lot(
 ) -> Lot:
     import numpy as np
 
-    @cache
+    seen = Seen()
+
     def digest(row: int) -> bytes:
-        try:
-            with files[row].open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            raise BenchError(f"cannot read {files[row]}: {error.strerror or error}") from None
+        return seen.digest(row, lambda: hashlib.sha256(content_of(files[row])).digest())
 
     def check(rows: Sequence[int]) -> None:
         """Heads only, where nothing changes the pictures."""
         for path in [files[row] for row in rows] if change is None else ():
             require_shape(_shape(path, None), shape, plain(path, 200))
 
+    def one(row: int) -> Pixels:
+        content = content_of(files[row])
+        seen.require(row, hashlib.sha256(content).digest(), plain(files[row], 200))
+        return _decoded(content, files[row], shape, change)
+
     def pixels(rows: Sequence[int]) -> Pixels:
-        found = [_read(files[row], shape, change) for row in rows]
+        found = [one(row) for row in rows]
         return np.stack(found) if found else np.zeros((0, *shape), np.uint8)
 
     return Lot(str(top), list(labels), pixels, digest, check)
 
 
-def _read(path: Path, shape: Shape, change: Change | None) -> Pixels:
+def _decoded(content: bytes, path: Path, shape: Shape, change: Change | None) -> Pixels:
     where = plain(path, 200)
-    with opened(path) as picture:
+    with opened(path, BytesIO(content)) as picture:
         shape_of(picture, None, where)  # refuses what is too large before it is decoded
         try:
             picture.load()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 """By split, what libraries call it."""
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 EXTRA = "huggingface"
+SPOTS = 9
+"""Rows, spread from the first to the last, whose labels are compared with those kept apart."""
 
 
 def from_torchvision(
@@ -113,13 +115,14 @@ def _of_torchvision(
     made = getattr(datasets, of, None)
     if not inspect.isclass(made):
         raise unknown("data set of torchvision", of, datasets.__all__)
-    takes = inspect.signature(made).parameters
+    takes = _takes(made)
     given = {"root": str(root), **(arguments or {})}
     ways: dict[str, list[dict[str, Any]]] = {WHOLE: [{}]}
     if "train" in takes and "train" not in given:
         ways = {"train": [{"train": True}], "test": [{"train": False}]}
     elif "split" in takes and "split" not in given:
         ways = {split: [{"split": word} for word in words] for split, words in PARTS.items()}
+    _require_arguments(made, of, {*given, *next(iter(ways.values()))[0]})
     found: dict[str, LibraryPart] = {}
     known: tuple[str, ...] = ()
     for split, tries in ways.items():
@@ -127,10 +130,39 @@ def _of_torchvision(
             part = _instance(made, of, {**given, **way})
             if part is not None:
                 where = f"torchvision's {of}, {split}"
-                found[split] = LibraryPart(where, _labels(part, where), partial(_first, part))
+                labels = _labels(part, where, joint="transforms" in given)
+                found[split] = LibraryPart(where, labels, partial(_first, part))
                 known = known or tuple(map(str, getattr(part, "classes", ())))
                 break
+    if not found:
+        raise BenchError(
+            f"torchvision's {of} has none of the parts {', '.join(ways)}; "
+            "say arguments={'split': ...}"
+        )
     return found, known
+
+
+def _takes(made: type) -> set[str]:
+    """The names of a class's arguments, and of those that it hands on to the classes below it."""
+    found: set[str] = set()
+    for kind in inspect.getmro(made):
+        takes = inspect.signature(kind).parameters if kind is not object else {}
+        found |= set(takes)
+        if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+            break
+    return found
+
+
+def _require_arguments(made: type, of: str, given: Collection[str]) -> None:
+    """Refuse a class that needs more than it is given."""
+    for name, argument in inspect.signature(made).parameters.items():
+        needed = argument.default is argument.empty
+        if needed and name not in given and argument.kind is argument.POSITIONAL_OR_KEYWORD:
+            known = plain(", ".join(map(str, getattr(made, f"{name}s", ()))), 200)
+            hint = f" (one of {known})" if known else ""
+            raise BenchError(
+                f"torchvision's {of} needs {name}; say arguments={{'{name}': ...}}{hint}"
+            )
 
 
 def _first(part: Any, row: int) -> Any:
@@ -158,13 +190,45 @@ def _instance(made: Callable[..., Any], of: str, given: Mapping[str, Any]) -> An
         ) from None
 
 
-def _labels(part: Any, where: str) -> list[int]:
-    """Of a data set of torchvision: without decoding its images, where it keeps them apart."""
-    for key in ("targets", "labels", "_labels"):
+def _labels(part: Any, where: str, *, joint: bool) -> list[int]:
+    """Of a data set of torchvision, as it gives them with its images.
+
+    Where it keeps them apart no image is decoded but a few, which show that these are the same.
+    joint: it has a transform of images and labels at once, which can only be told image by image.
+    """
+    for key in () if joint else ("targets", "labels", "_labels"):
         values = getattr(part, key, None)
         if values is not None and len(values) == len(part):
-            return whole_numbers(values, where)
-    return whole_numbers([part[row][1] for row in range(len(part))], where)
+            kept = _transformed(part, values, where)
+            if kept is not None and all(_label(part, r, where) == kept[r] for r in _spots(kept)):
+                return kept
+    return [_label(part, row, where) for row in range(len(part))]
+
+
+def _spots(listed: Sequence[int]) -> set[int]:
+    """The first row, the last, the one in the middle, and some between; none of nothing."""
+    last = len(listed) - 1
+    return {i * last // (SPOTS - 1) for i in range(SPOTS)} if listed else set()
+
+
+def _transformed(part: Any, values: Any, where: str) -> list[int] | None:
+    """A list of labels after the data set's own `target_transform`; None where it is none."""
+    change = getattr(part, "target_transform", None)
+    try:
+        kept = whole_numbers(values, where)
+        return kept if change is None else whole_numbers([change(label) for label in kept], where)
+    # Whatever it is made for: rows of the data set say what is meant.
+    except Exception:
+        return None
+
+
+def _label(part: Any, row: int, where: str) -> int:
+    try:
+        found = part[row][1]
+    # Whatever a library makes of a damaged file, it is a damaged file.
+    except Exception as error:
+        raise BenchError(f"{where}[{row}] cannot be read: {told(error)}") from None
+    return whole_numbers([found], where)[0]
 
 
 def _of_huggingface(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import BenchError, plain
 
@@ -85,8 +85,10 @@ def checked(shape: Shape) -> Shape:
     return (int(shape[0]), int(shape[1]), int(shape[2]))
 
 
-def opened(path: Path) -> Image:
+def opened(path: Path, content: IO[bytes] | None = None) -> Image:
     """A picture of a file, of which only the head is read yet; whoever opens it closes it.
+
+    content: what was read of the file, where it was.
 
     Raises:
         BenchError: no picture, named.
@@ -94,7 +96,7 @@ def opened(path: Path) -> Image:
     from PIL import Image as Files
 
     try:
-        return Files.open(path, formats=("PNG", "JPEG"))
+        return Files.open(content or path, formats=("PNG", "JPEG"))
     # Whatever a damaged file makes of its reader, it is a damaged file.
     except Exception as error:
         raise unreadable(path, error) from None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench.api.images import Dataset, DatasetInfo
-from bench.api.own_data.dealt import Lot, data_set, named
+from bench.api.own_data.dealt import Lot, Seen, data_set, named
 from bench.api.own_data.pictures import Change, Shape, as_bytes, checked, shape_of
 from bench.errors import BenchError, plain, told
 
@@ -53,12 +52,20 @@ def _lot(shelf: LibraryPart, shape: Shape, change: Change | None) -> Lot:
     def one(row: int) -> Pixels:
         return as_bytes(_picture(shelf, row), shape, change, f"{shelf.where}[{row}]")
 
-    @cache
+    seen = Seen()
+
     def digest(row: int) -> bytes:
-        return hashlib.sha256(one(row).tobytes()).digest()
+        return seen.digest(row, lambda: hashlib.sha256(one(row).tobytes()).digest())
+
+    def same(row: int) -> Pixels:
+        """Another image than before: of a changed file, or of a transform that is random."""
+        found = one(row)
+        digest = hashlib.sha256(found.tobytes()).digest()
+        seen.require(row, digest, f"{shelf.where}[{row}]", " (transforms may not be random)")
+        return found
 
     def pixels(rows: Sequence[int]) -> Pixels:
-        found = [one(row) for row in rows]
+        found = [same(row) for row in rows]
         return np.stack(found) if found else np.zeros((0, *shape), np.uint8)
 
     return Lot(shelf.where, shelf.labels, pixels, digest)

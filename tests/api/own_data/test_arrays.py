@@ -81,6 +81,7 @@ def test_a_changed_image_is_another_data_set(tmp_path: Path) -> None:
         ({"x": X[..., :2], "y": Y}, r"x is \(120, 8, 8, 2\); \(N,H,W,C\) or \(N,C,H,W\)"),
         ({"x": X[:, :3], "y": Y}, r"x is \(120, 3, 8, 3\).*say shape="),
         ({"x": X.astype(np.float32), "y": Y}, "to 209, not from 0 to 1; divide by 255"),
+        ({"x": (X > 99).astype(np.uint8), "y": Y}, "x.* is uint8 from 0 to 1.*multiply it by 255"),
         ({"x": np.full((9, 8, 8, 3), np.nan), "y": np.arange(9)}, "from nan to nan"),
         ({"x": X, "y": 2 * Y}, r"class '1' has no train image"),
         ({"x": X, "y": Y - 1}, r"has the label -1; labels are 0 to 1"),
@@ -93,6 +94,19 @@ def test_what_is_no_data_set_is_one_line(tmp_path: Path, held: dict[str, Any], s
         data(tmp_path, **held)
     assert str(raised.value).startswith("data set 'mine': ")
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_changes_before_its_images_are_read_is_refused(tmp_path: Path) -> None:
+    found = data(tmp_path, x_test=X, y_test=Y)
+    np.savez_compressed(tmp_path / "mine.npz", x_test=X[::-1], y_test=Y[::-1])
+    with pytest.raises(BenchError, match=r"mine\.npz \(x_test\) changed since .*; start again$"):
+        found.images("test")
+    assert len(data(tmp_path, x_test=X[::-1], y_test=Y[::-1]).images("test")) == len(X)
+
+
+def test_test_images_that_are_training_images_are_told(tmp_path: Path) -> None:
+    found = data(tmp_path, x_train=X[:90], y_train=Y[:90], x_test=X[60:], y_test=Y[60:])
+    assert "; 30 of 60 test images are also among those of train" in found.info.split
 
 
 def test_labels_beyond_the_named_classes(tmp_path: Path) -> None:

@@ -119,6 +119,29 @@ def test_a_changed_file_is_another_data_set(tmp_path: Path) -> None:
     assert identity() not in (first, changed)
 
 
+def test_a_file_that_changes_after_it_was_read_is_refused(tmp_path: Path) -> None:
+    top = forest(tmp_path / "test", each=6)
+    told, seen = data(tmp_path), data(tmp_path)
+    identity_of(told)
+    before = seen.images("test").x  # of these nobody has asked for the digest yet
+    Image.fromarray(pixels(1, 900)).save(top / "oak" / "0003.png")
+    for found in (told, seen):
+        assert len(found.take("test", [0, 8])) == 2
+        with pytest.raises(BenchError, match=r"oak/0003\.png changed since .*; start again$"):
+            found.take("test", [9])
+    assert identity_of(seen) == identity_of(told)
+    assert not torch.equal(data(tmp_path).images("test").x, before)
+
+
+def test_test_images_that_are_training_images_are_told(tmp_path: Path) -> None:
+    forest(tmp_path / "train", each=30)
+    forest(tmp_path / "test", each=5, first=28)
+    assert data(tmp_path).info.split.endswith("; 6 of 15 test images are also among those of train")
+    shutil.rmtree(tmp_path / "test")
+    forest(tmp_path / "test", each=5, first=30)
+    assert "also among" not in data(tmp_path).info.split
+
+
 def test_a_relative_path_is_beside_the_file_that_says_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

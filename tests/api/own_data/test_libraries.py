@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -150,6 +151,61 @@ def test_parts_of_torchvision(
     assert torch.equal(found.images("test").x[2], expected)
 
 
+class Moved(Trees):
+    """Labels that are changed, or read from elsewhere, once an image is asked for."""
+
+    def __init__(
+        self,
+        root: str,
+        train: bool = True,
+        target_transform: Callable[[int], int] | None = None,
+        by: int = 0,
+    ) -> None:
+        super().__init__(root, train)
+        self.target_transform, self.by = target_transform, by
+
+    def __getitem__(self, row: int) -> tuple[Image.Image, int]:
+        picture, label = super().__getitem__(row)
+        label = (label + self.by) % 3
+        return picture, self.target_transform(label) if self.target_transform else label
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels"),
+    [
+        ({"target_transform": lambda label: 2 - label}, [2, 1, 0]),
+        ({"target_transform": lambda label: int(label == 2)}, [0, 0, 1]),
+        ({"by": 1}, [1, 2, 0]),
+        ({"by": 1, "target_transform": lambda label: 2 - label}, [1, 0, 2]),
+        ({}, [0, 1, 2]),
+    ],
+)
+def test_labels_are_those_that_come_with_the_images(
+    arguments: dict[str, Any], labels: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision_datasets, "Moved", Moved, raising=False)
+    classes = CLASSES[: 1 + max(labels)]
+    found = from_torchvision("mine", "Moved", threat="l2:1", arguments=arguments, classes=classes)
+    assert found.images("test").y.tolist() == labels * 5
+
+
+class Shifting(Trees):
+    """Another picture each time."""
+
+    def __getitem__(self, row: int) -> tuple[Image.Image, int]:
+        self.first += 1
+        return super().__getitem__(row)
+
+
+def test_images_that_change_while_they_are_used_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torchvision_datasets, "Trees", Shifting, raising=False)
+    found = from_torchvision("mine", "Trees", threat="l2:0.5")
+    with pytest.raises(BenchError, match=r"Trees, test\[0\] changed since"):
+        found.images("test")
+
+
 def test_one_lot_of_torchvision_is_dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_datasets, "Twigs", Twigs, raising=False)
     found = from_torchvision("mine", "Twigs", threat="l2:0.5")
@@ -170,6 +226,26 @@ def test_what_torchvision_lacks_is_one_line(tmp_path: Path) -> None:
         from_torchvision("mine", "EuroSAT", threat="linf:8/255", root=tmp_path)
     with pytest.raises(BenchError, match=r"unknown data set of torchvision 'EuroSat'.*'EuroSAT'"):
         from_torchvision("mine", "EuroSat", threat="linf:8/255")
+    with pytest.raises(BenchError, match=r"EMNIST needs split; say arguments=.*byclass") as raised:
+        from_torchvision("mine", "EMNIST", threat="linf:8/255", root=tmp_path)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(BenchError, match=r"EMNIST\(root='.*', split='letters', train=True, down"):
+        from_torchvision(
+            "mine", "EMNIST", threat="l2:1", root=tmp_path, arguments={"split": "letters"}
+        )
+
+
+class Parts(Leaves):
+    """Parts of other names."""
+
+    def __init__(self, root: str, split: str = "a") -> None:
+        raise ValueError(f"Unknown value '{split}' for argument split.")
+
+
+def test_parts_of_other_names_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision_datasets, "Parts", Parts, raising=False)
+    with pytest.raises(BenchError, match="Parts has none of the parts train, validation, test; sa"):
+        from_torchvision("mine", "Parts", threat="l2:0.5")
 
 
 def test_arrays_of_a_library_are_pictures(asked: dict[str, Any]) -> None:
