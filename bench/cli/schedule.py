@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,7 +75,7 @@ def numbers(text: str) -> list[int]:
     Raises:
         BenchError: no whole numbers from 1 to MOST.
     """
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in text.split(",")] if text else []
     for word in words:
         if not (word.isascii() and word.isdigit() and len(word) < 9 and 0 < int(word) <= MOST):
             raise BenchError(f"--workers '{plain(word)}' is not a number from 1 to {MOST}")
@@ -83,12 +84,22 @@ def numbers(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Workforce:
-    """The workers that were asked about; rate: network calls a second where nothing was timed."""
+    """The workers that were asked about; rate: network calls a second where nothing was timed.
+
+    Raises:
+        BenchError: a number that is none, or without end.
+    """
 
     workers: Sequence[int]
     rate: float
     start_up: float
     lost: float
+
+    def __post_init__(self) -> None:
+        given = {"--rate": self.rate, "--start-up": self.start_up, "--lost": self.lost}
+        for name, value in given.items():
+            if not math.isfinite(value):
+                raise BenchError(f"{name} {value:g} is no finite number")
 
     def run(
         self,

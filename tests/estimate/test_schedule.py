@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cli.group import cli
-from bench.cli.schedule import numbers
+from bench.cli.schedule import Workforce, numbers
 from bench.errors import BenchError
 from bench.estimate.schedule import Conditions, in_turn, lengths, simulate
 from bench.measure.executors.fleet import TRIES
@@ -68,10 +70,18 @@ def test_a_short_last_shard_and_a_part_of_a_plan() -> None:
     assert lengths(asked, {first: 1.0, second: 2.0}, {first: [], second: [1]}) == [16]
 
 
-@pytest.mark.parametrize("text", ["0", "10001", "x", "1.5", "-2", "1,0", "9" * 40])
+@pytest.mark.parametrize("text", ["0", "10001", "x", "1.5", "-2", "1,0", ",", " ", "9" * 40])
 def test_numbers_of_workers_that_are_none(text: str) -> None:
     with pytest.raises(BenchError, match="--workers"):
         numbers(text)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("option", ["rate", "start_up", "lost"])
+def test_numbers_without_end_or_that_are_none(option: str, value: float) -> None:
+    given = {"rate": 1.0, "start_up": 0.0, "lost": 0.0, option: value}
+    with pytest.raises(BenchError, match=f"--{option.replace('_', '-')} {value} is no finite"):
+        Workforce([4], **given)
 
 
 def test_a_plan_says_how_long_workers_take() -> None:
