@@ -90,4 +90,5 @@ def train_command(
                 hours=hours,
                 say=told.say,
             )
+            told.wrote(weights.path)
         click.echo(f"{name}: {weights.metadata['merit']} -> {weights.path}")

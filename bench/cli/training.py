@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -31,6 +32,7 @@ class Told(Onlooker):
         self.title, self.bar, self.clock = title, bar, clock
         self.step = self.steps = self.on_disk = self.first = 0
         self.began = self.spoke = 0.0
+        self.path: Path | None = None
         self.row = bar.add_task(title, total=None) if bar else None
 
     def say(self, text: str) -> None:
@@ -69,12 +71,20 @@ class Told(Onlooker):
         """Where the same command would go on."""
         self.on_disk = step
 
+    def wrote(self, path: Path) -> None:
+        """The weights are there: there is nothing to continue."""
+        self.path = path
+
     def stop(self) -> bool:
         """Once Ctrl-C was pressed."""
         return interrupt.pressed()
 
     def where(self) -> str:
         """What an interruption leaves, in words."""
+        if self.path:
+            return (
+                f"{self.title}: finished, its weights are in {self.path}; nothing after it is begun"
+            )
         if not self.steps:
             return f"{self.title}: stopped before a step was made; the same command begins there"
         at = f"{self.title}: stopped at step {self.step:,} of {self.steps:,}"

@@ -27,41 +27,53 @@ class Stopwatch(Onlooker):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._at: list[float] = []
+        self._asked: Callable[[], bool] = lambda: False
 
     def stepped(self, step: int, steps: int, loss: float) -> None:
         """Notes the time."""
         self._at.append(self._clock())
 
     def stop(self) -> bool:
-        """After enough steps, or a minute."""
+        """After enough steps, or a minute; at once where somebody else asks for it."""
         done = len(self._at) - 1
-        return done >= ENOUGH or (done >= 1 and self._at[-1] - self._at[0] > LONGEST)
+        return (
+            self._asked() or done >= ENOUGH or (done >= 1 and self._at[-1] - self._at[0] > LONGEST)
+        )
 
-    def seconds(self, run: Callable[[Onlooker], object]) -> float:
-        """Per step of `run`, which is handed this watch."""
+    def seconds(self, run: Callable[[Onlooker], object], asked: Callable[[], bool]) -> float:
+        """Per step of `run`, which is handed this watch; StoppedError where `asked` says so."""
+        self._asked = asked
         with suppress(StoppedError):
             run(self)
+        if asked():
+            raise StoppedError
         if len(self._at) < 2:
             return 0.0
         return (self._at[-1] - self._at[0]) / (len(self._at) - 1)
 
 
 def steps_within(
-    hours: float, most: int, run: Callable[[Onlooker], object], checkpoint: Path
+    hours: float,
+    most: int,
+    run: Callable[[Onlooker], object],
+    checkpoint: Path,
+    asked: Callable[[], bool] = lambda: False,
 ) -> tuple[int, str]:
     """The steps of a run of at most `most` that take so many hours, and in words how they came.
 
-    What was derived once stands beside the checkpoint, so that a killed run keeps it.
+    What was derived once stands beside the checkpoint, so that a killed run keeps it. asked():
+    whether somebody asks for an end.
 
     Raises:
         BenchError: hours that are too few for anything.
+        StoppedError: an end was asked for.
     """
     beside = beside_of(checkpoint)
     with suppress(BenchError, ValueError, KeyError, TypeError):
         kept = json_of(content_of(beside, 1000))
         if kept["hours"] == hours and checkpoint.exists() and 0 < int(kept["steps"]) <= most:
             return int(kept["steps"]), "as when this run began"
-    each = Stopwatch().seconds(run)
+    each = Stopwatch().seconds(run, asked)
     steps = most if each * most <= hours * 3600 else int(hours * 3600 / each)
     if steps < min(LEAST, most):
         raise BenchError(

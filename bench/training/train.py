@@ -67,8 +67,9 @@ def train(
     checkpoint, usual = _checkpoint(info.name, name, seed, base), plan.fit.steps
     say(f"{plan.network}, {len(x):,} images on {device}")
     if hours is not None:
+        asked = (onlooker or Onlooker()).stop
         steps, how = steps_within(
-            hours, usual, lambda watch: run(plan.fit, onlooker=watch), checkpoint
+            hours, usual, lambda watch: run(plan.fit, onlooker=watch), checkpoint, asked
         )
         say(f"{steps:,} of the recipe's {usual:,} steps in {hours:g} h ({how})")
     settings = plan.fit if steps is None else replace(plan.fit, steps=steps)

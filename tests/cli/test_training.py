@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch import nn
 
+from bench.cli.train import train_command
 from bench.cli.training import Told
 from tests.cli.test_cli import bench
 
@@ -62,6 +64,31 @@ def test_what_an_interruption_leaves_is_said_as_it_is() -> None:
     told.stepped(2, 20, 0.5)
     expected = "t: stopped at step 2 of 20; kept at step 1; the same command continues"
     assert told.where() == expected
+    told.wrote(Path("natural.safetensors"))
+    expected = "t: finished, its weights are in natural.safetensors; nothing after it is begun"
+    assert told.where() == expected
+
+
+def test_ctrl_c_after_the_last_step_says_that_the_weights_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object, onlooker: Told, **__: object) -> SimpleNamespace:
+        onlooker.begins(nn.Linear(1, 1), 0, 1, 8)
+        onlooker.stepped(1, 1, 0.5)
+        onlooker.kept(1)
+        signal.raise_signal(signal.SIGINT)
+        return SimpleNamespace(path=tmp_path / "natural.safetensors", metadata={"merit": "1"})
+
+    monkeypatch.setattr("bench.training.train.train", train)
+    words = ["natural", "--dataset", "digits", "--out", str(tmp_path)]
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with train_command.make_context("train", words) as asked:
+            says = r"finished, its weights are in .*/natural\.safetensors; nothing after"
+            with pytest.raises(KeyboardInterrupt, match=says):
+                train_command.invoke(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

@@ -75,6 +75,14 @@ def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path) -> None:
     assert steps_within(0.5, 10_000, go, path)[0] == 450
 
 
+def test_an_end_that_is_asked_for_while_steps_are_measured(tmp_path: Path) -> None:
+    made, go = run(2.0)
+    with pytest.raises(StoppedError):
+        steps_within(0.5, 10_000, go, tmp_path / "run.pt", lambda: len(made) == 3)
+    assert len(made) == 3
+    assert not beside_of(tmp_path / "run.pt").exists()
+
+
 def test_hours_too_few_for_anything(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"--hours 0\.001: one step takes 2 s here, .* 1 would"):
         steps_within(0.001, 10_000, run(2.0)[1], tmp_path / "run.pt")

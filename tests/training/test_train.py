@@ -22,6 +22,7 @@ from bench.training import needs
 from bench.training import train as training
 from bench.training.fit import Fit
 from bench.training.needs import Need, exists, needed
+from bench.training.onlooker import Onlooker, StoppedError
 from bench.training.recipes import RECIPES, Recipe, recipe
 from tests.networks import answer, expected
 
@@ -46,6 +47,17 @@ def brief(name: str, steps: int = 3) -> Recipe:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+def test_the_onlooker_may_end_it_while_its_steps_are_measured(home: Path) -> None:
+    class Leaving(Onlooker):
+        def stop(self) -> bool:
+            return True
+
+    with pytest.raises(StoppedError):
+        training.train("natural", toy(), plan=brief("natural"), onlooker=Leaving(), hours=1)
+    assert not list(home.rglob("*.json"))
+    assert not list(home.rglob("*.pt"))
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
