@@ -160,6 +160,9 @@ def _restore(owner: Any, names: Mapping[str, Any]) -> None:
     for name, value in names.items():
         if now.get(name, owner) is not value:
             setattr(owner, name, value)
-    if isinstance(owner, type) and owner.__module__.partition(".")[0] in PACKAGES:
+    if isinstance(owner, type):
+        ours = owner.__module__.partition(".")[0] in PACKAGES
         for name in [name for name, _ in _names(owner) if name not in names]:
-            delattr(owner, name)
+            # A library may add a name of its own later; one that hides an inherited one is not it.
+            if ours or any(hasattr(base, name) for base in owner.__bases__):
+                delattr(owner, name)

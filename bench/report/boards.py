@@ -14,13 +14,17 @@ from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, how_to_run
 from bench.report.details import details, effort
 from bench.report.tables import Document, Fold, Listing, Table, cell_text
+from bench.spec import NO_ATTACK
 
 ELSEWHERE = (
     "The boards below are of other images or other budgets: rows of different boards are never "
     "compared. Their controls and all of their numbers are in the .csv beside this file, and on "
     "the page, which also says what each alarm is."
 )
-SUMMARY = ("rank", "defense", "classifier", "clean", WORST, "strongest attack", "calls", "flags")
+SUMMARY = (
+    *("rank", "defense", "classifier", NO_ATTACK, WORST),
+    *("strongest attack", "calls", "flags"),
+)
 
 
 def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:

@@ -219,7 +219,8 @@ def test_nan_from_a_network_is_a_failed_shard_and_no_number(tmp_path: Path) -> N
 
 def test_an_unwritable_results_folder(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
-    assert "cannot write" in one_line(bench(*RUN, "--defense", "none", cwd=tmp_path))
+    said = one_line(bench(*RUN, "--defense", "none", cwd=tmp_path))
+    assert said == "bench: --results results is a file, not a folder"
     nowhere = bench("run", "--defense", "none", "--results", "", cwd=tmp_path)
     assert one_line(nowhere) == "bench: --results needs a folder, such as results"
 

@@ -38,7 +38,7 @@ HABITS = [
 ]
 VICTIMS = [
     ("none@natural", "clean"),
-    ("gaussian:runs=1@natural", "clean"),
+    ("gaussian:runs=2@natural", "clean"),
     ("gaussian:runs=1@natural", "bpda:steps=1"),
 ]
 
