@@ -107,7 +107,7 @@ def evaluate(
             draws=draws,
         )
         check(request)
-        request, _ = networks.chosen(request)
+        request, moved = networks.chosen(request)
         wanted = Path(results).absolute() if results else None
         folder = wanted if wanted and named else Path(tempfile.mkdtemp(prefix="bench-"))
         if folder != wanted:
@@ -116,7 +116,8 @@ def evaluate(
         made = made if named else replace(made, command=_call(request))
         sweep = prepare(request, (made, draft), Store(folder), Setup(device, chunk(device)))
         _carried_out(sweep, shown=progress)
-        found = _evaluation(sweep, str(parse_defense(request.defenses[0])))
+        told = [*filter(None, [moved]), *draft.notes]
+        found = _evaluation(sweep, str(parse_defense(request.defenses[0])), told)
         if wanted and not named:
             found.save(wanted)
         weakref.finalize(found, leaving.pop_all().close)
@@ -192,8 +193,8 @@ class _Alone:
         return self.store.records(dataset)
 
 
-def _evaluation(sweep: Sweep, asked: str) -> Evaluation:
-    """The row of `asked` on the board of this plan alone."""
+def _evaluation(sweep: Sweep, asked: str, told: Sequence[str]) -> Evaluation:
+    """The row of `asked` on the board of this plan alone. told: what planning had to say."""
     plan = sweep.plan
     (board,) = boards(_Alone(plan, sweep.store), plan.dataset)
     row = next(row for row in board.rows if row.asked == asked)
@@ -203,4 +204,4 @@ def _evaluation(sweep: Sweep, asked: str) -> Evaluation:
         for failure in sweep.summary.failures
         if failure.task.planned.defense == asked
     }
-    return Evaluation(analyse(board), row, tuple(doubts), failures, sweep.store.root)
+    return Evaluation(analyse(board), row, (*told, *doubts), failures, sweep.store.root)

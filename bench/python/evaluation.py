@@ -26,7 +26,8 @@ class Evaluation:
     """One defense, measured. Accuracies are fractions with their 95 % intervals.
 
     analysis: the board that it stands on, with its base and controls. row: its own row. flags: what
-    to doubt, in sentences. failures: attacks without a number, and why. folder: the records.
+    to know and to doubt, in sentences: other networks, more images than asked, alarms, notes.
+    failures: attacks without a number, and why. folder: the records.
     """
 
     analysis: Analysis

@@ -21,10 +21,7 @@ ELSEWHERE = (
     "compared. Their controls and all of their numbers are in the .csv beside this file, and on "
     "the page, which also says what each alarm is."
 )
-SUMMARY = (
-    *("rank", "defense", "classifier", NO_ATTACK, WORST),
-    *("strongest attack", "calls", "flags"),
-)
+SUMMARY = ("rank", "defense", "classifier", NO_ATTACK, WORST, "strongest attack", "calls", "flags")
 
 
 def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -65,11 +66,8 @@ def written_down(work: Callable[[], object]) -> Asked:
         asked[net, tuple(x.shape), torch.is_grad_enabled() and x.requires_grad] += 1
         return answer(net, x, *more)
 
-    setattr(Network, "_answer", listening)  # noqa: B010 (a method of a class, for a while)
-    try:
+    with mock.patch.object(Network, "_answer", listening):
         work()
-    finally:
-        setattr(Network, "_answer", answer)  # noqa: B010
     return asked
 
 

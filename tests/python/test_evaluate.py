@@ -214,6 +214,11 @@ def test_an_attack_of_another_plan_makes_no_bound_of_this_one(tmp_path: Path) ->
     assert sorted(found.figures) == ["classifier-pgd", "clean"]
 
 
+def test_what_planning_has_to_say_is_said() -> None:
+    found = evaluate("natural", dataset="digits", images=20, attacks=["clean"])
+    assert "20 images rounded up to 32" in str(found)
+
+
 class Cut(nn.Module):
     """Has parameters, and lets no gradient reach its input."""
 
@@ -316,5 +321,4 @@ def test_importing_bench_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
-        bench.evaluat  # noqa: B018
+    assert not hasattr(bench, "evaluat")
