@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,24 +125,21 @@ def deal(lots: Mapping[str, Lot]) -> tuple[Hands, str]:
             raise BenchError(f"{_names(lots)}: there are no test images; name them test")
         if "train" in parts and "validation" not in parts:
             lot = parts["train"]
-            shares = [_percent(lot.digest(row)) for row in range(len(lot.labels))]
+            digests = [lot.digest(row) for row in range(len(lot.labels))]
+            shares = [_percent(digest) for digest in digests]
             hands["validation"] = _rows(lot, shares, 0, HELD_OUT)
             hands["train"] = _rows(lot, shares, HELD_OUT, 100)
             said.append(f"validation: {HELD_OUT} % of train by the digests of the images")
-        said += _shared(parts)
+            said += _shared(parts["test"], set(digests))
     counts = ", ".join(f"{len(hands[name][1]):,} {name}" for name in SPLITS if name in hands)
     return hands, "; ".join([counts, *said])
 
 
-def _shared(parts: Mapping[str, Lot]) -> list[str]:
+def _shared(test: Lot, digests: Set[bytes]) -> list[str]:
     """A note where test images are training images too."""
-    train, test = (
-        [lot.digest(row) for row in range(len(lot.labels))] if (lot := parts.get(name)) else []
-        for name in ("train", "test")
-    )
-    known = set(train)
-    both = sum(digest in known for digest in test)
-    return [f"{both:,} of {len(test):,} test images are also among those of train"] if both else []
+    number = len(test.labels)
+    both = sum(test.digest(row) in digests for row in range(number))
+    return [f"{both:,} of {number:,} test images are also among those of train"] if both else []
 
 
 def _names(lots: Mapping[str, Lot]) -> str:
