@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ BUDGET = 20.0
 """Seconds for one timed call: fewer images than a chunk where a chunk would take longer."""
 
 
-REPEATS = 2
+REPEATS = 4
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class Speed:
 def speeds(spec: str, dataset: str, device: str, chunk: int) -> dict[str, Speed]:
     """Of every network of a defense on a device, from random weights: chunks of `chunk` images.
 
-    One call to warm up, then the mean of a few; CPU seconds of this process on a CPU, else the
-    clock's. Where a chunk would take longer than BUDGET, fewer images at once.
+    The least of a few calls, since a first one of a size also sets memory up; CPU seconds of this
+    process on a CPU, else the clock's. Where a chunk would take longer than BUDGET, fewer images
+    at once.
 
     Raises:
         BenchError: weights of which nobody says what network they hold.
@@ -80,13 +80,12 @@ def _speed(call: Call, arguments: tuple[Tensor, ...], chunk: int) -> Speed:
         if out.requires_grad:
             torch.autograd.grad(out.sum(), x)
 
-    def mean(work: Callable[[tuple[Tensor, ...]], None], images: int, times: int) -> float:
+    def least(work: Callable[[tuple[Tensor, ...]], None], images: int, times: int) -> float:
         device = arguments[0].device
-        return statistics.mean(clock(lambda: work(batch(images)), device) for _ in range(times))
+        return min(clock(lambda: work(batch(images)), device) for _ in range(times))
 
-    mean(both, 1, 1)
-    images = max(1, min(chunk, int(BUDGET / max(mean(both, 1, 1), 1e-9))))
-    there, around = mean(forward, images, REPEATS), mean(both, images, REPEATS)
+    images = max(1, min(chunk, int(BUDGET / max(least(both, 1, 2), 1e-9))))
+    there, around = least(forward, images, REPEATS), least(both, images, REPEATS)
     return Speed(there / images, max(around - there, 0.0) / images, images)
 
 
