@@ -73,6 +73,8 @@ def following(looks: int, settings: Settings, traits: Traits) -> Runs:
 @attack(
     "apgd",
     source="Croce & Hein 2020; on defenses as Croce et al. 2022, Adaptive Test-time Defenses",
+    paper="Croce & Hein 2020",
+    link="https://arxiv.org/abs/2003.01690",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 50, "eot": 5}},
     skip=no_gradient,
     cost=_runs,
@@ -112,6 +114,8 @@ def apgd(
 @attack(
     "mim",
     source="Dong et al. 2018: 10 steps of eps/10, decay 1",
+    paper="Dong et al. 2018",
+    link="https://arxiv.org/abs/1710.06081",
     settings={"quick": {"eot": 5}},
     skip=no_gradient,
     cost=_runs,

@@ -43,6 +43,8 @@ def no_step(settings: Settings, traits: Traits) -> str | None:
 @attack(
     "approximate-input",
     source="Yang et al. 2019 (ME-Net), as Yoon et al. 2021 describe it, supplement D.1",
+    paper="Yang et al. 2019",
+    link="https://arxiv.org/abs/1905.11971",
     settings=SHORT_EOT,
     skip=no_purifier,
     cost=bpda_runs,
@@ -58,6 +60,8 @@ def approximate_input(
 @attack(
     "one-step-unrolling",
     source="Yoon et al. 2021, supplement, figure 9",
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     settings=SHORT_EOT,
     skip=no_step,
     cost=lambda settings, traits: Runs(one_step=drawn(settings, traits)),
@@ -73,6 +77,8 @@ def one_step_unrolling(
 @attack(
     "bpda-surrogate",
     source="Athalye et al. 2018, section 4.1.2: backwards through a differentiable stand-in",
+    paper="Athalye et al. 2018",
+    link="https://arxiv.org/abs/1802.00420",
     settings=SHORT_EOT,
     skip=no_surrogate,
     cost=lambda settings, traits: Runs(

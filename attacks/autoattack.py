@@ -153,6 +153,8 @@ def _asked(name: str, settings: Settings) -> tuple[int, int]:
 @attack(
     "autoattack",
     source="Croce & Hein 2020; random defenses: APGD-CE and APGD-DLR with EOT",
+    paper="Croce & Hein 2020",
+    link="https://arxiv.org/abs/2003.01690",
     settings={
         "quick": {
             "attacks": "apgd-ce+apgd-t+square",

@@ -130,6 +130,8 @@ def _readable(settings: Settings, dataset: str) -> None:
 @attack(
     "auxiliary",
     source="Hwang et al. 2021, Eq. 2 and Figure 4, after Shi et al. 2021",
+    paper="Hwang et al. 2021",
+    link="https://arxiv.org/abs/2107.06456",
     settings=SETTINGS,
     skip=no_direction,
     cost=_runs,

@@ -187,6 +187,8 @@ def clean() -> Clean:
 @attack(
     "classifier-pgd",
     source="Yoon et al. 2021, Table 1",
+    paper="Madry et al. 2018",
+    link="https://arxiv.org/abs/1706.06083",
     settings=SHORT,
     cost=blind_runs,
     knows="blind",
@@ -205,7 +207,8 @@ def classifier_pgd(
 
 @attack(
     "bpda",
-    source="Athalye et al. 2018",
+    paper="Athalye et al. 2018",
+    link="https://arxiv.org/abs/1802.00420",
     settings=SHORT,
     skip=no_purifier,
     cost=bpda_runs,
@@ -228,6 +231,8 @@ def bpda(
 @attack(
     "bpda-eot",
     source="Yoon et al. 2021, section 5.1.2: 40 steps, 15 draws",
+    paper="Athalye et al. 2018",
+    link="https://arxiv.org/abs/1802.00420",
     settings=SHORT_EOT,
     skip=deterministic,
     cost=bpda_runs,
@@ -272,6 +277,8 @@ def _full_runs(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "joint-score",
     source="Yoon et al. 2021, Table 1 and section 5.1.2",
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     settings=SHORT_EOT,
     skip=no_direction,
     cost=_score_runs,
@@ -301,6 +308,8 @@ def joint_score(
 @attack(
     "joint-full",
     source="Yoon et al. 2021, Table 1 and section 5.1.2",
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     settings=SHORT_EOT,
     skip=no_direction,
     cost=_full_runs,
@@ -326,6 +335,8 @@ def joint_full(
 @attack(
     "pgd-exact",
     source="Lee & Kim 2023: 200 steps, 20 draws; through the defense itself, not a surrogate",
+    paper="Lee & Kim 2023",
+    link="https://arxiv.org/abs/2303.09051",
     # ImageNet: 20 steps, as in their script.
     settings={
         "quick": {"steps": 10, "eot": 5},
@@ -360,6 +371,8 @@ def pgd_exact(
 @attack(
     "pgd-surrogate",
     source="Zhang et al. 2023, section 4.2.2 and C.3: 20 steps, 20 draws; after Lee & Kim 2023",
+    paper="Zhang et al. 2023",
+    link="https://arxiv.org/abs/2307.04333",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"eot": 10}},
     skip=no_surrogate,
     cost=surrogate_runs,

@@ -86,6 +86,8 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "certify",
     source="Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing",
+    paper="Cohen et al. 2019",
+    link="https://arxiv.org/abs/1902.02918",
     norms=(CERTIFIED,),
     # sigma: what `noisy` was trained with (bench/training/recipes/noisy.py). The presets' copies
     # are ours: they bound the largest radius, not what is certified within it.

@@ -126,6 +126,8 @@ def _variants(settings: Settings) -> int:
 @attack(
     "corruption",
     source="Hendrycks & Dietterich 2019, CIFAR-10-C",
+    paper="Hendrycks & Dietterich 2019",
+    link="https://arxiv.org/abs/1903.12261",
     norms=("corruption",),
     settings={
         "quick": {"kinds": "gaussian_noise+fog+pixelate", "severities": "1+3+5"},

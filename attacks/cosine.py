@@ -32,6 +32,8 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "gradient-cosine",
     source="BPDA: Athalye et al. 2018",
+    paper="Athalye et al. 2018",
+    link="https://arxiv.org/abs/1802.00420",
     settings=SHORT_EOT,
     skip=_one_gradient,
     cost=_runs,

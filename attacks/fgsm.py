@@ -86,7 +86,8 @@ def _around(settings: Settings, traits: Traits) -> Runs:
 
 @attack(
     "fgsm",
-    source="Goodfellow et al. 2015",
+    paper="Goodfellow et al. 2015",
+    link="https://arxiv.org/abs/1412.6572",
     norms=("linf",),
     software=SOFTWARE,
     settings=QUICK,
@@ -103,6 +104,8 @@ def fgsm(*, eot: Count = 15, gradient: GradientMode = "bpda") -> Library:
 @attack(
     "bim",
     source="Kurakin et al. 2017; the library's 10 steps of eps/4",
+    paper="Kurakin et al. 2017",
+    link="https://arxiv.org/abs/1607.02533",
     norms=("linf",),
     software=SOFTWARE,
     settings=QUICK,
@@ -121,6 +124,8 @@ def bim(
 @attack(
     "vmi-fgsm",
     source="Wang & He 2021: 10 steps of eps/10, 20 neighbours within 1.5 eps",
+    paper="Wang & He 2021",
+    link="https://arxiv.org/abs/2103.15571",
     norms=("linf",),
     software=SOFTWARE,
     settings={"quick": {"eot": 5, "neighbours": 5}, "standard": {"eot": 5, "neighbours": 5}},
@@ -148,6 +153,8 @@ def vmi_fgsm(
 @attack(
     "jitter",
     source="Schwinn et al. 2023; the library's 10 steps of eps/4, scale 10, noise .1",
+    paper="Schwinn et al. 2023",
+    link="https://arxiv.org/abs/2105.10304",
     norms=("linf",),
     software=SOFTWARE,
     settings=QUICK,

@@ -41,6 +41,8 @@ def _deterministic(settings: Settings, traits: Traits) -> str | None:
 @attack(
     "known-randomness",
     source="the DW-box of Liu et al. 2024 (ADDT)",
+    paper="Liu et al. 2024",
+    link="https://arxiv.org/abs/2404.14309",
     settings={"quick": {"steps": 10}},
     skip=_deterministic,
     cost=lambda settings, traits: Runs(exact=(int(settings["steps"]) + 1) * traits.runs),

@@ -173,6 +173,8 @@ def _cw_runs(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "deepfool",
     source="Moosavi-Dezfooli et al. 2016: 50 steps, overshoot .02, 10 classes",
+    paper="Moosavi-Dezfooli et al. 2016",
+    link="https://arxiv.org/abs/1511.04599",
     settings={"quick": {"steps": 5, "candidates": 3, "eot": 5}, "standard": {"eot": 5}},
     cost=_deepfool_runs,
     knows="all",
@@ -188,6 +190,8 @@ def deepfool(
 @attack(
     "cw",
     source="Carlini & Wagner 2017, l2: 9 searches of 1000 steps, rate .01, c from .001",
+    paper="Carlini & Wagner 2017",
+    link="https://arxiv.org/abs/1608.04644",
     norms=("l2",),
     settings={
         "quick": {"steps": 10, "searches": 2, "c": 1.0, "eot": 5},

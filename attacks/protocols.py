@@ -60,6 +60,8 @@ def _looked_beside(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "bpda-eot:protocol=hill",
     source=HILL,
+    paper="Hill et al. 2021",
+    link="https://arxiv.org/abs/2005.13525",
     settings=QUICK_HILL,
     skip=no_purifier,
     cost=looked,
@@ -85,6 +87,8 @@ def bpda_eot_hill(
 @attack(
     "pgd-surrogate:protocol=hill",
     source="Zhang et al. 2023, code: 20 steps, 20 draws, verified by 150",
+    paper="Zhang et al. 2023",
+    link="https://arxiv.org/abs/2307.04333",
     settings=QUICK_HILL,
     skip=no_surrogate,
     cost=_looked_beside,
@@ -106,6 +110,8 @@ def pgd_surrogate_hill(
 @attack(
     "bpda-eot:protocol=adp",
     source=VOTES,
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     norms=("linf",),
     settings=QUICK,
     skip=no_purifier,
@@ -121,6 +127,8 @@ def bpda_eot_adp(*, steps: Count = 40, eot: Count = 15, step: Step = 0.25) -> PG
 @attack(
     "joint-score:protocol=adp",
     source=VOTES,
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     norms=("linf",),
     settings=QUICK,
     skip=no_direction,
@@ -138,6 +146,8 @@ def joint_score_adp(
 @attack(
     "joint-full:protocol=adp",
     source=VOTES,
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     norms=("linf",),
     settings=QUICK,
     skip=no_direction,

@@ -58,6 +58,8 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "spsa",
     source="Uesato et al. 2018; signs and 1280 queries a step as in Yoon et al. 2021, Table 1",
+    paper="Uesato et al. 2018",
+    link="https://arxiv.org/abs/1802.05666",
     # Budgets of the presets are ours; runs=1 is a proxy of the deployed S-run prediction.
     settings={
         "quick": {"steps": 10, "samples": 8, "runs": 1},

@@ -153,6 +153,8 @@ class Steady:
 @attack(
     "square:protocol=strict",
     source="Andriushchenko et al. 2020; by the mean of 20 runs, without an early end",
+    paper="Andriushchenko et al. 2020",
+    link="https://arxiv.org/abs/1912.00049",
     settings={"quick": {"queries": 50, "passes": 5}, "standard": {"queries": 300, "passes": 10}},
     cost=lambda settings, traits: Runs(
         plain=(int(settings["queries"]) + 1) * draws_of(int(settings["passes"]), traits.random)
@@ -172,7 +174,8 @@ def square_strict(
 
 @attack(
     "square",
-    source="Andriushchenko et al. 2020",
+    paper="Andriushchenko et al. 2020",
+    link="https://arxiv.org/abs/1912.00049",
     # Budgets of the presets are ours; runs=1 is a proxy of the deployed S-run prediction.
     settings={"quick": {"queries": 100, "runs": 1}, "standard": {"queries": 500, "runs": 1}},
     cost=_cost,

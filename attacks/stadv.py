@@ -107,6 +107,8 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
 @attack(
     "stadv",
     source="Xiao et al. 2018; budget, tau and Adam: Laidlaw et al. 2021",
+    paper="Xiao et al. 2018",
+    link="https://arxiv.org/abs/1801.02612",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"eot": 5}},
     skip=no_gradient,
     cost=_runs,

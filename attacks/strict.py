@@ -54,6 +54,8 @@ def _known(settings: Settings, dataset: str) -> None:
 @attack(
     "pgd:protocol=strict",
     source=f"{SOURCE}: 200 steps, 20 draws",
+    paper="Croce et al. 2022",
+    link="https://arxiv.org/abs/2202.13711",
     settings={"quick": QUICK, "standard": {"steps": 100, "restarts": 1, "start": "own"}},
     cost=_runs,
     knows="all",
@@ -77,6 +79,8 @@ def pgd_strict(
 @attack(
     "apgd:protocol=strict",
     source=f"{SOURCE}: 100 steps, CE, CW and targeted DLR",
+    paper="Croce et al. 2022",
+    link="https://arxiv.org/abs/2202.13711",
     settings={
         "quick": {**QUICK, "start": "own", "losses": "ce+margin"},
         "standard": {"steps": 50, "restarts": 1, "start": "own", "losses": "ce+margin"},

@@ -1,10 +1,11 @@
-"""What an attack says of itself, so that nothing else keeps a list of attacks' names.
+"""What plug-ins say of themselves, so that nothing else keeps a list of their names.
 
-`@attack` declares it, a plan stores it, and boards read it there: no torch.
+The decorators declare it, a plan stores it, and boards read it there: no torch.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -20,6 +21,35 @@ Follows = Literal["", "bpda", "exact"]
 says."""
 BUDGET = ("steps", "eot", "restarts", "queries", "samples", "searches", "targets")
 """Settings of which more is at least as strong, unless an attack names its own."""
+
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9][-A-Za-z0-9.]*(/[-A-Za-z0-9._~/%?=&+]*)?")
+LONGEST = 300
+"""Characters of each text that a plug-in says of itself."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A plug-in in words. what: what it does. paper: who described it and when, or empty; link:
+    where that can be read, or empty.
+
+    Raises:
+        BenchError: a text of several lines or of too many characters; an address that is none of
+            the web.
+    """
+
+    what: str
+    paper: str = ""
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        for name, example in (("what", "in a sentence"), ("paper", 'such as "Yoon et al. 2021"')):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text.isprintable() or len(text) > LONGEST:
+                raise BenchError(f"{name}= takes one line, {example}")
+        if not isinstance(self.link, str) or (self.link and not _ADDRESS.fullmatch(self.link)):
+            raise BenchError("link= takes an address, such as https://arxiv.org/abs/2106.06041")
+        if self.link and not self.paper:
+            raise BenchError("link= needs paper=, who and when")
 
 
 @dataclass(frozen=True)

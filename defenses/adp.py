@@ -180,6 +180,8 @@ def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
 @defense(
     "adp",
     source="Yoon et al. 2021, Adversarial Purification with Score-based Generative Models",
+    paper="Yoon et al. 2021",
+    link="https://arxiv.org/abs/2106.06041",
     settings=SETTINGS,
     traits=_traits,
     calls=_calls,

@@ -118,6 +118,8 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
 @defense(
     "aid",
     source="Hwang et al. 2021, AID-Purifier",
+    paper="Hwang et al. 2021",
+    link="https://arxiv.org/abs/2107.06456",
     settings=SETTINGS,
     traits=lambda settings: Traits(exact=False, direction=True),
     calls=_calls,

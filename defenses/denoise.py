@@ -107,6 +107,8 @@ class Denoise(Purifier):
 @defense(
     "denoise",
     source="Lee 2021; Carlini et al. 2023, (Certified!!) Adversarial Robustness for Free!",
+    paper="Carlini et al. 2023",
+    link="https://arxiv.org/abs/2206.10550",
     settings=with_networks(SETTINGS),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
     calls=lambda settings: {"denoiser": 1},

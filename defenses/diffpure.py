@@ -87,6 +87,8 @@ def _calls(settings: Settings) -> dict[str, int]:
 @defense(
     "diffpure",
     source="Nie et al. 2022, Diffusion Models for Adversarial Purification",
+    paper="Nie et al. 2022",
+    link="https://arxiv.org/abs/2205.07460",
     settings=with_networks(SETTINGS),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
     calls=_calls,

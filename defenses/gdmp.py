@@ -109,6 +109,8 @@ def _calls(settings: Settings) -> dict[str, int]:
 @defense(
     "gdmp",
     source="Wang et al. 2022, Guided Diffusion Model for Adversarial Purification",
+    paper="Wang et al. 2022",
+    link="https://arxiv.org/abs/2205.14969",
     settings=with_networks(SETTINGS),
     traits=lambda settings: Traits(random=True, runs=int(settings["runs"])),
     calls=_calls,

@@ -140,6 +140,8 @@ def _traits(settings: Settings) -> Traits:
 @defense(
     "gradual",
     source="Lee & Kim 2023, Robust Evaluation of Diffusion-Based Adversarial Purification",
+    paper="Lee & Kim 2023",
+    link="https://arxiv.org/abs/2303.09051",
     settings=with_networks(SETTINGS),
     traits=_traits,
     calls=_calls,

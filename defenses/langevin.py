@@ -100,6 +100,8 @@ def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo)
 @defense(
     "langevin",
     source="Hill, Mitchell & Zhu 2021, Stochastic Security",
+    paper="Hill et al. 2021",
+    link="https://arxiv.org/abs/2005.13525",
     settings=SETTINGS,
     traits=_traits,
     calls=_calls,

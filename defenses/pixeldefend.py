@@ -184,6 +184,8 @@ def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo)
 @defense(
     "pixeldefend",
     source="Song et al. 2018, PixelDefend: Leveraging Generative Models to Understand and Defend",
+    paper="Song et al. 2018",
+    link="https://arxiv.org/abs/1710.10766",
     settings=SETTINGS,
     traits=lambda settings: Traits(exact=False),
     calls=_calls,

@@ -204,6 +204,8 @@ def _eps(context: Context, variant: str) -> float:
 @defense(
     "scoreopt-o",
     source=SOURCE,
+    paper="Zhang et al. 2023",
+    link="https://arxiv.org/abs/2307.04333",
     settings=with_networks(O_SETTINGS),
     traits=_traits,
     calls=_calls,
@@ -233,6 +235,8 @@ def scoreopt_o(
 @defense(
     "scoreopt-n",
     source=SOURCE,
+    paper="Zhang et al. 2023",
+    link="https://arxiv.org/abs/2307.04333",
     settings=with_networks(N_SETTINGS),
     traits=_traits,
     calls=_calls,

@@ -18,6 +18,8 @@ from defenses.controls import Gaussian
 @defense(
     "smoothing",
     source="Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing",
+    paper="Cohen et al. 2019",
+    link="https://arxiv.org/abs/1902.02918",
     # sigma: what `noisy` was trained with (bench/training/recipes). runs: affordable here. Fetched
     # data: the defaults, of the paper's four levels the one that ADP compares with (Fig. 4).
     settings={"patches": {"sigma": 0.1, "runs": 32}, "digits": {"sigma": 0.25, "runs": 32}},

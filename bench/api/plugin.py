@@ -9,8 +9,8 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from bench.errors import BenchError, told
-from bench.facts import BUDGET, Facts, Follows, Knows
+from bench.errors import BenchError, plain, told
+from bench.facts import BUDGET, LONGEST, About, Facts, Follows, Knows
 from bench.spec import Later, Part, Settings, Value, resolve
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Plugin:
     weights(settings): the files it needs, `{classifier}` in a name for those that belong to one.
     pattern: how it is written, where a name alone says too little; it is then no name of its own.
     fits(settings, data set): raises BenchError where they do not fit together.
+    source: where its defaults come from. paper: who described it and when ("Yoon et al. 2021"),
+    link: where that can be read; boards show both.
     """
 
     kind: ClassVar[str]
@@ -58,9 +60,15 @@ class Plugin:
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     pattern: str = ""
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None
+    paper: str = ""
+    link: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a value where a function belongs (traits=Traits()), a text where several do."""
+        try:
+            About("", self.paper, self.link)
+        except BenchError as error:
+            raise BenchError(f"{self.kind} '{self.name}': {error}") from None
         for declared in fields(self):
             given = getattr(self, declared.name)
             if isinstance(declared.default, tuple) and isinstance(given, str):
@@ -73,6 +81,11 @@ class Plugin:
             if callable(declared.default) and given is not declared.default:
                 told_of = partial(_asked, f"{self.kind} '{self.name}': {declared.name}=", given)
                 object.__setattr__(self, declared.name, told_of)
+
+    @property
+    def about(self) -> About:
+        """What boards say of it."""
+        return About(plain(self.summary, LONGEST - 4), self.paper, self.link)
 
     @property
     def summary(self) -> str:

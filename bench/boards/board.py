@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from bench.boards.metrics import Measured, Spent, accuracy, cost, worst_case
-from bench.facts import Facts
+from bench.facts import About, Facts
 from bench.results.store import Record
 from bench.spec import NO_ATTACK, NO_PURIFIER
 from bench.stats import (
@@ -187,6 +187,7 @@ class Board:
     skips: Mapping[tuple[str, str], str]
     commands: tuple[str, ...]
     group: str = ""
+    about: Mapping[str, Mapping[str, About]] = field(default_factory=dict)
 
     @property
     def budget(self) -> str:

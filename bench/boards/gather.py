@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bench.boards.board import CLEAN, DEFENSE, Board, Entry, Row, aside, mixed_weights
 from bench.boards.metrics import Gap, Measured, assemble
+from bench.boards.words import gathered
 from bench.facts import Facts
 from bench.results.archive import Results
 from bench.results.store import Cell, Plan, Planned, Record
@@ -23,7 +24,9 @@ AMOUNT = {"paper": 0, "standard": 1, "quick": 2}
 
 def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
     """Every board of a data set, the one first that answers most (`_worth`)."""
-    plans = [p for p in source.plans(dataset) if not preset or p.preset == preset]
+    every = source.plans(dataset)
+    told = gathered(every)
+    plans = [plan for plan in every if not preset or plan.preset == preset]
     wanted = {planned.cell.digest for plan in plans for planned in plan.cells}
     found: dict[str, list[Record]] = {}
     for record in source.records(dataset):
@@ -34,7 +37,7 @@ def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
     for plan in plans:
         key = (plan.subset, plan.threat, plan.preset, plan.images, plan.group)
         groups.setdefault(key, []).append(plan)
-    made = [_board(group, found) for _, group in sorted(groups.items())]
+    made = [replace(_board(group, found), about=told) for _, group in sorted(groups.items())]
     return sorted(made, key=_worth)
 
 

@@ -102,7 +102,9 @@ def _entry(plugin: Plugin, dataset: str, preset: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": plugin.pattern or plugin.name,
         "summary": plugin.summary,
-        "source": plugin.source,
+        "source": plugin.source or plugin.paper,
+        "paper": plugin.paper,
+        "link": plugin.link,
         "version": plugin.version,
         "settings": {}
         if plugin.pattern

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench import api
-from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, owned
+from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, Plugin, owned
 from bench.api.images import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
+from bench.facts import About
 from bench.plan import cost
 from bench.plan.request import (
     CATALOG,
@@ -126,6 +127,7 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
             if str(c.part) in asked
         },
         group=_board_of(columns),
+        about=about(planned.cell for planned in draft.cells),
     )
     return plan, draft
 
@@ -254,6 +256,20 @@ def _board_of(columns: Sequence[Column]) -> str:
     boards: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "BOARDS")
     asked = {column.label for column in columns}
     return next((group for group, own in boards.items() if asked.issuperset(own)), "")
+
+
+def about(cells: Iterable[Cell]) -> dict[str, dict[str, About]]:
+    """What the plug-ins of these cells are in words, by kind and name."""
+    cells = list(cells)
+    specs = [parse_defense(text) for text in dict.fromkeys(cell.defense for cell in cells)]
+    attacks = dict.fromkeys(parse_part(cell.attack).name for cell in cells)
+    plugins: list[Plugin] = [api.find_defense(part.name) for spec in specs for part in spec.parts]
+    plugins += [api.find_classifier(spec.classifier.name) for spec in specs]
+    plugins += [find_attack(name) for name in attacks]
+    found: dict[str, dict[str, About]] = {}
+    for plugin in plugins:
+        found.setdefault(plugin.kind, {})[plugin.name] = plugin.about
+    return found
 
 
 def _skip(row: AskedRow, column: Column, threat: Threat) -> str | None:

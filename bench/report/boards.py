@@ -12,8 +12,9 @@ from bench.boards.board import CLEAN, Board, Row
 from bench.boards.flags import Flag, flags
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, how_to_run
+from bench.boards.words import of_row
 from bench.report.details import details, effort
-from bench.report.tables import Document, Fold, Listing, Table, cell_text
+from bench.report.tables import Document, Fold, Linked, Listing, Table, cell_text
 from bench.spec import NO_ATTACK
 
 ELSEWHERE = (
@@ -73,7 +74,7 @@ def summary(analysis: Analysis, rows: Sequence[Row], alarms: Sequence[Flag]) -> 
         body.append(
             (
                 str(analysis.rank.get(row.label, "")),
-                f"{defense} (control)" if row.control else defense,
+                named(defense, row, board),
                 classifier,
                 cell_text(clean),
                 cell_text(analysis.worst.get(row.label)),
@@ -84,3 +85,12 @@ def summary(analysis: Analysis, rows: Sequence[Row], alarms: Sequence[Flag]) -> 
         )
     heading = f"{board.dataset}, {board.place}"
     return Table(heading, SUMMARY, tuple(body), major=True, lead=answer(analysis))
+
+
+def named(name: str, row: Row, board: Board) -> str:
+    """The name of a row's purifiers, and whose they are, with links."""
+    told = {about.paper: about.link for about in of_row(board, row).values() if about.paper}
+    papers = [part for paper in told.items() for part in (("; ", ""), paper)][1:]
+    if row.control:
+        return f"{name} (control)"
+    return Linked((f"{name} (", ""), *papers, (")", "")) if papers else name

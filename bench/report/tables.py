@@ -9,6 +9,18 @@ from bench.boards.board import Item, Row, deviation
 from bench.stats import Figure
 
 
+class Linked(str):
+    """A text of which some parts lead to an address. parts: (text, address or empty)."""
+
+    parts: tuple[tuple[str, str], ...]
+
+    def __new__(cls, *parts: tuple[str, str]) -> Linked:
+        """The text of all parts in order."""
+        made = super().__new__(cls, "".join(text for text, _ in parts))
+        made.parts = parts
+        return made
+
+
 @dataclass(frozen=True)
 class Table:
     """Text cells under a heading; `major` tables open a board. lead: said before the cells."""

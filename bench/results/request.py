@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
 from bench.errors import BenchError
-from bench.facts import Facts
+from bench.facts import About, Facts
 from bench.results.record import FORMAT, SHARD, Cell
 from bench.results.seal import CHECKSUM, BrokenError, require_sealed, sealed
 
@@ -41,10 +41,11 @@ class Plan:
 
     images: per cell; only a whole subset may end in a shard of fewer than 32. command: the line
     that asks for it again. attacks: resolved attack -> what it says of itself. group: the group of
-    attacks, asked for as a whole, that has a board of its own; else empty.
+    attacks, asked for as a whole, that has a board of its own; else empty. about: kind of plug-in
+    -> name -> what it is in words.
 
     Fields after `format` came later: empty ones are not written, and a plan without them was made
-    before attacks said anything of themselves.
+    before plug-ins said anything of themselves.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Plan:
     format: int = field(default=FORMAT)
     attacks: Mapping[str, Facts] = field(default_factory=dict)
     group: str = ""
+    about: Mapping[str, Mapping[str, About]] = field(default_factory=dict)
 
     @property
     def shards(self) -> int:
@@ -66,8 +68,9 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """16 hex digits of the request alone: what attacks say of themselves may change."""
-        text = json.dumps(replace(self, attacks={}, group="")._data(), indent=1) + "\n"
+        """16 hex digits of the request alone: what plug-ins say of themselves may change."""
+        bare = replace(self, attacks={}, group="", about={})
+        text = json.dumps(bare._data(), indent=1) + "\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -77,7 +80,11 @@ class Plan:
     def _data(self) -> dict[str, Any]:
         data = asdict(self)
         data["attacks"] = {name: facts.told() for name, facts in self.attacks.items()}
-        for name in ("attacks", "group"):
+        data["about"] = {
+            kind: {name: list(astuple(about)) for name, about in known.items()}
+            for kind, known in self.about.items()
+        }
+        for name in ("attacks", "group", "about"):
             if not data[name]:
                 del data[name]
         return data
@@ -98,7 +105,12 @@ class Plan:
             attacks = {name: Facts.read(facts) for name, facts in told.items()}
             if not isinstance(data.get("group", ""), str):
                 raise TypeError("group")
-            plan = cls(**{**data, "cells": cells, "skips": skips, "attacks": attacks})
+            about = {
+                kind: {name: About(*texts) for name, texts in known.items()}
+                for kind, known in data.get("about", {}).items()
+            }
+            read = {"cells": cells, "skips": skips, "attacks": attacks, "about": about}
+            plan = cls(**{**data, **read})
         except (*DAMAGED, RecursionError, OverflowError) as error:
             raise BrokenError(f"{where}: not a plan ({type(error).__name__})") from None
         except BenchError as error:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from attacks.catalog import GROUPS
 from bench import api
-from bench.api import attack, register
+from bench.api import DefensePlugin, attack, register
 from bench.api.attacked import Attack
 from bench.errors import BenchError
-from bench.facts import Facts, Follows, Knows
+from bench.facts import LONGEST, About, Facts, Follows, Knows
 from bench.literature.sheets import no_ball
 from bench.spec import NO_ATTACK, NO_PURIFIER, parse_part
 from bench.threat import CERTIFIED, MARKERS
@@ -115,3 +115,40 @@ def test_a_wrong_word_is_an_error_that_names_the_attack() -> None:
 def test_the_words_of_the_harness_are_plug_ins() -> None:
     assert api.find_defense(NO_PURIFIER).traits({}).identity
     assert api.find_attack(NO_ATTACK).norms == ("none",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"paper": "Yoon\net al."}, "paper= takes one line"),
+        ({"link": "https://arxiv.org/abs/1"}, "link= needs paper="),
+        ({"paper": "Yoon et al. 2021", "link": "arxiv.org"}, "link= takes an address"),
+        ({"paper": "Yoon et al. 2021", "link": "javascript:alert(1)"}, "link= takes an address"),
+        ({"paper": "x" * 999}, "paper= takes one line"),
+    ],
+)
+def test_a_paper_is_one_line_and_an_address_of_the_web(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(BenchError, match=f"^defense 'mine': {words}"):
+        DefensePlugin("mine", lambda context: None, **fields)
+
+
+def test_a_plug_in_in_words_is_its_first_line_and_its_paper() -> None:
+    def factory(context: object) -> None:
+        """Does something.
+
+        More of it.
+        """
+
+    paper, link = "Yoon et al. 2021", "https://arxiv.org/abs/2106.06041"
+    made = DefensePlugin("mine", factory, paper=paper, link=link)
+    assert made.about == About("Does something.", paper, link)
+    factory.__doc__ = "Does\x1b[2J " + "much " * 999
+    assert len(made.about.what) <= LONGEST
+    assert made.about.what.isprintable()
+
+
+def test_every_purifier_of_ours_but_controls_names_its_paper() -> None:
+    for name in api.names("defense"):
+        plugin = api.find_defense(name)
+        without = plugin.control or name == NO_PURIFIER
+        assert bool(plugin.link) == (not without), name

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from attacks.catalog import ALL, GROUPS
+from bench.api import find_defense
 from bench.cli.options import requests
 from bench.errors import BenchError
 from bench.plan.cost import Cost
@@ -312,3 +313,18 @@ def test_a_list_is_skipped_where_one_defense_cannot_have_it_and_refused_where_no
         make(replace(asked, defenses=["none"]))
     with pytest.raises(BenchError, match=rf"none@natural: {reason}; against none@madry: {reason}$"):
         make(replace(asked, defenses=["none", "none@madry"]))
+
+
+def test_a_plan_says_in_words_what_its_plug_ins_are() -> None:
+    asked = replace(SMALL, defenses=["jpeg+adp@madry"], attacks=["clean", "bpda"], controls=[])
+    plan, _ = make(asked)
+    kinds = {kind: set(known) for kind, known in plan.about.items()}
+    assert kinds == {
+        "defense": {"jpeg", "adp", "none"},
+        "classifier": {"madry"},
+        "attack": {"clean", "bpda"},
+    }
+    adp, jpeg, none = (plan.about["defense"][name] for name in ("adp", "jpeg", "none"))
+    assert (adp.paper, adp.link) == ("Yoon et al. 2021", "https://arxiv.org/abs/2106.06041")
+    assert adp.what == find_defense("adp").summary
+    assert {jpeg.paper, none.paper} == {""}

@@ -9,8 +9,9 @@ from bench.boards.answer import answer
 from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
+from bench.facts import About
 from bench.report.boards import SUMMARY, document
-from bench.report.tables import Fold, Listing, Table
+from bench.report.tables import Fold, Linked, Listing, Table
 from tests.factories import cell, fill, measure, one_board, plan, verdicts
 
 SPEC = BoardSpec("a board")
@@ -58,3 +59,26 @@ def test_other_boards_are_folded_without_their_controls(tmp_path: Path) -> None:
     assert "l2:1" in table.heading
     assert "(control)" not in str(table)
     assert table in shown.flat
+
+
+def test_a_purifier_is_named_with_its_paper(tmp_path: Path) -> None:
+    told = {
+        "adp": About("Steps.", "Yoon et al. 2021", "https://arxiv.org/abs/2106.06041"),
+        "aid": About("Signs.", "Hwang et al. 2021"),
+        "wiener": About("A filter."),
+    }
+    store = fill(tmp_path)
+    item = measure(store, cell("adp+aid@natural", "bpda"), verdicts([0.5] * 64))
+    store.write_plan(plan([item], about={"defense": told}))
+    opening = document([one_board(store)], SPEC, "patches").flat[0]
+    assert isinstance(opening, Table)
+    shown = {cell for row in opening.rows for cell in row[1:2]}
+    assert shown == {
+        "adp (Yoon et al. 2021)",
+        "adp+aid (Yoon et al. 2021; Hwang et al. 2021)",
+        "wiener (control)",
+        "jpeg (control)",
+        "none",
+    }
+    links = {part for cell in shown if isinstance(cell, Linked) for part in cell.parts if part[1]}
+    assert links == {("Yoon et al. 2021", "https://arxiv.org/abs/2106.06041")}

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import BenchError
-from bench.facts import Facts
+from bench.facts import About, Facts
 from bench.results.checkup import complaints
 from bench.results.store import EXTRAS, Cell, Plan, Planned, Record, Skip, Store
 
@@ -120,6 +121,24 @@ def test_what_attacks_say_of_themselves_is_part_of_a_plan_and_not_of_its_name(
     ):
         with pytest.raises(BenchError, match="here: not a plan"):
             Plan.from_json(json.dumps({**json.loads(told.to_json()), **more}), "here")
+
+
+def test_plug_ins_in_words_are_part_of_a_plan_and_not_of_its_name(tmp_path: Path) -> None:
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    words = About("Steps along a score.", "Yoon et al. 2021", "https://arxiv.org/abs/2106.06041")
+    told = replace(plan, about={"defense": {"adp": words, "none": About("Nothing.")}})
+    assert plan.name == told.name
+    assert "about" not in json.loads(plan.to_json())
+    assert Plan.from_json(told.to_json(), "") == told
+    damaged: tuple[Any, ...] = (
+        *(1, {"defense": 1}, {"defense": {"adp": 1}}, {"defense": {"adp": []}}),
+        *({"defense": {"adp": ["a\nb"]}}, {"defense": {"adp": [1, "", ""]}}),
+        {"defense": {"adp": ["", "Somebody 2021", "javascript:alert(1)"]}},
+        {"defense": {"adp": ["", "Somebody 2021", 'https://a.org/"onclick="']}},
+    )
+    for more in damaged:
+        with pytest.raises(BenchError, match="here: not a plan"):
+            Plan.from_json(json.dumps({**json.loads(told.to_json()), "about": more}), "here")
 
 
 def test_a_plan_in_the_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:

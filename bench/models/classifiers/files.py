@@ -59,6 +59,8 @@ def file(context: Context, *, path: str = "") -> nn.Module:
 @classifier(
     "robustbench",
     source="Croce et al. 2021, RobustBench",
+    paper="Croce et al. 2021",
+    link="https://arxiv.org/abs/2010.09670",
     pattern="robustbench/NAME",
     fits=lambda settings, dataset: robustbench.check(str(settings["model"]), dataset),
     weights=lambda settings: (f"{ROBUSTBENCH}{settings['model']}",),

@@ -41,7 +41,8 @@ def _natural(dataset: str) -> tuple[str, ...]:
 
 @classifier(
     "natural",
-    source="Zagoruyko & Komodakis 2016",
+    paper="Zagoruyko & Komodakis 2016",
+    link="https://arxiv.org/abs/1605.07146",
     weights=lambda settings: ("natural",),
     taps=_natural,
 )
@@ -50,28 +51,48 @@ def natural(context: Context) -> nn.Module:
     return rebuild(context.weights("natural"))
 
 
-@classifier("madry", source="Madry et al. 2018", weights=lambda settings: ("madry",), taps=_robust)
+@classifier(
+    "madry",
+    paper="Madry et al. 2018",
+    link="https://arxiv.org/abs/1706.06083",
+    weights=lambda settings: ("madry",),
+    taps=_robust,
+)
 def madry(context: Context) -> nn.Module:
     """The same WideResNet trained adversarially, against linf PGD."""
     return rebuild(context.weights("madry"))
 
 
 @classifier(
-    "trades", source="Zhang et al. 2019", weights=lambda settings: ("trades",), taps=_robust
+    "trades",
+    paper="Zhang et al. 2019",
+    link="https://arxiv.org/abs/1901.08573",
+    weights=lambda settings: ("trades",),
+    taps=_robust,
 )
 def trades(context: Context) -> nn.Module:
     """The same WideResNet trained by TRADES with beta 6."""
     return rebuild(context.weights("trades"))
 
 
-@classifier("lee", source="Lee et al. 2020", weights=lambda settings: ("lee",), taps=_robust)
+@classifier(
+    "lee",
+    paper="Lee et al. 2020",
+    link="https://arxiv.org/abs/2003.02484",
+    weights=lambda settings: ("lee",),
+    taps=_robust,
+)
 def lee(context: Context) -> nn.Module:
     """The same WideResNet trained adversarially with AVmixup."""
     return rebuild(context.weights("lee"))
 
 
 @classifier(
-    "twin", source="Zagoruyko & Komodakis 2016", weights=lambda settings: ("twin",), taps=_natural
+    "twin",
+    paper="Zagoruyko & Komodakis 2016",
+    link="https://arxiv.org/abs/1605.07146",
+    weights=lambda settings: ("twin",),
+    taps=_natural,
 )
 def twin(context: Context) -> nn.Module:
     """`natural` from another seed: where transfer attacks of the same architecture come from."""
@@ -92,7 +113,11 @@ def _halved(settings: Settings, dataset: str) -> None:
 
 
 @classifier(
-    "cnn", source="Simonyan & Zisserman 2015", weights=lambda settings: ("cnn",), fits=_replaced
+    "cnn",
+    paper="Simonyan & Zisserman 2015",
+    link="https://arxiv.org/abs/1409.1556",
+    weights=lambda settings: ("cnn",),
+    fits=_replaced,
 )
 def cnn(context: Context) -> nn.Module:
     """A small CNN trained on clean images: where transfer attacks from elsewhere come from."""
@@ -100,14 +125,24 @@ def cnn(context: Context) -> nn.Module:
 
 
 @classifier(
-    "vgg", source="Simonyan & Zisserman 2015", weights=lambda settings: ("vgg",), fits=_halved
+    "vgg",
+    paper="Simonyan & Zisserman 2015",
+    link="https://arxiv.org/abs/1409.1556",
+    weights=lambda settings: ("vgg",),
+    fits=_halved,
 )
 def vgg(context: Context) -> nn.Module:
     """VGG-19 with batch norm, for images of 32 pixels and more: what `cnn` is on smaller ones."""
     return rebuild(context.weights("vgg"))
 
 
-@classifier("noisy", source="Cohen et al. 2019", weights=lambda settings: ("noisy",), taps=_natural)
+@classifier(
+    "noisy",
+    paper="Cohen et al. 2019",
+    link="https://arxiv.org/abs/1902.02918",
+    weights=lambda settings: ("noisy",),
+    taps=_natural,
+)
 def noisy(context: Context) -> nn.Module:
     """The same WideResNet trained on images with Gaussian noise: the base of `smoothing`."""
     return rebuild(context.weights("noisy"))

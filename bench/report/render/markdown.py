@@ -5,35 +5,61 @@ from __future__ import annotations
 import html
 import re
 
-from bench.report.tables import Block, Document, Fold, Listing, Table
+from bench.report.tables import Block, Document, Fold, Linked, Listing, Table
 
 _ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\|`*"} | {"\n": " ", "\r": " "})
 # Only before these does `<` open a tag in Markdown.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_WORDS = re.compile(r"[\w .,&'-]+")
+Links = dict[str, str]
+"""Words in cells -> the address that they lead to."""
 
 
 def render(document: Document) -> str:
     """The whole document, ending in one newline."""
     parts = [f"# {escape(document.title)}", *map(escape, document.prose)]
+    links = _links(document)
     for block in document.blocks:
-        parts += _fold(block) if isinstance(block, Fold) else _block(block)
+        parts += _fold(block, links) if isinstance(block, Fold) else _block(block, links)
+    if links:
+        parts.append("\n".join(f"[{words}]: {address}" for words, address in links.items()))
     return "\n\n".join(parts) + "\n"
 
 
-def _fold(fold: Fold) -> list[str]:
+def _links(document: Document) -> Links:
+    """Words that lead somewhere: one address for each, written once below everything."""
+    tables = (block for block in document.flat if isinstance(block, Table))
+    cells = (cell for table in tables for row in table.rows for cell in row)
+    found: Links = {}
+    for words, address in (p for c in cells if isinstance(c, Linked) for p in c.parts):
+        if address and _WORDS.fullmatch(words):
+            found.setdefault(words, address)
+    return found
+
+
+def _cell(cell: str, links: Links) -> str:
+    if not isinstance(cell, Linked):
+        return escape(cell)
+    return "".join(
+        f"[{words}]" if address and links.get(words) == address else escape(words)
+        for words, address in cell.parts
+    )
+
+
+def _fold(fold: Fold, links: Links) -> list[str]:
     first, *others = fold.blocks
     heading = html.escape(first.heading)
-    inside = [*_body(first), *(text for block in others for text in _block(block))]
+    inside = [*_body(first, links), *(text for block in others for text in _block(block, links))]
     return [f"<details><summary>{heading}</summary>", *inside, "</details>"]
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: Block, links: Links) -> list[str]:
     heading = [f"{_level(block)} {escape(block.heading)}"] if block.heading else []
-    return [*heading, *_body(block)]
+    return [*heading, *_body(block, links)]
 
 
-def _body(block: Block) -> list[str]:
-    return _table(block) if isinstance(block, Table) else _listing(block)
+def _body(block: Block, links: Links) -> list[str]:
+    return _table(block, links) if isinstance(block, Table) else _listing(block)
 
 
 def escape(text: str) -> str:
@@ -41,10 +67,10 @@ def escape(text: str) -> str:
     return _TAG.sub("&lt;", text.translate(_ESCAPES)).replace("](", "]\\(")
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: Table, links: Links) -> list[str]:
     from tabulate import tabulate
 
-    rows = [[escape(cell) for cell in row] for row in table.rows]
+    rows = [[_cell(cell, links) for cell in row] for row in table.rows]
     header = [escape(cell) for cell in table.header]
     body = tabulate(rows, header, tablefmt="github", disable_numparse=True)
     return [*map(escape, table.lead), body, *map(escape, table.notes)]

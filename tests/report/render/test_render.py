@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.report.boards import document
 from bench.report.render import html, latex, markdown, of_boards
 from bench.report.render.terminal import show
-from bench.report.tables import Document, Fold, Table
+from bench.report.tables import Document, Fold, Linked, Table
 from bench.results.archive import Archive, Archives, open_results, pack
 from tests.factories import cell, fill, measure, plan, verdicts
 
@@ -156,3 +156,21 @@ def test_a_terminal_shows_every_figure(tmp_path: Path) -> None:
     for row in tidy(found, spec, "patches"):
         if row["metric"] == "accuracy" and row["measured"]:
             assert f"{row['measured']} [{row['low']}, {row['high']}]" in text
+
+
+def test_words_that_lead_somewhere_are_links_of_markdown_alone() -> None:
+    here, there = "https://a.org/1", "https://a.org/2"
+    cells = [
+        Linked(("adp (", ""), ("Yoon et al. 2021", here), (")", "")),
+        Linked(("Yoon et al. 2021", there)),
+        Linked(("a](b) | c", here)),
+    ]
+    document = Document("title", (), (Table("heading", ("x",), tuple((c,) for c in cells)),))
+    text = markdown.render(document)
+    assert "| adp ([Yoon et al. 2021]) |" in text
+    assert text.endswith(f"\n[Yoon et al. 2021]: {here}\n")
+    # One address for one name; and words that could break a link are none.
+    assert there not in text
+    assert "| a]\\(b) \\| c " in text
+    for render in (latex.render, html.render):
+        assert "adp (Yoon et al. 2021)" in render(document)
