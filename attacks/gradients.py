@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attacks.losses import AnyLoss, Climbed, climbed
+from attacks.losses import AnyLoss, Climbed, climbed, expected_vote
 from bench.api.purifier import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
@@ -50,6 +50,11 @@ class Gradient(Protocol):
 
 class Single(Protocol):
     """The gradient of one run, as EOT repeats it."""
+
+    @property
+    def loss(self) -> AnyLoss:
+        """What it climbs."""
+        ...
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """The slope at x [B,C,H,W]: that many replicates of each image, replicate-major.
@@ -148,7 +153,8 @@ class Eot:
     al. 2021); or the sum of their votes (ADP's code): each purified image takes one step along its
     gradient's sign, and the gradient is how far that leads inside [0,1]. There a purified pixel
     at 0 or 1 cannot vote outward. A deterministic defense is asked once: every draw would be
-    the same.
+    the same. Where a defense is deployed as a vote (`vote=K`), the mean is that of the expected
+    vote (`expected_vote`): copies that are lost already do not pull.
     """
 
     gradient: Single
@@ -160,14 +166,17 @@ class Eot:
         draws = draws_of(self.draws, defense.random)
         many, together = repeat(x, draws), draws if self.combine == "logits" else 1
         slope = self.gradient(defense, many, repeat(y, draws), together)
-        moved, logits, passed = (
-            None if part is None else _mean(part, draws)
-            for part in (slope.moved, slope.logits, slope.passed)
+        moved, logits = (
+            None if part is None else _mean(part, draws) for part in (slope.moved, slope.logits)
         )
-        found = slope.gradient
+        found, passed, loss = slope.gradient, slope.passed, _mean(slope.loss, draws)
         if self.combine == "vote" and slope.moved is not None:
             found = _votes(many + slope.moved, found)
-        gradient, loss = _mean(found, draws), _mean(slope.loss, draws)
+        if self.combine == "gradients" and defense.copies:
+            loss, shares = expected_vote(self.gradient.loss, slope.loss.view(draws, -1))
+            pull = (draws * shares).view(-1, *[1] * (x.dim() - 1))
+            found, passed = pull * found, None if passed is None else pull * passed
+        gradient, passed = _mean(found, draws), None if passed is None else _mean(passed, draws)
         decided = None if slope.logits is None else voted(defense, slope.logits, draws)
         return Slope(gradient, loss, moved, draws * slope.queries, logits, passed, decided)
 

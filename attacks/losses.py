@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -72,6 +73,21 @@ LOSSES: dict[Climbed, Loss] = {
     "dlr-t": targeted_dlr,
     "gap": gap,
 }
+
+
+def expected_vote(loss: AnyLoss, losses: Tensor) -> tuple[Tensor, Tensor]:
+    """What copies of an image lose a vote by: a loss [B], and the weight of each copy [draws,B].
+
+    losses: of each copy, [draws,B]. A copy votes for the label with a chance: its softmax there,
+    which is exp(-loss) of cross-entropy, and of a margin m the logistic 1 / (1 + exp(m)). The loss
+    is minus the log of the mean of those chances, of a margin the log of the mean of what is left.
+    Its gradient is along the sum of weights times each copy's own; the weights sum to 1.
+    """
+    count = torch.tensor(float(len(losses)), device=losses.device).log()
+    if loss == "ce":
+        return count - (-losses).logsumexp(0), (-losses).softmax(0)
+    wrong, right = F.logsigmoid(losses), F.logsigmoid(-losses)
+    return wrong.logsumexp(0) - count, (wrong + right).softmax(0)
 
 
 def climbed(loss: Climbed, logits: Tensor, y: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from bench.errors import BenchError, nearest, plain, unknown
 
@@ -25,6 +25,8 @@ ROBUSTBENCH = "robustbench"
 """The classifier that is written with the name of its model: `robustbench/NAME`."""
 PROTOCOL = "protocol"
 """The setting that is part of a name: `bpda-eot:protocol=hill` is a plug-in beside `bpda-eot`."""
+VOTE = "vote"
+"""The setting that every defense takes: `adp:vote=10` deploys the plurality of 10 copies."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+)?", re.IGNORECASE)
 
 
@@ -34,6 +36,10 @@ class Range:
 
     low: float
     high: float = float("inf")
+
+
+COPIES = Annotated[int, Range(1, 100_000)]
+"""What `vote` may be."""
 
 
 @dataclass(frozen=True)

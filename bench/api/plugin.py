@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from bench.errors import BenchError, plain, told
 from bench.facts import BUDGET, LONGEST, About, Facts, Follows, Knows
-from bench.spec import Later, Part, Settings, Value, resolve
+from bench.spec import COPIES, VOTE, Later, Part, Settings, Value, coerce, resolve
 
 if TYPE_CHECKING:
+    from bench.api.context import Context
     from bench.api.images import DatasetInfo
     from bench.api.purifier import Traits
 
@@ -180,6 +181,35 @@ class DefensePlugin(Plugin):
     )
     control: bool = False
 
+    def __post_init__(self) -> None:
+        """Add the deployment rule `vote=K`, which every plug-in takes, to what it declares.
+
+        Raises:
+            BenchError: the factory has a setting of that name.
+        """
+        super().__post_init__()
+        if VOTE in inspect.signature(self.factory).parameters:
+            raise BenchError(f"defense '{self.name}': '{VOTE}' is a setting of every defense")
+        if not isinstance(self.traits, partial) or self.traits.func is not _deployed:
+            object.__setattr__(self, "traits", partial(_deployed, self.traits))
+
+    def chosen(self, part: Part, dataset: str = "", preset: str = "") -> dict[str, Value]:
+        """As of any plug-in; after its own settings K of `vote=K`, where it was typed."""
+        typed = dict(part.settings)
+        vote = typed.pop(VOTE, None)
+        found = super().chosen(Part(part.name, tuple(typed.items())), dataset, preset)
+        return found if vote is None else {**found, VOTE: coerce(self.name, VOTE, vote, COPIES)}
+
+    def made(self, context: Context, settings: Settings) -> Any:
+        """What the factory makes of resolved settings; the vote is the harness's."""
+        return self.factory(context, **{k: v for k, v in settings.items() if k != VOTE})
+
+    def unvotable(self, settings: Settings, classifier: ClassifierPlugin) -> str:
+        """Why no copies of it can vote; nothing where they can, or where none were asked for."""
+        if VOTE not in settings or self.traits(settings).random or classifier.random:
+            return ""
+        return f"{VOTE}={settings[VOTE]}: nothing in it is random, all copies would be the same"
+
     def gradient(self, settings: Settings) -> GradientCalls:
         """Network calls of one exact gradient, on top of those of the run."""
         if self.gradient_calls is None:
@@ -284,6 +314,11 @@ class DatasetPlugin(Plugin):
 
     kind = "dataset"
     info: DatasetInfo | None = None
+
+
+def _deployed(traits: Callable[[Settings], Traits], settings: Settings) -> Traits:
+    """What a purifier is under the deployment rule in its settings, if there is one."""
+    return traits(settings).voting(int(settings.get(VOTE, 0)))
 
 
 def plain_traits() -> Traits:

@@ -6,7 +6,7 @@ Plug-ins find `Network`, the door to neural networks (bench/compute/network.py),
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -47,7 +47,9 @@ class Traits:
     computes (a method's own detached quantities excepted). direction / surrogate / one_step: the
     method of that name exists. runs: S, the purifications inside one prediction. identity: it
     leaves images as they are (the bare classifier). vote: how those S are decided, by the mean of
-    their softmax or by the majority of their classes.
+    their softmax or by the majority of their classes. copies: K of `vote=K`, the deployment rule
+    that was typed: the plurality of K purified copies, in place of the method's own runs and vote;
+    0 where none was.
     """
 
     random: bool = False
@@ -58,6 +60,7 @@ class Traits:
     runs: int = 1
     identity: bool = False
     vote: Literal["softmax", "majority"] = "softmax"
+    copies: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no prediction can be made by."""
@@ -66,14 +69,24 @@ class Traits:
         if self.vote not in VOTES:
             raise unknown("vote", str(self.vote), VOTES)
 
+    def voting(self, copies: int) -> Traits:
+        """The same method deployed as the plurality of so many copies; 0 for its own rule."""
+        return replace(self, runs=copies, vote="majority", copies=copies) if copies else self
+
     @classmethod
     def merge(cls, parts: Iterable[Traits]) -> Traits:
         """The traits of a stack: random, or with a direction, surrogate or step, if any part is.
 
         exact if any part that changes images is: the others pass gradients on. S is the largest.
-        A majority is taken if any part asks for it.
+        A majority is taken if any part asks for it. K of `vote=K` replaces every part's runs.
+
+        Raises:
+            BenchError: two parts ask for a vote of other numbers of copies.
         """
         parts = tuple(parts)
+        votes = {part.copies for part in parts if part.copies}
+        if len(votes) > 1:
+            raise BenchError(f"vote={min(votes)} and vote={max(votes)} in one defense: type one")
         exact = [part.exact for part in parts if not part.identity]
         return cls(
             random=any(part.random for part in parts),
@@ -84,7 +97,7 @@ class Traits:
             runs=max((part.runs for part in parts), default=1),
             identity=all(part.identity for part in parts),
             vote="majority" if any(part.vote == "majority" for part in parts) else "softmax",
-        )
+        ).voting(max(votes, default=0))
 
 
 class Purifier(nn.Module):
@@ -121,13 +134,15 @@ class Defense:
     """Purifiers in order, then a classifier; the deployed rule is a vote of S runs."""
 
     def __init__(self, classifier: Network, purifiers: Sequence[Purifier] = ()) -> None:
-        """`runs`, `exact`, `vote` are the stack's (`Traits.merge`), `random` is of all together."""
+        """`random` is of all together; `runs`, `exact`, `vote`, `copies` are those of the stack
+        (`Traits.merge`).
+        """
         self.classifier = classifier
         self.purifiers = tuple(purifiers)
         merged = Traits.merge(purifier.traits for purifier in self.purifiers)
         self.runs, self.exact = merged.runs, merged.exact
         self.random = merged.random or classifier.random
-        self.vote = merged.vote
+        self.vote, self.copies = merged.vote, merged.copies
 
     def purify(self, x: Tensor) -> Tensor:
         """One run of every purifier, [B,C,H,W] in [0,1]; differentiable where each part is exact.

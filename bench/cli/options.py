@@ -22,7 +22,7 @@ OPTIONS = (
         "defenses",
         multiple=True,
         metavar="SPEC",
-        help="adp, adp:sigma=0.1, none@madry, a+b@trades, or the group all; repeat or use commas.",
+        help="adp, adp:vote=10, none@madry, a+b@trades, or the group all; repeat or use commas.",
     ),
     click.option(
         "--attacks",

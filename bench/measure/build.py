@@ -220,7 +220,7 @@ def purifier(part: Part | str, context: Context) -> Purifier:
     plugin, settings = _defense_settings(part, context)
     context = context if context.base else behind(DEFAULT_CLASSIFIER, context)
     with as_before():
-        made = plugin.factory(context, **settings)
+        made = plugin.made(context, settings)
     if not isinstance(made, Purifier):
         raise BenchError(f"defense '{plugin.name}' gave {type(made).__name__}, not a Purifier")
     made.traits = plugin.traits(settings)

@@ -231,7 +231,11 @@ def _row(
     behind = api.find_classifier(spec.classifier.name)
     classifier = behind.resolve(spec.classifier, info.name)
     plugins = [(api.find_defense(part.name), dict(part.settings)) for part in parts]
-    misfits = [reason for plugin, s in plugins if (reason := plugin.misfit(s, behind, info))]
+    misfits = [
+        reason
+        for plugin, s in plugins
+        if (reason := plugin.misfit(s, behind, info) or plugin.unvotable(s, behind))
+    ]
     if misfits and named:
         raise BenchError(f"{spec}: {misfits[0]}")
     traits = _traits(plugins, behind)

@@ -33,6 +33,7 @@ DRAWS = 2
 FULL = "sigma={sigma},steps=2,runs=2,rule={rule},stop=none"
 NOISY = f"adp:{FULL.format(sigma=0.1, rule='adaptive')}"
 QUIET = f"adp:{FULL.format(sigma=0, rule='fixed')}"
+VOTED = f"{NOISY},vote=3"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 # They end early on images that fall; against luck they ask again.
 AT_MOST = (
@@ -87,7 +88,7 @@ def purifiers(text: str) -> tuple[list[Part], list[Purifier]]:
     for part in parse_defense(text).parts:
         plugin = api.find_defense(part.name)
         settings: dict[str, Any] = dict(plugin.resolve(part, "digits").settings)
-        purifier: Purifier = plugin.factory(context(), **settings)
+        purifier: Purifier = plugin.made(context(), settings)
         purifier.traits = plugin.traits(settings)
         parts.append(Part(part.name, tuple(settings.items())))
         made.append(purifier)
@@ -137,7 +138,7 @@ def sensible(defended: str, attacked: str) -> bool:
 
 PAIRS = [
     (defended, attacked)
-    for defended in (QUIET, NOISY, "none")
+    for defended in (QUIET, NOISY, VOTED, "none")
     for attacked in dict.fromkeys(
         (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *SETTINGS, *LEAST_DISTANCE)
     )
@@ -169,6 +170,12 @@ def test_a_purifier_that_may_stop_early_asks_at_most_what_is_planned(attacked: s
 def test_a_stack_costs_what_its_parts_do(stack: str, attacked: str) -> None:
     planned, counted = planned_and_counted(stack, attacked)
     assert counted == planned.networks
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_vote_of_copies_costs_as_many_times_one() -> None:
+    one, many = (planned_and_counted(f"{NOISY},vote={k}", "clean")[0] for k in (1, 12))
+    assert many.networks == {name: (12 * f, 12 * b) for name, (f, b) in one.networks.items()}
 
 
 @pytest.mark.usefixtures("toys")

@@ -50,6 +50,18 @@ def test_a_control_that_was_typed_stays_a_control() -> None:
     assert controls == {f"{name}@natural" for name in names}
 
 
+def test_copies_vote_only_where_something_is_random() -> None:
+    plan, draft = make(replace(SMALL, defenses=["adp:vote=12"], attacks=["clean"], controls=[]))
+    cells = {p.defense: p.cell for p in plan.cells}
+    assert cells["adp:vote=12@natural"].defense.endswith(",vote=12@natural")
+    assert (
+        draft.costs[0].forward == 1.2 * make(replace(SMALL, attacks=["clean"]))[1].costs[0].forward
+    )
+    for text in ("median:vote=12", "adp:sigma=0,vote=12"):
+        with pytest.raises(BenchError, match="nothing in it is random"):
+            make(replace(SMALL, defenses=[text]))
+
+
 def test_draws_can_be_raised_where_something_is_random() -> None:
     request = replace(SMALL, attacks=["clean", "corruption"], controls=["median", "gaussian"])
     usual, raised = (make(replace(request, draws=draws)) for draws in (0, 20))
