@@ -78,7 +78,7 @@ GROUPS = {
     "strict": STRICT,
 }
 BOARDS: Mapping[str, tuple[str, ...]] = {"strict": SEARCHES}
-"""Group whose rows have a board of their own -> what only it asks for: all of them make the row."""
+"""Group without which boards compare rows too -> what only it asks for: all make a plan of it."""
 IMAGES: Mapping[tuple[str, str], int] = {("strict", "standard"): 128}
 """Group and preset -> images of embedded data, where none are asked for; else the whole subset."""
 

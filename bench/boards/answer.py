@@ -22,7 +22,7 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
     rows = [row for row in ranked(analysis.board, worst) if whole(row, worst)]
     if not rows:
         return ()
-    return (_best(analysis, rows), *_purifier(analysis, rows), *_overstated(analysis, rows))
+    return (_best(analysis, rows), *_purifier(analysis, rows), *_overstated(analysis))
 
 
 def _best(analysis: Analysis, rows: Sequence[Row]) -> str:
@@ -31,7 +31,7 @@ def _best(analysis: Analysis, rows: Sequence[Row]) -> str:
     more = f"; {_named(equal)} cannot be told apart from it" if equal else ""
     bounds = len(analysis.board.rows) - len(rows)
     of = f"Best of {len(rows)} rows" if others else "One row"
-    left = f" ({bounds} more are not complete)" if bounds else ""
+    left = f" ({bounds} more have only an upper bound)" if bounds else ""
     figure = _text(analysis.worst[first].figure)
     return f"{of}{left}: {first}, {figure} % right in the worst case{more}."
 
@@ -79,19 +79,21 @@ def _test(analysis: Analysis, first: str, second: str) -> _Test | None:
     return _Test(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
 
 
-def _overstated(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:
+def _overstated(analysis: Analysis) -> Iterator[str]:
+    """What falls far below BPDA; an upper bound says so too."""
     falls = []
-    for row in (row for row in rows if row.kind == DEFENSE):
-        looked = _looked(row, analysis.board.threat)
-        if looked is None:
+    for row in (row for row in analysis.board.rows if row.kind == DEFENSE):
+        looked, worst = _looked(row, analysis.board.threat), analysis.worst.get(row.label)
+        if looked is None or worst is None:
             continue
-        before, after = looked.figure.value, analysis.worst[row.label].figure.value
+        before, after = looked.figure.value, worst.figure.value
+        most = "at most " if worst.missing else ""
         if before - after >= FALL:
             falls.append(
                 (
                     before - after,
                     f"{row.label} {percent(before)} under {looked.attack}, "
-                    f"{percent(after)} in the worst case",
+                    f"{most}{percent(after)} in the worst case",
                 )
             )
     if falls:

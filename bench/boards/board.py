@@ -173,8 +173,9 @@ class Row:
 class Board:
     """One group of plans, measured. skips: (defense as asked, attack) -> reason.
 
-    group: as in `Plan`. Who was attacked so hard is compared with others who were, and does not
-    turn the worst case of all others into a bound.
+    without: a group of attacks (`Plan.group`) that is left out, so that rows which were not given
+    it are compared too; the board with its columns is another one. about: kind of plug-in -> name
+    -> what it is in words.
     """
 
     dataset: str
@@ -186,13 +187,18 @@ class Board:
     columns: tuple[str, ...]
     skips: Mapping[tuple[str, str], str]
     commands: tuple[str, ...]
-    group: str = ""
+    without: str = ""
     about: Mapping[str, Mapping[str, About]] = field(default_factory=dict)
 
     @property
     def budget(self) -> str:
-        """`preset standard`, and which group of attacks it was given to where that has a name."""
-        return f"preset {self.preset}" + (f", attacks {self.group}" if self.group else "")
+        """`preset standard`, and what is left out."""
+        return f"preset {self.preset}" + (f", {self.group}" if self.group else "")
+
+    @property
+    def group(self) -> str:
+        """Which attacks are left out, `without strict`; empty where all are there."""
+        return f"without {self.without}" if self.without else ""
 
     @property
     def place(self) -> str:

@@ -2,11 +2,15 @@
 
 Plans of one data set are grouped by (subset, threat, preset, images). Plans of a group merge: rows
 and columns are their union. Rows of different groups never share a comparison.
+
+Where only some rows were attacked by a group of attacks as expensive as `strict`, the worst case of
+the others is an upper bound on that board. What all of them have in common is compared on a second
+board, without that group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from bench.boards.board import CLEAN, DEFENSE, Board, Entry, Row, aside, mixed_weights
@@ -33,16 +37,39 @@ def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
         digest = record.cell.digest
         if digest in wanted:
             found.setdefault(digest, []).append(record)
-    groups: dict[tuple[str, str, str, int, str], list[Plan]] = {}
+    groups: dict[tuple[str, str, str, int], list[Plan]] = {}
     for plan in plans:
-        key = (plan.subset, plan.threat, plan.preset, plan.images, plan.group)
+        key = (plan.subset, plan.threat, plan.preset, plan.images)
         groups.setdefault(key, []).append(plan)
-    made = [replace(_board(group, found), about=told) for _, group in sorted(groups.items())]
+    made = [
+        replace(_board(some, found), about=told, without=without)
+        for _, group in sorted(groups.items())
+        for without, some in _parts(group)
+    ]
     return sorted(made, key=_worth)
 
 
+def _parts(plans: list[Plan]) -> Iterator[tuple[str, list[Plan]]]:
+    """All plans of a board; then without a group of attacks that not all rows were given."""
+    yield "", plans
+    for group in dict.fromkeys(plan.group for plan in plans if plan.group):
+        others = [plan for plan in plans if plan.group != group]
+        given = {item.cell.defense for p in plans if p.group == group for item in p.cells}
+        if any(item.cell.defense not in given for plan in others for item in plan.cells):
+            yield group, [_only(plan, others) for plan in plans]
+
+
+def _only(plan: Plan, others: Iterable[Plan]) -> Plan:
+    """What of a plan is of attacks that other plans ask for too."""
+    attacks = {item.cell.attack for other in others for item in other.cells}
+    names = {item.attack for other in others for item in other.cells}
+    names |= {skip.attack for other in others for skip in other.skips}
+    cells = tuple(item for item in plan.cells if item.cell.attack in attacks)
+    return replace(plan, cells=cells, skips=tuple(s for s in plan.skips if s.attack in names))
+
+
 def _worth(board: Board) -> tuple[bool, int, bool, bool, int, int]:
-    """What is worth reading first: larger presets, no group, `ENOUGH` images, most defenses.
+    """What is worth reading first: larger presets, all attacks, `ENOUGH` images, most defenses.
 
     Among boards of as many defenses, the one of most measured images; a board without a number
     comes last.
@@ -51,7 +78,7 @@ def _worth(board: Board) -> tuple[bool, int, bool, bool, int, int]:
     return (
         not board.measured,
         AMOUNT.get(board.preset, 0),
-        bool(board.group),
+        bool(board.without),
         board.images < ENOUGH,
         -defenses,
         -board.measured * board.images,
@@ -92,7 +119,6 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
         columns=tuple(sorted(columns, key=lambda name: kinds.get(name, 0))),
         skips=skips,
         commands=tuple(dict.fromkeys(plan.command for plan in plans if plan.command)),
-        group=head.group,
     )
 
 

@@ -40,9 +40,15 @@ FIELDS = (
 def tidy(boards: list[Board], spec: BoardSpec, dataset: str) -> list[dict[str, str]]:
     """One row per (defense, attack, threat, metric), all text, keys as FIELDS.
 
-    Rows of the boards, then what was published and no board holds.
+    Rows of the boards, then what was published and no board holds. Of a board that leaves attacks
+    out, only the worst case: its other figures stand on the board with these attacks.
     """
-    rows = [row for board in boards for row in tidy_board(analyse(board), spec)]
+    rows = [
+        row
+        for board in boards
+        for row in tidy_board(analyse(board), spec)
+        if not board.without or row["attack"] == WORST
+    ]
     rows += tidy_published(boards, spec, dataset)
     nothing = {"dataset": dataset, "note": f"nothing measured; run: {how_to_run(dataset)}"}
     return rows or _padded([nothing])

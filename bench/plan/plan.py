@@ -256,7 +256,7 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 
 def _board_of(columns: Sequence[Column]) -> str:
-    """The group with a board of its own, where all that only it asks for was asked for."""
+    """The group of `BOARDS`, where all that only it asks for was asked for."""
     boards: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "BOARDS")
     asked = {column.label for column in columns}
     return next((group for group, own in boards.items() if asked.issuperset(own)), "")

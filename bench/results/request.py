@@ -41,8 +41,8 @@ class Plan:
 
     images: per cell; only a whole subset may end in a shard of fewer than 32. command: the line
     that asks for it again. attacks: resolved attack -> what it says of itself. group: the group of
-    attacks, asked for as a whole, that has a board of its own; else empty. about: kind of plug-in
-    -> name -> what it is in words.
+    attacks, asked for as a whole, without which boards compare rows too; else empty. about: kind
+    of plug-in -> name -> what it is in words.
 
     Fields after `format` came later: empty ones are not written, and a plan without them was made
     before plug-ins said anything of themselves.

@@ -39,23 +39,54 @@ def ask(store: Store, attacks: tuple[str, ...], group: str = "") -> None:
     store.write_plan(plan(asked, command="bench run --attacks strict", group=group))
 
 
-def test_who_was_attacked_strictly_has_a_board_and_makes_no_other_row_a_bound(
-    tmp_path: Path,
-) -> None:
+def test_strict_attacks_are_columns_and_who_was_not_given_them_has_a_bound(tmp_path: Path) -> None:
     store = fill(tmp_path)
     before = {row: worst.values.mean() for row, worst in worsts(store)[0].items()}
     ask(store, SEARCHES, "strict")
-    found = {board.group: board for board in boards(store, "patches")}
-    assert set(found) == {"", "strict"}
-    plain, strict = (analyse(found[group]) for group in ("", "strict"))
-    assert {row: worst.values.mean() for row, worst in plain.worst.items()} == before
-    assert not any(worst.missing for worst in plain.worst.values())
-    assert [row.label for row in found["strict"].rows] == ["adp@natural"]
+    board, plain = boards(store, "patches")
+    strict, common = analyse(board), analyse(plain)
+    assert set(SEARCHES) < set(board.columns)
+    assert not set(SEARCHES) & set(plain.columns)
     assert strict.worst["adp@natural"].values.mean() < before["adp@natural"]
-    heads = [block.heading for block in document(list(found.values()), SPEC, "patches").flat]
-    assert sum("preset quick, attacks strict, 64 images" in head for head in heads) == 1
-    lines = tidy(list(found.values()), SPEC, "patches")
-    assert {line["group"] for line in lines if "protocol=strict" in line["attack"]} == {"strict"}
+    missing = {row: worst.missing for row, worst in strict.worst.items()}
+    others = dict.fromkeys(before.keys() - {"adp@natural"}, SEARCHES)
+    assert missing == {"adp@natural": (), **others}
+    assert set(strict.rank) == {"adp@natural"}
+    assert {row: worst.values.mean() for row, worst in common.worst.items()} == before
+    assert not any(worst.missing for worst in common.worst.values())
+    heads = [block.heading for block in document([board, plain], SPEC, "patches").flat]
+    assert sum("preset quick, without strict, 64 images" in head for head in heads) == 1
+    lines = tidy([board, plain], SPEC, "patches")
+    assert {line["group"] for line in lines} == {"", "without strict"}
+    assert {line["group"] for line in lines if "protocol=strict" in line["attack"]} == {""}
+
+
+def test_rows_that_all_were_attacked_strictly_stand_on_one_board(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    items = [
+        measure(store, cell(row.label, attack), verdicts([0.1] * 64))
+        for row in one_board(store).rows
+        for attack in SEARCHES
+    ]
+    store.write_plan(plan(items, group="strict"))
+    board = one_board(store)
+    assert not any(worst.missing for worst in analyse(board).worst.values())
+    # A row that came later is compared with all of them by what all were given.
+    later = measure(store, cell("gdmp@natural", "bpda"), verdicts([0.5] * 64))
+    store.write_plan(plan([later]))
+    strict, common = boards(store, "patches")
+    assert len(strict.rows) == len(common.rows) == 5
+    assert set(strict.columns) - set(common.columns) == set(SEARCHES)
+    assert [row.label for row in strict.rows if analyse(strict).worst[row.label].missing] == [
+        "gdmp@natural"
+    ]
+
+
+def test_strict_attacks_on_other_images_have_their_own_board(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    items = [measure(store, cell("adp@natural", a), verdicts([0.1] * 64)) for a in SEARCHES]
+    store.write_plan(plan(items[:1], images=32, group="strict"))
+    assert [(b.images, b.without) for b in boards(store, "patches")] == [(64, ""), (32, "")]
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -63,7 +94,7 @@ def test_one_strict_search_is_a_column_like_others(tmp_path: Path, name: str) ->
     store = fill(tmp_path)
     ask(store, (name,))
     board = one_board(store)
-    assert (board.group, name in board.columns) == ("", True)
+    assert (board.without, name in board.columns) == ("", True)
     assert analyse(board).worst["none@natural"].missing == (name,)
 
 

@@ -199,7 +199,7 @@ def test_strict_takes_128_embedded_images_unless_told_otherwise() -> None:
     assert make(fetched)[0].images == 512
 
 
-def test_a_group_with_a_board_of_its_own_is_asked_for_as_a_whole() -> None:
+def test_a_group_of_its_own_is_asked_for_as_a_whole() -> None:
     def group(*attacks: str) -> str:
         return make(replace(SMALL, attacks=attacks, controls=[]))[0].group
 

@@ -11,6 +11,8 @@ _ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\|`*"} | {"\n": " ", "\r": " "}
 # Only before these does `<` open a tag in Markdown.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _WORDS = re.compile(r"[\w .,&'-]+")
+WIDE = 120
+"""Characters of a table that is read as text at all."""
 Links = dict[str, str]
 """Words in cells -> the address that they lead to."""
 
@@ -55,11 +57,11 @@ def _fold(fold: Fold, links: Links) -> list[str]:
 
 def _block(block: Block, links: Links) -> list[str]:
     heading = [f"{_level(block)} {escape(block.heading)}"] if block.heading else []
-    return [*heading, *_body(block, links)]
+    return [*heading, *_body(block, links, _level(block) == "##")]
 
 
-def _body(block: Block, links: Links) -> list[str]:
-    return _table(block, links) if isinstance(block, Table) else _listing(block)
+def _body(block: Block, links: Links, opening: bool = False) -> list[str]:
+    return _table(block, links, opening) if isinstance(block, Table) else _listing(block)
 
 
 def escape(text: str) -> str:
@@ -67,12 +69,16 @@ def escape(text: str) -> str:
     return _TAG.sub("&lt;", text.translate(_ESCAPES)).replace("](", "]\\(")
 
 
-def _table(table: Table, links: Links) -> list[str]:
+def _table(table: Table, links: Links, opening: bool) -> list[str]:
+    """Columns stand below each other, but where a wide table opens nothing."""
     from tabulate import tabulate
 
     rows = [[_cell(cell, links) for cell in row] for row in table.rows]
     header = [escape(cell) for cell in table.header]
     body = tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    if body.find("\n") > WIDE and not opening:
+        lines = [header, ["-" * 3] * len(header), *rows]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return [*map(escape, table.lead), body, *map(escape, table.notes)]
 
 
