@@ -12,6 +12,7 @@ from bench.api.discover import (
     find_classifier,
     find_dataset,
     find_defense,
+    groups,
     import_house,
     load,
     names,
@@ -28,7 +29,7 @@ from bench.api.plugin import (
     both_ways,
 )
 from bench.api.register import attack, classifier, dataset, defense
-from bench.api.training import Training, recipe
+from bench.api.training import Named, Training, recipe
 
 __all__ = [
     "OWNER",
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "DatasetPlugin",
     "DefensePlugin",
+    "Named",
     "Plugin",
     "Runs",
     "Training",
@@ -57,6 +59,7 @@ __all__ = [
     "find_classifier",
     "find_dataset",
     "find_defense",
+    "groups",
     "import_house",
     "load",
     "names",

@@ -157,6 +157,15 @@ def controls() -> list[DefensePlugin]:
     return [plugin for plugin in defenses if plugin.control]
 
 
+def groups() -> dict[str, tuple[str, ...]]:
+    """The groups that defenses declare themselves, with the labels of their members, by name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names("defense"):
+        for group, labels in find_defense(name).groups.items():
+            found[group] = (*found.get(group, ()), *labels)
+    return found
+
+
 def find(kind: str, name: str) -> Plugin:
     """The plug-in `name` of a kind, or a BenchError with the nearest name."""
     return _find(kind, name, Plugin)

@@ -167,7 +167,8 @@ class DefensePlugin(Plugin):
     run. All per image, and at most, where a run may end early.
     misfit(settings, classifier, data set): why it cannot stand on such a classifier, or nothing;
     asked before any weight is read. control: a cheap filter, which a run measures beside purifiers
-    on every data set that it fits, unless others are asked for.
+    on every data set that it fits, unless others are asked for. groups: names for several defenses
+    at once, each with the labels that this one adds to it (`{"competitors": ("soap@soap",)}`).
     """
 
     kind = "defense"
@@ -180,6 +181,7 @@ class DefensePlugin(Plugin):
         lambda settings, classifier, info: None
     )
     control: bool = False
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Add the deployment rule `vote=K`, which every plug-in takes, to what it declares.

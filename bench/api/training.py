@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 
@@ -14,17 +14,30 @@ if TYPE_CHECKING:
     from bench.api.images import DatasetInfo
 
 
+@dataclass(frozen=True)
+class Named:
+    """A network of `bench/models/nets` by its name there, with the arguments of its constructor.
+
+    It sees images that are standardised by the training images' mean and deviation, and
+    `bench.models.zoo.networks.rebuild` gives it back, which takes images in [0,1].
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a network of one's own is made from training images.
 
-    network(): a new one, on images [B,C,H,W] in [0,1]. loss(network, images, labels): a scalar, in
-    training mode. optimizer: adam, adamw, sgd, momentum; schedule: onecycle, cosine, constant.
-    ema: of the weights, 0 for none; clip: the norm of a gradient, 0 for none. merit(network,
-    validation images, labels): figures that are stored with the weights; without it the loss.
+    network(): a new one, on images [B,C,H,W] in [0,1]; or one of the project's, by name.
+    loss(network, images, labels): a scalar, in training mode. optimizer: adam, adamw, sgd,
+    momentum; schedule: onecycle, cosine, constant. ema: of the weights, 0 for none; clip: the
+    norm of a gradient, 0 for none. merit(network, validation images, labels): figures that are
+    stored with the weights; without it the loss.
     """
 
-    network: Callable[[], nn.Module]
+    network: Callable[[], nn.Module] | Named
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
     steps: int
     batch: int = 128

@@ -83,11 +83,10 @@ def list_command(
 
 def _groups(wanted: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Names for several at once, by kind."""
-    from bench.plan.request import groups
-    from defenses import catalog
+    from bench.plan.request import defense_groups, groups
 
     found: dict[str, dict[str, tuple[str, ...]]] = {
-        "defenses": {**catalog.GROUPS},
+        "defenses": {**defense_groups()},
         "attacks": {**groups()},
     }
     return {plural: found[plural] for plural in wanted if plural in found}

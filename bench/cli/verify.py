@@ -114,9 +114,8 @@ def _require_words(
     """Refuse a word that means nothing and a file that is not there; imports nothing heavy."""
     from bench import api
     from bench.data.subsets import load_subset
-    from bench.plan.request import check_defense, find_info, labels
+    from bench.plan.request import check_defense, defense_groups, find_info, labels
     from bench.threat import Threat
-    from defenses.catalog import GROUPS
 
     if dataset:
         find_info(dataset)
@@ -124,7 +123,7 @@ def _require_words(
         load_subset(dataset, subset)
     if threat:
         Threat.parse(threat)
-    for _, label in labels([defense] if defense else [], GROUPS):
+    for _, label in labels([defense] if defense else [], defense_groups()):
         if dataset:
             check_defense(label, dataset)
         else:  # the files say of which data set

@@ -28,12 +28,11 @@ from bench.measure.judge import judge, judge_rounded
 from bench.measure.shard import subset_here
 from bench.measure.worker import Setup, within_memory
 from bench.plan import plan
-from bench.plan.request import Request, find_info
+from bench.plan.request import Request, defense_groups, find_info
 from bench.results.store import SHARD, Cell, Plan, Planned, Record, Store
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
 from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS
-from defenses.catalog import GROUPS
 
 STREAM = "verify"
 DATASET = "patches"
@@ -238,7 +237,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _resolved(text: str, dataset: str) -> str:
     """A typed defense with its settings for a data set; one that fits it."""
-    if len(split_list([text])) != 1 or text in GROUPS:
+    if len(split_list([text])) != 1 or text in defense_groups():
         raise BenchError(f"--defense '{text}': points are scored on one defense at a time")
     made, _ = plan.make(Request([text], (NO_ATTACK,), dataset, controls=[]))
     return made.cells[0].cell.defense

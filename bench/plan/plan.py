@@ -18,6 +18,7 @@ from bench.plan.request import (
     Request,
     check,
     command,
+    defense_groups,
     find_attack,
     find_info,
     groups,
@@ -34,7 +35,6 @@ from bench.spec import (
     split_list,
 )
 from bench.threat import CERTIFIED, MARKERS, Threat
-from defenses import catalog
 
 if TYPE_CHECKING:
     from bench.api.purifier import Traits
@@ -194,9 +194,10 @@ def _affordable(request: Request, available: int, notes: list[str]) -> int:
 
 
 def _rows(request: Request, info: DatasetInfo) -> Iterator[AskedRow]:
+    known = defense_groups()
     typed = [
-        _row(label, info, request.preset, named=text not in catalog.GROUPS)
-        for text, label in labels(request.defenses, catalog.GROUPS)
+        _row(label, info, request.preset, named=text not in known)
+        for text, label in labels(request.defenses, known)
     ]
     if not typed:
         raise BenchError("name at least one defense: --defense adp")

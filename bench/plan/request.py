@@ -13,7 +13,7 @@ from bench.data.subsets import load_subset
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense, parse_part, split_list
 from bench.threat import Threat
-from defenses import catalog
+from defenses.catalog import GROUPS
 
 MOST_SEEDS = 1000
 """Every seed is a cell of its own: a slip of the finger must not fill the memory with them."""
@@ -67,7 +67,7 @@ def check(request: Request) -> tuple[DatasetInfo, Threat, str]:
     for _, label in labels(request.attacks, groups()):
         attack = parse_part(label)
         find_attack(attack.name).chosen(attack, info.name, request.preset)
-    for _, label in labels(request.defenses, catalog.GROUPS):
+    for _, label in labels(request.defenses, defense_groups()):
         check_defense(label, info.name, request.preset)
     return info, threat, subset
 
@@ -84,6 +84,11 @@ def groups() -> Mapping[str, tuple[str, ...]]:
     """The groups of attacks, each with its members."""
     found: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "GROUPS")
     return found
+
+
+def defense_groups() -> Mapping[str, tuple[str, ...]]:
+    """The groups of defenses, each with its members: ours, and those that defenses declare."""
+    return {**api.groups(), **GROUPS}
 
 
 def labels(texts: Iterable[str], known: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:

@@ -24,11 +24,10 @@ from bench.measure.judge import under_attack
 from bench.measure.shard import Shard, begun, subset_here
 from bench.measure.worker import Setup, context_of, within_memory
 from bench.plan import plan
-from bench.plan.request import Request, find_info
+from bench.plan.request import Request, defense_groups, find_info
 from bench.results.store import SHARD, Cell, Planned, Store, shards_of
 from bench.spec import NO_ATTACK, parse_defense, split_list
 from bench.threat import CERTIFIED
-from defenses import catalog
 
 STILL = 1e-6
 """What float32 may change of a pixel on its way to [-1,1] and back: no step."""
@@ -98,10 +97,11 @@ def scenes(wanted: Wanted) -> list[Scene]:
         controls=[],
     )
     made, draft = plan.make(request, here=True)
+    known = defense_groups()
     typed = [
         str(parse_defense(label))
         for text in split_list(wanted.defenses)
-        for label in catalog.GROUPS.get(text, (text,))
+        for label in known.get(text, (text,))
     ]
     found = [
         Scene(planned.defense, planned.attack, planned.cell, cost.total)

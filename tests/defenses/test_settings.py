@@ -12,7 +12,7 @@ from bench.api.images import DatasetInfo
 from bench.errors import BenchError
 from bench.plan.plan import controls as find_controls
 from bench.plan.plan import make
-from bench.plan.request import Request
+from bench.plan.request import Request, defense_groups
 from bench.spec import parse_part
 from bench.training.recipes import noisy
 from defenses import catalog
@@ -183,3 +183,14 @@ def test_vgg_is_refused_where_it_would_halve_images_away() -> None:
 def test_older_names_of_transfer_stay() -> None:
     plan, _ = make(Request(["none"], ("transfer:source=other",), "digits"))
     assert plan.cells[0].cell.attack == "transfer:source=other,steps=40,step=0.25"
+
+
+def test_a_group_that_defenses_declare_is_a_group_like_ours() -> None:
+    found = api.groups()
+    assert "me-net@completed" in found["competitors"]
+    assert not set(found["competitors"]) & set(catalog.ALL)
+    assert found["competitors"] == defense_groups()["competitors"]
+    assert defense_groups()["all"] == catalog.ALL
+    plan, _ = make(Request(["competitors"], ("clean",), "patches", controls=[]))
+    bases = {f"none@{label.partition('@')[2]}" for label in found["competitors"]}
+    assert {cell.defense for cell in plan.cells} == {*found["competitors"], *bases}

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench.api import Training, find_dataset
+from bench.api import Named, Training, find_dataset
 from bench.api import recipe as declare
 from bench.api import training as api_training
 from bench.errors import BenchError
-from bench.models.zoo.networks import filled
+from bench.models.nets.normalised import Normalised
+from bench.models.zoo.networks import filled, rebuild
 from bench.training import train as training
 from bench.training.names import names
 from bench.training.needs import Need, needed, recipe_of
@@ -107,3 +108,18 @@ def test_missing_weights_never_send_to_a_command_that_makes_others() -> None:
 
     assert how_to_get("cifar10", "score") == "take compact networks: --dataset cifar10-compact"
     assert "bench train score --dataset patches" in how_to_get("patches", "score")
+
+
+def test_a_network_of_the_project_is_asked_for_by_name_and_comes_back_standardised() -> None:
+    api_training.TRAINED["mine-of-the-test"] = lambda info: replace(
+        HOW,
+        network=Named("cnn", {"width": 4, "classes": 10, "channels": 1}),
+        loss=lambda network, x, y: nn.functional.cross_entropy(network(x), y),
+        steps=2,
+    )
+    weights = training.train("mine-of-the-test", toy())
+    assert weights.metadata["network"] == "cnn"
+    assert set(json.loads(weights.metadata["normalisation"])) == {"mean", "std"}
+    made = rebuild(weights)
+    assert isinstance(made, Normalised)
+    assert made(toy().images("test").x).shape[1] == 10

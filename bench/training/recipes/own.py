@@ -7,7 +7,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
-from bench.api.training import Training
+from bench.api.training import Named, Training
 from bench.errors import BenchError, unknown
 from bench.training.fit import OPTIMIZERS, SCHEDULES, Fit
 from bench.training.recipes.recipe import Recipe
@@ -32,13 +32,14 @@ def recipe(name: str, declared: Training) -> Recipe:
         total = sum(declared.loss(network, a, b).item() * len(a) for a, b in parts)
         return {"loss": total / len(x)}
 
+    named = declared.network if isinstance(declared.network, Named) else None
     return Recipe(
-        name,
-        {},
+        named.name if named else name,
+        named.arguments if named else {},
         declared.loss,
         settings,
         declared.merit or left,
         declared.augment,
-        normalised=False,
-        own=declared.network,
+        normalised=named is not None,
+        own=None if isinstance(declared.network, Named) else declared.network,
     )
