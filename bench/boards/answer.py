@@ -27,7 +27,7 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
 
 def _best(analysis: Analysis, rows: Sequence[Row]) -> str:
     first, *others = (row.label for row in rows)
-    equal = [row for row in others if (found := _test(analysis, first, row)) and not found.apart]
+    equal = [row for row in others if (found := compared(analysis, first, row)) and not found.apart]
     more = f"; {_named(equal)} cannot be told apart from it" if equal else ""
     bounds = len(analysis.board.rows) - len(rows)
     of = f"Best of {len(rows)} rows" if others else "One row"
@@ -45,38 +45,38 @@ def _purifier(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:
         return
     ours = first[DEFENSE]
     said = [f"Best purifier: {ours}, {_text(analysis.worst[ours].figure)} %"]
-    compared = False
+    paired = False
     for kind in (kind for kind in (BARE, CONTROL) if kind in first):
         name = f"{first[kind]}, the best {kind}"
-        test = _test(analysis, ours, first[kind])
+        test = compared(analysis, ours, first[kind])
         if test is None:
             said.append(f"not compared with {name}")
         else:
             said.append(f"{_text(test.difference, sign=True)} against {name}")
-            compared = True
-    chosen = "; each chosen on these images" if compared else ""
+            paired = True
+    chosen = "; each chosen on these images" if paired else ""
     yield f"{'; '.join(said)}{chosen}."
 
 
-class _Test(NamedTuple):
+class Compared(NamedTuple):
     """The first minus the second, and whether they differ significantly."""
 
     difference: Figure
     apart: bool
 
 
-def _test(analysis: Analysis, first: str, second: str) -> _Test | None:
+def compared(analysis: Analysis, first: str, second: str) -> Compared | None:
     """Of two rows over all seeds of both; None where they may not be compared so."""
     if analysis.worst[first].by_seed.keys() != analysis.worst[second].by_seed.keys():
         return None
     if (first, second) in analysis.tests:
         test, p = analysis.tests[first, second]
-        return _Test(test.difference, told_apart(p))
+        return Compared(test.difference, told_apart(p))
     if (second, first) not in analysis.tests:
         return None
     test, p = analysis.tests[second, first]
     gap = test.difference
-    return _Test(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
+    return Compared(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
 
 
 def _overstated(analysis: Analysis) -> Iterator[str]:

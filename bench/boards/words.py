@@ -39,11 +39,15 @@ def of_classifier(board: Board, row: Row) -> About | None:
 
 def of_column(board: Board, column: str) -> About | None:
     """The attack of a column, where a plan tells of it."""
+    return board.about.get("attack", {}).get(method(column))
+
+
+def method(column: str) -> str:
+    """The name of a column's attack without its settings; empty where it cannot be read."""
     try:
-        name = parse_part(column).name
+        return parse_part(column).name
     except BenchError:
-        return None
-    return board.about.get("attack", {}).get(name)
+        return ""
 
 
 def _parsed(row: Row) -> DefenseSpec | None:

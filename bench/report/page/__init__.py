@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
+from bench.boards.board import Board
 from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec, how_to_run, load_spec
 from bench.boards.tidy import FIELDS, tidy_published
@@ -56,7 +57,16 @@ def _dataset(source: Results, name: str, preset: str) -> DataSet:
         published=claimed.published(found, spec, name),
         data={
             "name": name,
+            "about": _words(found[0]) if found else {},
             "boards": [data for _, data in made],
             "published": pack(tidy_published(found, spec, name), FIELDS),
         },
     )
+
+
+def _words(board: Board) -> dict[str, dict[str, tuple[str, ...]]]:
+    """What plug-ins are, by kind and name: in words, whose, and where that can be read."""
+    return {
+        kind: {name: astuple(about) for name, about in known.items()}
+        for kind, known in board.about.items()
+    }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench.report.page import DataSet
 
-SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "published", "main")
+SCRIPTS = ("dom", "data", "state", "tables", "card", "compare", "published", "search", "main")
 """In the order in which they stand in the page's one script."""
 _ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -28,7 +28,10 @@ REACH = 24
 
 @dataclass(frozen=True)
 class Dot:
-    """One row: its cost (over 0) and its accuracy with the interval's ends, fractions."""
+    """One row: its cost (over 0) and its accuracy with the interval's ends, fractions.
+
+    bound: the accuracy is an upper bound.
+    """
 
     label: str
     kind: str
@@ -37,6 +40,7 @@ class Dot:
     low: float
     high: float
     title: str = ""
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,29 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """The line between two points; label: the row that it belongs to."""
+
+    label: str
+    ends: tuple[float, float, float, float]
+    title: str
+
+
+@dataclass(frozen=True)
 class Plot:
-    """Everything of the picture in its own coordinates. ticks: (place, text)."""
+    """Everything of the picture in its own coordinates. across, up: (place, text) of the axes."""
 
     marks: tuple[Mark, ...]
     across: tuple[tuple[float, str], ...]
     up: tuple[tuple[float, str], ...]
+    pairs: tuple[Pair, ...] = ()
 
 
-def plot(points: Sequence[Dot]) -> Plot | None:
-    """The picture of these points, or None where there are none. The cost axis is logarithmic."""
+def plot(points: Sequence[Dot], pairs: Mapping[tuple[str, str], str] | None = None) -> Plot | None:
+    """The picture of these points, or None where there are none. The cost axis is logarithmic.
+
+    pairs: labels of two points that a line joins, the first of them whose it is -> its title.
+    """
     if not points:
         return None
     first, last = _decades(points)
@@ -116,7 +133,9 @@ def plot(points: Sequence[Dot]) -> Plot | None:
         for k in range(first, last + 1)
     )
     up = ((_y(share / 100), str(share)) for share in range(0, 101, 20))
-    return Plot(marks, tuple(across), tuple(up))
+    at = {mark.point.label: (mark.x, mark.y) for mark in marks}
+    joined = (Pair(a, (*at[a], *at[b]), title) for (a, b), title in (pairs or {}).items())
+    return Plot(marks, tuple(across), tuple(up), tuple(joined))
 
 
 def _decades(points: Sequence[Dot]) -> tuple[int, int]:

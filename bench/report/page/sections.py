@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, percent
-from bench.boards.answer import answer
+from bench.boards.answer import answer, compared
 from bench.boards.board import BARE, CLEAN, CONTROL, DEFENSE, Board, Item, Row, deviation
 from bench.boards.flags import Flag, flags
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import FIELDS, tidy_board
+from bench.boards.words import method, of_column, of_row
+from bench.facts import About
 from bench.report.details import effort, reading
 from bench.report.page.cards import card, classifier, shared
 from bench.report.page.columns import pack
@@ -40,7 +42,8 @@ class Shown:
 class ShownRow:
     """A row of the board: its main figures. cells: those of the matrix, None where blank.
 
-    alarmed: columns with an alarm; alarms: how many alarms the row has in all.
+    alarmed: columns with an alarm; alarms: how many alarms the row has in all. papers: those of its
+    purifiers.
     """
 
     label: str
@@ -56,11 +59,17 @@ class ShownRow:
     alarms: int
     alarmed: frozenset[str]
     cells: tuple[tuple[str, Shown | None], ...]
+    papers: tuple[About, ...]
+
+    @property
+    def words(self) -> str:
+        """What it is searched by."""
+        return " ".join((self.label, *(about.paper for about in self.papers)))
 
 
 @dataclass(frozen=True)
 class Section:
-    """One board. key: names it in links. answer: what it says, in sentences."""
+    """One board. key: names it in links. answer: what it says, in sentences. attacks: in words."""
 
     key: str
     board: Board
@@ -70,6 +79,7 @@ class Section:
     plot: Plot | None
     alarms: tuple[Flag, ...]
     reading: tuple[str, ...]
+    attacks: tuple[tuple[str, About], ...]
 
     @property
     def classifiers(self) -> list[str]:
@@ -95,9 +105,10 @@ def section(board: Board, boards: Sequence[Board], spec: BoardSpec) -> tuple[Sec
         answer=answer(analysis),
         lines=tuple(_line(analysis, row, of[row.label]) for row in rows),
         columns=(WORST, *board.columns),
-        plot=plot(_points(analysis, rows)),
+        plot=plot(_points(analysis, rows), _pairs(analysis, rows)),
         alarms=tuple(flag for flag in found if flag.kind == "alarm"),
         reading=reading(analysis),
+        attacks=tuple((n, told) for n in board.columns if (told := of_column(board, n))),
     )
     return made, _data(analysis, rows, made.key, spec, of)
 
@@ -112,9 +123,11 @@ def _data(
     return {
         "key": key,
         "name": "-".join((board.dataset, *_place(board)[2:])),
+        "title": f"{board.budget.removeprefix('preset ')}, {board.images} images",
         "threat": board.threat,
         "order": order,
         "columns": [WORST, *board.columns],
+        "methods": ["", *map(method, board.columns)],
         "tidy": pack(tidy_board(analysis, spec), FIELDS),
         "texts": texts,
         "cards": [own[label] for label in order],
@@ -150,6 +163,7 @@ def _line(analysis: Analysis, row: Row, found: Sequence[Flag]) -> ShownRow:
         alarms=len(alarms),
         alarmed=frozenset(flag.attack for flag in alarms if flag.attack),
         cells=tuple((name, _shown(analysis.item(row, name))) for name in (WORST, *board.columns)),
+        papers=tuple(told for told in of_row(board, row).values() if told.paper),
     )
 
 
@@ -168,14 +182,29 @@ def _shown(item: Item | None) -> Shown | None:
 
 
 def _points(analysis: Analysis, rows: Sequence[Row]) -> list[Dot]:
-    """The rows that have a worst case over all attacks, at the calls of one prediction."""
+    """The rows that have a worst case, at the calls of one prediction."""
     points = []
     for row in rows:
         worst = analysis.worst.get(row.label)
-        if worst is None or worst.missing:
+        if worst is None:
             continue
-        found = worst.figure
+        found, bound = worst.figure, bool(worst.missing)
         calls = max(entry.cost.prediction for entry in row.complete().values())
-        title = f"{row.label}: {figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
-        points.append(Dot(row.label, row.kind, calls, found.value, found.low, found.high, title))
+        most = "at most " if bound else ""
+        said = f"{most}{figure_text(found)} % at {effort(analysis.board, row)[3]} calls"
+        spot = (calls, found.value, found.low, found.high)
+        points.append(Dot(row.label, row.kind, *spot, f"{row.label}: {said}", bound))
     return points
+
+
+def _pairs(analysis: Analysis, rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Each purifier and the bare classifier behind it, with their difference where it is tested."""
+    rows = [row for row in rows if row.label in analysis.worst]
+    bare = {row.classifier: row.label for row in rows if row.kind == BARE}
+    found: dict[tuple[str, str], str] = {}
+    for row in (row for row in rows if row.kind == DEFENSE and row.classifier in bare):
+        base = bare[row.classifier]
+        test = compared(analysis, row.label, base)
+        gap = f"{figure_text(test.difference, sign=True)} points" if test else "not compared"
+        found[row.label, base] = f"{row.label} minus {base}: {gap}"
+    return found

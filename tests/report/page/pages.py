@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 
+from bench.facts import About
 from bench.report.page import render
 from bench.results.store import Store
 from tests.factories import THREAT, cell, fill, plan, planned, records, verdicts
@@ -29,6 +30,20 @@ HOSTILE = (
     "<!--<script>",
     "{{ 7 * 7 }}",
 )
+
+
+ABOUT = {
+    "defense": {
+        "adp": About(
+            "Steps along a score.", "Yoon et al. 2021", "https://arxiv.org/abs/2106.06041"
+        ),
+        "aid": About("Signs.", "<b>Hwang</b> et al. 2021"),
+        "jpeg": About("Compression."),
+    },
+    "classifier": {"natural": About("Trained on clean images.", "Zagoruyko & Komodakis 2016")},
+    "attack": {"bpda": About("<i>Past</i> the purifier.", "Athalye et al. 2018")},
+}
+"""What the plans of `store` say in words."""
 
 
 def store(root: Path) -> Store:
@@ -50,7 +65,7 @@ def two_rows(made: Store, dataset: str, names: tuple[str, ...]) -> None:
             zeros = {"zero_gradients": [1.0] * 32} if attack == "bpda" else None
             for record in records(item.cell, bits, trace=zeros):
                 made.write(item, record)
-    made.write_plan(plan(asked, 32, dataset=dataset, subset=FEW))
+    made.write_plan(plan(asked, 32, dataset=dataset, subset=FEW, about=ABOUT))
 
 
 def hostile(root: Path) -> Store:

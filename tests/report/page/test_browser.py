@@ -119,6 +119,83 @@ def test_filters_hide_rows_everywhere_and_say_how_many_are_left(page: Tab) -> No
     assert page.shown('[data-filter="classifier"] option').count() == 2
 
 
+def test_papers_are_links_beside_the_names_and_words_stand_in_the_card(page: Tab) -> None:
+    link = page.shown('.main tr[data-row="adp@natural"] a')
+    assert link.inner_text() == "Yoon et al. 2021"
+    assert link.get_attribute("href") == "https://arxiv.org/abs/2106.06041"
+    assert page.shown('.main tr[data-row="jpeg@natural"] .paper').count() == 0
+    page.shown('[data-filter="text"]').fill("yoon")
+    assert page.names() == ["adp@natural"]
+    assert page.shown(".pair:not(.faded)").count() == 1
+    page.go(row="adp@natural")
+    card = page.shown("tr.card")
+    card.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    text = card.inner_text()
+    for words in (
+        "Steps along a score. (Yoon et al. 2021)",
+        "Trained on clean images. (Zagoruyko & Komodakis 2016)",
+        "<i>Past</i> the purifier. (Athalye et al. 2018)",
+    ):
+        assert words in text, words
+    assert card.locator("a").get_attribute("href") == link.get_attribute("href")
+
+
+def test_an_alarm_stands_beside_the_number_that_it_doubts(page: Tab) -> None:
+    page.go(data="patches", board=SMALL)
+    row = page.shown('.main tr[data-row="adp@natural"]')
+    assert row.locator("td.worst .alarm").count() == 1
+    assert page.shown('.matrix tr[data-row="adp@natural"] td.alarmed .alarm').count() >= 1
+    assert page.shown(".main thead th").all_inner_texts()[-1].startswith("calls")
+
+
+def test_one_search_finds_rows_papers_and_published_lines_of_all_data_sets(page: Tab) -> None:
+    field = page.page.get_by_role("searchbox", name="Search all data sets")
+    field.fill("HWANG")
+    items = page.page.locator("#hits li").all_inner_texts()
+    assert items[0].startswith("aid@madry digits, quick, 32 images: ")
+    assert "in the worst case" in items[0]
+    field.fill("adp@")
+    found = page.page.locator("#hits li").all_inner_texts()
+    assert [text.split(",")[0] for text in found[:2]] == ["adp@natural patches"] * 2
+    assert any(re.match(r"cifar10: \d+ published lines", text) for text in found)
+    assert page.page.get_by_role("status").text_content() == f"{len(found)} found"
+    page.follow(page.page.locator("#hits a").nth(1))
+    assert page.shown("tr.card").get_attribute("data-of") == "adp@natural"
+    assert (
+        page.page.locator('.boards a[aria-current="true"]:visible')
+        .inner_text()
+        .startswith("quick, 32")
+    )
+    assert page.page.locator("#hits:visible").count() == 0
+    field.fill("bpda-eot")
+    page.follow(page.page.locator("#hits a", has_text="cifar10").first)
+    claims = page.page.locator(".dataset.shown .claims")
+    assert claims.locator("input").input_value() == "bpda-eot"
+    assert "of" in claims.locator(".count").inner_text()
+    field.fill("nothing of that name")
+    assert page.page.locator("#hits").inner_text().strip() == "0 found"
+    field.press("Escape")
+    assert page.page.locator("#hits:visible").count() == 0
+
+
+def test_on_a_phone_the_first_screen_has_the_answer_and_the_first_row(
+    chromium: Any, results: Path
+) -> None:
+    with tab(chromium, results / "page.html", viewport={"width": 390, "height": 844}) as page:
+        for selector in (".answer", ".main tbody tr"):
+            box = page.shown(selector).first.bounding_box()
+            assert box["y"] + box["height"] <= 844
+        # The first column stays where it is while the others are looked at.
+        frame = page.shown(".main").locator("xpath=..")
+        before = page.shown(".main tbody th").first.bounding_box()["x"]
+        frame.evaluate("frame => { frame.scrollLeft = 200 }")
+        assert frame.evaluate("frame => frame.scrollLeft") > 0
+        assert page.shown(".main tbody th").first.bounding_box()["x"] == before
+        page.shown(".filters summary").click()
+        page.shown('[data-filter="text"]').fill("jpeg")
+        assert page.names() == ["jpeg@natural"]
+
+
 def test_a_row_opens_to_its_card_by_keyboard_and_closes_again(page: Tab) -> None:
     name = page.shown(".main").get_by_role("button", name="adp@natural")
     assert name.get_attribute("aria-expanded") == "false"

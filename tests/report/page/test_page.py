@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.boards.analysis import analyse, percent
+from bench.boards.answer import compared
 from bench.boards.gather import boards
 from bench.boards.spec import load_spec, spec_names
 from bench.boards.tidy import tidy_board
@@ -27,9 +28,10 @@ from bench.report.page.columns import pack as packed
 from bench.report.page.html import breakable, sourced, to_json
 from bench.report.page.plot import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Dot, plot
 from bench.report.page.sections import section
+from bench.report.tables import figure_text
 from bench.results.archive import open_results, pack
 from bench.spec import split_list
-from tests.factories import fill
+from tests.factories import cell, fill, measure, plan, verdicts
 from tests.report.page.pages import HOSTILE, hostile, store
 
 PUBLISHED = Path(__file__).parents[3] / "leaderboards"
@@ -138,7 +140,7 @@ def test_the_page_holds_the_tidy_rows_and_every_figure_of_the_board(tmp_path: Pa
 
 
 def test_the_main_figures_are_those_of_the_board(tmp_path: Path) -> None:
-    """The strongest attack leaves the least; what is an upper bound is on no plot and says so."""
+    """The strongest attack leaves the least; what is an upper bound says so, on the plot too."""
     found = boards(store(tmp_path), "patches")
     board = found[0]
     analysis = analyse(board)
@@ -154,12 +156,32 @@ def test_the_main_figures_are_those_of_the_board(tmp_path: Path) -> None:
         assert line.worst.bound == bool(worst.missing)
         assert line.rank == str(analysis.rank.get(line.label, ""))
     assert made.plot
-    whole = {label for label, worst in analysis.worst.items() if not worst.missing}
-    assert {mark.point.label for mark in made.plot.marks} == whole
+    bounds = {label: bool(worst.missing) for label, worst in analysis.worst.items()}
+    assert {mark.point.label: mark.point.bound for mark in made.plot.marks} == bounds
     kinds = {line.label: line.kind for line in made.lines}
     assert kinds["none@natural"] == "bare classifier"
     assert kinds["jpeg@natural"] == "control"
     assert kinds["adp@natural"] == "defense"
+
+
+def test_a_line_joins_a_purifier_with_its_bare_classifier(tmp_path: Path) -> None:
+    """The title is the paired difference; where one of the two is a bound there is none."""
+    made = fill(tmp_path)
+    bound = measure(made, cell("gdmp@natural", "bpda"), verdicts([0.5] * 64))
+    other = measure(made, cell("aid@madry", "bpda"), verdicts([0.5] * 64))
+    made.write_plan(plan([bound, other]))
+    found = boards(made, "patches")
+    part, _ = section(found[0], found, load_spec("patches"))
+    assert part.plot
+    at = {mark.point.label: (mark.x, mark.y) for mark in part.plot.marks}
+    lines = {pair.label: pair for pair in part.plot.pairs}
+    assert set(lines) == {"adp@natural", "gdmp@natural"}
+    for label, pair in lines.items():
+        assert pair.ends == (*at[label], *at["none@natural"])
+    gap = compared(analyse(found[0]), "adp@natural", "none@natural")
+    assert gap
+    assert figure_text(gap.difference, sign=True) in lines["adp@natural"].title
+    assert lines["gdmp@natural"].title == "gdmp@natural minus none@natural: not compared"
 
 
 def test_one_alarm_is_one(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ function cardContent(board, label) {
   const parts = [
     ...flagParts(card),
     ...worstParts(card, board),
+    ...settingParts(card),
     ...figureParts(card, board, rows),
     ...blankParts(rows),
-    ...settingParts(card),
     ...attackParts(card, board),
     ...madeParts(card, board),
   ];
@@ -151,12 +151,21 @@ function blankParts(rows) {
   return part("Blank, and why", ...(items.length ? [element("ul", {}, ...items)] : []));
 }
 
+/** A plug-in in words, with its paper; nothing where no plan tells of it. */
+function inWords(kind, name) {
+  const [what, paper, link] = datasetOf(readState().data).about[kind]?.[name] ?? ["", "", ""];
+  const whose = link ? element("a", { href: link, rel: "noreferrer" }, paper) : paper;
+  return element("span", {}, what, ...(paper ? [" (", whose, ")"] : []));
+}
+
 function settingParts(card) {
   const parts = card.settings.map(([name, pairs]) =>
     element(
       "li",
       {},
       element("b", {}, name),
+      " ",
+      name.startsWith("classifier ") ? inWords("classifier", name.slice(11)) : inWords("defense", name),
       " ",
       ...pairs.flatMap(([key, value]) => [element("code", {}, `${key}=${value}`), " "]),
     ),
@@ -165,9 +174,10 @@ function settingParts(card) {
 }
 
 function attackParts(card, board) {
-  const rows = Object.entries(card.attacks).map(([name, place]) => [name, element("code", {}, board.texts[place])]);
+  const words = (name) => inWords("attack", board.methods[board.columns.indexOf(name)]);
+  const rows = Object.entries(card.attacks).map(([name, place]) => [name, element("code", {}, board.texts[place]), words(name)]);
   if (!rows.length) return [];
-  const grid = frame("Settings of the attacks", table("Settings of the attacks", ["attack", "resolved"], rows));
+  const grid = frame("Settings of the attacks", table("Settings of the attacks", ["attack", "resolved", "in words"], rows));
   return [element("details", {}, element("summary", {}, "Settings of the attacks"), grid)];
 }
 

@@ -51,6 +51,8 @@ function enliven(section, board) {
   if (alive.has(section)) return;
   alive.add(section);
   section.querySelectorAll(".main, .matrix").forEach(makeSortable);
+  // On a phone the first rows belong on the first screen.
+  section.querySelector(".filters").open = !matchMedia("(max-width: 40rem)").matches;
   makeNames(section);
   explainBlanks(section, board);
   for (const input of section.querySelectorAll("[data-filter]")) {
@@ -99,6 +101,7 @@ function show() {
   before = state;
 }
 
+enlivenSearch();
 document.getElementById("theme").addEventListener("click", toggleTheme);
 showTheme();
 addEventListener("hashchange", show);

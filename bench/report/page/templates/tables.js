@@ -46,13 +46,13 @@ function filterRows(section) {
   const value = (name) => section.querySelector(`[data-filter="${name}"]`).value;
   const [text, kind, classifier] = [value("text").trim().toLowerCase(), value("kind"), value("classifier")];
   const passes = ({ dataset }) =>
-    dataset.row.toLowerCase().includes(text) &&
+    dataset.words.toLowerCase().includes(text) &&
     (!kind || dataset.kind === kind) &&
     (!classifier || dataset.classifier === classifier);
   const rows = [...section.querySelectorAll("tr[data-row]")];
   for (const row of rows) row.hidden = !passes(row);
   const shown = new Set(rows.filter((row) => !row.hidden).map((row) => row.dataset.row));
-  for (const point of section.querySelectorAll(".point")) {
+  for (const point of section.querySelectorAll(".point, .pair")) {
     point.classList.toggle("faded", !shown.has(point.dataset.row));
   }
   const open = section.querySelector("tr.card");
