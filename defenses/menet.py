@@ -188,6 +188,8 @@ def _traits(settings: Settings) -> Traits:
 @defense(
     "me-net",
     source="Yang et al. 2019, ME-Net: adversarial robustness with matrix estimation",
+    paper="Yang et al. 2019",
+    link="https://arxiv.org/abs/1905.11971",
     groups={"competitors": ("me-net@completed",)},
     traits=_traits,
 )
@@ -247,7 +249,12 @@ def trained(info: DatasetInfo) -> Training:
     )
 
 
-@classifier("completed", source="Yang et al. 2019", weights=lambda settings: ("completed",))
+@classifier(
+    "completed",
+    paper="Yang et al. 2019",
+    link="https://arxiv.org/abs/1905.11971",
+    weights=lambda settings: ("completed",),
+)
 def of_completed(context: Context) -> nn.Module:
     """A WideResNet trained on completed images: the base of `me-net`."""
     return rebuild(context.weights("completed"))

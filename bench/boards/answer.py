@@ -58,25 +58,25 @@ def _purifier(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:
     yield f"{'; '.join(said)}{chosen}."
 
 
-class Compared(NamedTuple):
+class RowDifference(NamedTuple):
     """The first minus the second, and whether they differ significantly."""
 
     difference: Figure
     apart: bool
 
 
-def compared(analysis: Analysis, first: str, second: str) -> Compared | None:
+def compared(analysis: Analysis, first: str, second: str) -> RowDifference | None:
     """Of two rows over all seeds of both; None where they may not be compared so."""
     if analysis.worst[first].by_seed.keys() != analysis.worst[second].by_seed.keys():
         return None
     if (first, second) in analysis.tests:
         test, p = analysis.tests[first, second]
-        return Compared(test.difference, told_apart(p))
+        return RowDifference(test.difference, told_apart(p))
     if (second, first) not in analysis.tests:
         return None
     test, p = analysis.tests[second, first]
     gap = test.difference
-    return Compared(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
+    return RowDifference(Figure(-gap.value, -gap.high, -gap.low), told_apart(p))
 
 
 def _overstated(analysis: Analysis) -> Iterator[str]:
