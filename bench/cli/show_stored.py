@@ -115,7 +115,7 @@ def _draw(asked: dict[str, Any], make: Callable[[list[Board], Any, str], Chart |
     out: Path = asked["out"]
     require_suffix(out, files.SUFFIXES)
     source = opened(asked["results"])
-    dataset = asked["dataset"] or dataset_of(asked["results"])
+    dataset = asked["dataset"] or dataset_of(source, asked["results"])
     require(source, dataset, asked["preset"])
     choice = Choice(
         asked["defenses"],

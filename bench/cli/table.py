@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bench.boards.board import Board
     from bench.results.archive import Results
 
+DEFAULT = "patches"
+
 
 @click.command("table")
 @click.option(
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     help="Folder of result files, a packed archive, or a folder of archives.",
 )
 @click.option(
-    "--dataset", default="", metavar="NAME", help="Default: the name of --out; of a page, all."
+    "--dataset",
+    default="",
+    metavar="NAME",
+    help="Default: the name of --out, or what the results are of; of a page, all.",
 )
 @click.option(
     "--out",
@@ -93,8 +98,8 @@ def table_command(
         return
     if out:
         require_suffix(out, (*render.BOARDS, render.PAGE))
-    dataset = dataset or dataset_of(out, pack, results)
     source = opened(results)
+    dataset = dataset or dataset_of(source, out, pack, results)
     require(source, dataset, preset)
     source = _stored(source, dataset, pack, unpack)
     if (pack or unpack) and not out:
@@ -194,7 +199,17 @@ def _stored(source: Results, dataset: str, pack: Path | None, unpack: Path | Non
     return source
 
 
-def dataset_of(*paths: Path | None) -> str:
-    """`leaderboards/patches.md` is about `patches`, as is `records/patches.jsonl.xz`."""
-    named = next((path for path in paths if path and path.suffix), None)
-    return named.name.partition(".")[0] if named else "patches"
+def dataset_of(source: Results, *paths: Path | None) -> str:
+    """`leaderboards/patches.md` is about `patches`; else it is the one of the results.
+
+    Where they hold several, or nothing, it is the default data set.
+
+    Raises:
+        BenchError: several, and the default is none of them.
+    """
+    if named := next((path for path in paths if path and path.suffix), None):
+        return named.name.partition(".")[0]
+    held = source.datasets()
+    if len(held) > 1 and DEFAULT not in held:
+        raise BenchError(f"results of {len(held)} data sets: --dataset with {', '.join(held)}")
+    return held[0] if len(held) == 1 else DEFAULT

@@ -52,7 +52,7 @@ def benchmark(
 
 def evaluate(
     model: nn.Module | str,
-    purifier: nn.Module | str = NO_PURIFIER,
+    purifier: nn.Module | str | None = None,
     *,
     dataset: str | tuple[Any, Any] = "cifar10",
     threat: str = "",
@@ -71,14 +71,14 @@ def evaluate(
     """Measure a classifier behind a purifier, beside the bare classifier and cheap controls.
 
     model: a torch module from images [B,C,H,W] in [0,1] to logits, or a classifier's name.
-    purifier: a module from images to images, or a name such as `adp:sigma=0.1`. dataset: a name, or
-    test images and labels (x, y). threat: `linf:8/255`; empty for the data set's own. attacks:
-    names, or a group; clean images are always asked. images: 0 for the whole subset. controls: as
-    `--control`; () for none; of images that were given, none. traits: what a purifier is, where
-    looking at it does not tell. results: a folder where records are kept; without it they last as
-    long as what is returned. A later call continues there where all was named. Modules and tensors
-    are measured anew at each call, since what they do cannot be read off them. Judge and seeds are
-    those of `bench run`.
+    purifier: a module from images to images, a name such as `adp:sigma=0.1`, or None. dataset: a
+    name, or test images and labels (x, y). threat: `linf:8/255`; empty for the data set's own.
+    attacks: names, or a group; clean images are always asked. images: 0 for the whole subset.
+    controls: as `--control`; () for none; of images that were given, none. traits: what a purifier
+    is, where looking at it does not tell. results: a folder where records are kept; without it they
+    last as long as what is returned. A later call continues there where all was named. Modules and
+    tensors are measured anew at each call, since what they do cannot be read off them. Judge and
+    seeds are those of `bench run`.
 
     Raises:
         BenchError: an unknown name, an image or a network of another form, missing data or weights.
@@ -86,6 +86,7 @@ def evaluate(
     api.load(map(str, _listed(plugins)))
     if not isinstance(images, int) or images < 0:
         raise BenchError(f"images={images}: needs a number from 1 on, or 0 for the whole subset")
+    purifier = NO_PURIFIER if purifier is None else purifier
     named = all(isinstance(each, str) for each in (model, purifier, dataset))
     with ExitStack() as leaving, given.held(), _as_found():
         classifier = model if isinstance(model, str) else given.classifier(model)
