@@ -55,6 +55,13 @@ PROTOCOL = (
     "pgd-surrogate:protocol=hill",
 )
 """Attacks of `all` as their papers' code runs them, each under its own settings."""
+RESUBMIT = (
+    "bpda-eot:protocol=resubmit",
+    "pgd-exact:protocol=resubmit",
+    "pgd:protocol=strict-resubmit",
+    "apgd:protocol=strict-resubmit",
+)
+"""The adaptive searches with every candidate tried many times; other searches have a twin too."""
 CERTIFIED = ("certify",)
 """Proofs, which are no attacks."""
 SEARCHES = ("pgd:protocol=strict", "apgd:protocol=strict", "square:protocol=strict")
@@ -75,6 +82,7 @@ GROUPS = {
     "library": LIBRARY,
     "protocol": PROTOCOL,
     "certified": CERTIFIED,
+    "resubmit": RESUBMIT,
     "strict": STRICT,
 }
 BOARDS: Mapping[str, tuple[str, ...]] = {"strict": SEARCHES}

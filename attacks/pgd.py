@@ -134,11 +134,18 @@ class Strongest:
         """Images in the ball around x [B,C,H,W], as `PGD`."""
         begun = sum(search.begun for search in self.searches)
         kept = keeper("loss", defense, x, y, restarts=1 + begun, draws=self.select)
-        found = [search.climb(kept, defense, x, y, threat) for search in self.searches]
-        queries = sum(asked for _, asked in found)
+        trace, queries = self.climb(kept, defense, x, y, threat)
         return Attacked(
-            kept.x, trace=found[0][0], queries=torch.full_like(y, queries) if queries else None
+            kept.x, trace=trace, queries=torch.full_like(y, queries) if queries else None
         )
+
+    @torch.no_grad()
+    def climb(
+        self, kept: Keeper, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel
+    ) -> tuple[Trace, int]:
+        """Every search, in front of a keeper, as of `PGD`."""
+        found = [search.climb(kept, defense, x, y, threat) for search in self.searches]
+        return found[0][0], sum(asked for _, asked in found)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,11 @@ def parse_part(text: str) -> Part:
     return Part(name, tuple(pairs.items()))
 
 
+def resubmitted(name: str) -> str:
+    """The attack that is `name` with every candidate tried many times: a protocol of it."""
+    return f"{name}-resubmit" if f":{PROTOCOL}=" in name else f"{name}:{PROTOCOL}=resubmit"
+
+
 def parse_defense(text: str) -> DefenseSpec:
     """`part[+part...][@classifier]`; without a classifier, the naturally trained one."""
     purifiers, at, classifier = text.strip().partition("@")

@@ -20,6 +20,10 @@ KNOWN = "known"
 PROBE = "probe"
 """Before a ball: a search that measures something besides. A diagnostic."""
 
+RESUBMIT = "resubmit"
+"""Before a ball: every candidate is tried many times, and one failure breaks the image."""
+ASIDE = (KNOWN, PROBE, RESUBMIT)
+
 
 @dataclass(frozen=True)
 class Threat:
@@ -27,7 +31,7 @@ class Threat:
 
     `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
     image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
-    control: whatever attacks within it must leave what it found. aside: `KNOWN`, `PROBE` or empty.
+    control: whatever attacks within it must leave what it found. aside: one of ASIDE, or empty.
 
     `flow` moves pixels: its eps is in units in which the image reaches from -1 to 1, from the
     centre of its first pixel to that of its last.
@@ -45,7 +49,7 @@ class Threat:
             BenchError: unknown norm, or an eps that is no number from 0 on.
         """
         norm, _, radius = map(str.strip, text.partition(":"))
-        if norm in (KNOWN, PROBE) and not radius.startswith((KNOWN, PROBE)):
+        if norm in ASIDE and not radius.startswith(ASIDE):
             return replace(cls.parse(radius), aside=norm)
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)

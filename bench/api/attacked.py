@@ -54,6 +54,8 @@ class Attacked:
     `bpda`, or one of them for each part of a stack, joined by `+`.
     hidden: of the gradients that came back to it, by image, the share that were exactly zero and
     the share that were not a number, [B] each. The judge sees to it.
+    candidates: within a threat `resubmit`, every point that the search came to, [T,B,C,H,W], of
+    which the judge tries each `tries` times.
     """
 
     x_adv: Tensor
@@ -64,6 +66,8 @@ class Attacked:
     certificate: Certificate | None = None
     gradient: str = ""
     hidden: tuple[Tensor, Tensor] | None = None
+    candidates: Tensor | None = None
+    tries: int = 0
 
 
 class Attack(Protocol):

@@ -259,6 +259,8 @@ class AttackPlugin(Plugin):
     skip(settings, traits): why it makes no sense against such a defense, or nothing.
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
+    tries(settings): predictions of each image, at most, by which the judge tries its candidates,
+    and of the clean image as many (resubmission).
     absent(settings, data set): what it reads from the data root and is not there, or nothing.
     threat(settings, ball): the threat that it is judged under on a board of that ball, where it is
     one of its own.
@@ -271,6 +273,7 @@ class AttackPlugin(Plugin):
     skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
     cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
     variants: Callable[[Settings], int] = lambda settings: 1
+    tries: Callable[[Settings], int] = lambda settings: 0
     uses_dataset: bool = False
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
     threat: Callable[[Settings, str], str] = lambda settings, ball: ball

@@ -27,9 +27,18 @@ from bench.boards.board import (
     work_out,
     worst,
 )
-from bench.boards.metrics import by_variant, certified, k_of, rounded, vote, worst_of
+from bench.boards.metrics import (
+    Tries,
+    by_variant,
+    certified,
+    k_of,
+    resubmitted,
+    rounded,
+    vote,
+    worst_of,
+)
 from bench.boards.ranking import Rank, Tests, differing_weights, ranks, tests_of
-from bench.stats import Comparison, Figure, Floats, holm, mean_figures
+from bench.stats import Comparison, Figure, Floats, difference, holm, mean_figures
 
 WORST = "worst case"
 ON = "accuracy on "
@@ -120,7 +129,8 @@ def p_text(p: float) -> str:
 class Extra:
     """The figures of one measurement besides its accuracy, those that it has.
 
-    k: of `worst_of`. groups: by corruption, by severity, and by both. within: by certified radius.
+    k: of `worst_of`. resubmit: by metric, robust and clean at as many tries, then their difference.
+    groups: by corruption, by severity, and by both. within: by certified radius.
     """
 
     k: int
@@ -130,6 +140,7 @@ class Extra:
     rounded: Figure | None
     groups: Mapping[str, Figure]
     within: Mapping[float, Figure]
+    resubmit: Mapping[str, Figure] = field(default_factory=dict)
 
     def named(self) -> dict[str, Figure]:
         """All of them, by the metrics of the tidy rows."""
@@ -141,6 +152,7 @@ class Extra:
         }
         return {
             **{name: figure for name, figure in single.items() if figure},
+            **self.resubmit,
             **{f"{ON}{name}": figure for name, figure in self.groups.items()},
             **{f"{WITHIN}{radius:g}": figure for radius, figure in self.within.items()},
         }
@@ -183,6 +195,9 @@ def _means(entry: Entry) -> dict[tuple[str, Any], Floats]:
     own = (None if m.protocol is None else m.protocol.astype(float) for m in seeds)
     over_seeds("protocol", own)
     over_seeds("rounded", map(rounded, seeds))
+    again = [resubmitted(measured) for measured in seeds]
+    for name in ("robust", "untouched"):
+        over_seeds("resubmit", (_share(each, name) for each in again), name)
     groups = [by_variant(measured) for measured in seeds]
     for name in groups[0]:
         over_seeds("group", (group[name] for group in groups), name)
@@ -191,6 +206,11 @@ def _means(entry: Entry) -> dict[tuple[str, Any], Floats]:
     for radius in max(proven, key=len):
         over_seeds("within", (p.get(radius, none) for p in proven), radius)
     return means
+
+
+def _share(tries: Tries | None, name: str) -> Floats | None:
+    """The images [N] that survived, `robust` or `clean`."""
+    return None if tries is None else {"robust": tries.robust, "untouched": tries.clean}[name]
 
 
 def _k(entry: Entry) -> int:
@@ -206,7 +226,26 @@ def _extra(entry: Entry, figures: Mapping[tuple[str, Any], Figure]) -> Extra:
         rounded=figures.get(("rounded", "")),
         groups={name: figure for (kind, name), figure in figures.items() if kind == "group"},
         within={name: figure for (kind, name), figure in figures.items() if kind == "within"},
+        resubmit=_resubmit(entry, figures),
     )
+
+
+def _resubmit(entry: Entry, figures: Mapping[tuple[str, Any], Figure]) -> Mapping[str, Figure]:
+    """Robust and clean at as many tries, and the first minus the second: this protocol's headline.
+
+    Nothing where seeds differ in their numbers of tries.
+    """
+    found = [each for m in entry.seeds.values() if (each := resubmitted(m))]
+    numbers = {(each.steps, each.tries) for each in found}
+    if len(numbers) != 1 or len(found) < len(entry.seeds):
+        return {}
+    tries = f"resubmit@{found[0].tries}"
+    robust, clean = mean_over(t.robust for t in found), mean_over(t.clean for t in found)
+    return {
+        f"robust-{tries}": figures["resubmit", "robust"],
+        f"clean-{tries}": figures["resubmit", "untouched"],
+        f"{tries} minus clean": difference(robust, clean, entry.block),
+    }
 
 
 def draws_text(*entries: Entry) -> str:

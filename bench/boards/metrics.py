@@ -171,6 +171,33 @@ def worst_case(columns: Sequence[Measured]) -> tuple[Floats, Ints]:
     return picked, chosen
 
 
+@dataclass(frozen=True, eq=False)
+class Tries:
+    """Of an attack whose candidates were tried again: the images that survived, bool as float [N].
+
+    clean: at as many tries of the image itself. steps: of the search; tries: at each.
+    """
+
+    robust: Floats
+    clean: Floats
+    steps: int
+    tries: int
+
+
+def resubmitted(measured: Measured) -> Tries | None:
+    """What resubmission found, where the records hold it and say the same numbers."""
+    found = [record.resubmit for record in measured.records]
+    numbers = {(*each["steps"], *each["tries"]) if each else () for each in found}
+    if len(numbers) > 1 or not found[0]:
+        return None
+    steps, tries = numbers.pop()
+    robust, clean = (
+        np.concatenate([np.array(each[name]) == steps * tries for each in found]).astype(np.float64)
+        for name in ("attacked", "untouched")
+    )
+    return Tries(robust, clean, steps, tries)
+
+
 def by_variant(measured: Measured) -> dict[str, Floats]:
     """Per variant `kind/severity`, then per `kind` and per `severity S`: correctness [N]."""
     means = measured.verdicts.mean(axis=1, dtype=np.float64)
@@ -197,7 +224,7 @@ def cost(seeds: Sequence[Measured]) -> Spent:
     """What the cells of one (defense, attack) cost per image, averaged over seeds."""
     records = [record for measured in seeds for record in measured.records]
     images = sum(len(record.index) for record in records)
-    judged = sum(len(r.index) * r.draws * max(1, len(r.variants)) for r in records)
+    judged = sum(_predictions(record) for record in records)
     networks: dict[str, tuple[float, float]] = {}
     predicted, followed = 0, 0
     for record in records:
@@ -219,6 +246,16 @@ def cost(seeds: Sequence[Measured]) -> Spent:
         networks=networks,
         queries=float(np.mean(queries)) if len(queries) == len(records) else None,
         seconds=sum(seconds) / images if timed else None,
+    )
+
+
+def _predictions(record: Record) -> int:
+    """How many predictions the judge made."""
+    if not record.resubmit:
+        return len(record.index) * record.draws * max(1, len(record.variants))
+    most = record.resubmit["steps"][0] * record.resubmit["tries"][0]
+    return sum(
+        min(n + 1, most) for name in ("attacked", "untouched") for n in record.resubmit[name]
     )
 
 

@@ -12,8 +12,8 @@ from bench import api
 from bench.cli.common import F, add
 from bench.cli.stdout import others_to_stderr
 from bench.errors import BenchError
-from bench.plan.request import Request, check
-from bench.spec import parse_defense, split_list
+from bench.plan.request import Request, check, groups, labels
+from bench.spec import Part, parse_defense, parse_part, resubmitted, split_list
 from bench.threat import Threat
 
 OPTIONS = (
@@ -49,6 +49,12 @@ OPTIONS = (
         type=int,
         metavar="M",
         help="Fresh predictions of each image where something is random; default: the data set's.",
+    ),
+    click.option(
+        "--resubmit",
+        type=int,
+        metavar="N",
+        help="Beside each gradient attack, one whose candidate of every step is tried N times.",
     ),
     click.option(
         "--preset",
@@ -124,7 +130,7 @@ def requests(
 
 def paper_alone() -> None:
     """Refuse beside --paper what its tables say by themselves."""
-    for name in ("defenses", "attacks", "threats", "subset", "controls"):
+    for name in ("defenses", "attacks", "threats", "subset", "controls", "resubmit"):
         if typed(name):
             option = name if name == "attacks" else name.rstrip("s")
             raise BenchError(f"--paper says by itself what --{option} would; leave one of them out")
@@ -162,6 +168,7 @@ def request(
     preset: str,
     controls: tuple[str, ...],
     draws: int | None = None,
+    resubmit: int | None = None,
     plugins: tuple[str, ...] = (),
     weights: tuple[str, ...] = (),
 ) -> Request:
@@ -172,6 +179,8 @@ def request(
         raise BenchError("--images needs a positive number")
     if draws is not None and draws <= 0:
         raise BenchError("--draws needs a positive number")
+    if resubmit is not None:
+        attacks = (*attacks, *_tried(attacks, resubmit))
     chosen = [text for text in split_list(controls) if text != "off"] if controls else None
     for text in chosen or ():
         _control(text)
@@ -188,6 +197,27 @@ def request(
         plugins=plugins,
         weights=weights,
     )
+
+
+def _tried(attacks: Sequence[str], tries: int) -> list[str]:
+    """Of what was asked, the attacks whose candidates are tried that often, in the grammar.
+
+    Raises:
+        BenchError: no number from 1 on, or none of the attacks has steps to be tried.
+    """
+    if tries < 1:
+        raise BenchError("--resubmit needs a positive number")
+    known = set(api.names("attack"))
+    parts = [parse_part(label) for _, label in labels(attacks, groups())]
+    found = [
+        str(Part(twin, (*part.settings, ("tries", tries))))
+        for part in parts
+        if (twin := resubmitted(part.name)) in known
+    ]
+    if not found:
+        asked = ", ".join(split_list(attacks))
+        raise BenchError(f"--resubmit {tries}: of {asked} nothing is a search along gradients")
+    return found
 
 
 def _control(text: str) -> None:

@@ -21,7 +21,8 @@ from bench.compute.network import plain
 from bench.errors import BenchError
 from bench.measure.guard import guarded
 from bench.measure.looks import hidden, watched
-from bench.threat import CERTIFIED, KNOWN
+from bench.measure.resubmit import Tried, tried
+from bench.threat import CERTIFIED, KNOWN, RESUBMIT
 
 Calls = dict[str, tuple[int, int]]
 Summary = dict[str, tuple[float, ...]]
@@ -38,7 +39,8 @@ class Outcome:
     distance: [B], the largest over variants. calls: network -> {attack, judge} -> images
     (forward, backward). trace: see `Record`. seconds: CPU seconds of this process; on an
     accelerator, by the clock. rounded: where it was asked for, `correct` of the images rounded to 8
-    bits, on the same draws; it is in neither calls nor seconds.
+    bits, on the same draws; it is in neither calls nor seconds. tried: of a threat `resubmit`, what
+    the tries gave; `correct` is then [1, 1, B], the images that none of them broke.
     """
 
     attacked: Attacked
@@ -48,6 +50,7 @@ class Outcome:
     trace: Summary
     seconds: float
     rounded: Tensor | None = None
+    tried: Tried | None = None
 
 
 def evaluate(
@@ -77,14 +80,19 @@ def evaluate(
         counts.append(defense.calls())
         points = _points(attacked, x)
         distance = torch.stack([_check(point, x, threat) for point in points]).amax(0)
+        attempts: Tried | None = None
         with _watched(defense, len(x)) as answers:
             if threat.norm == CERTIFIED:
                 correct = _proven(attacked, y)
+            elif threat.aside == RESUBMIT:
+                candidates = _candidates(attacked, x, threat)
+                attempts = tried(defense, candidates, x, y, attacked.tries)
+                correct = attempts.robust.view(1, 1, -1)
             else:
                 correct = judge(defense, points, y, draws)
         counts.append(defense.calls())
         seconds, coarse = clock() - began, None
-        if rounded and threat.norm != CERTIFIED:
+        if rounded and threat.norm != CERTIFIED and attempts is None:
             coarse = judge_rounded(defense, points, y, correct)
     return Outcome(
         attacked=attacked,
@@ -95,6 +103,7 @@ def evaluate(
         | no_logits(answers),
         seconds=seconds,
         rounded=coarse,
+        tried=attempts,
     )
 
 
@@ -167,6 +176,20 @@ def _points(attacked: Attacked, x: Tensor) -> Tensor:
         raise BenchError(f"the attack gave {len(found)} variants under {len(names)} names")
     points = plain(found.detach())
     return points if names else points.unsqueeze(0)
+
+
+def _candidates(attacked: Attacked, x: Tensor, threat: ThreatModel) -> Tensor:
+    """Every point that is to be tried, [T,B,C,H,W], checked like the one that is handed over.
+
+    Raises:
+        BenchError: there is none, or one is no attack within the threat.
+    """
+    if attacked.candidates is None or not len(attacked.candidates) or attacked.tries < 1:
+        raise BenchError(f"threat '{RESUBMIT}' is for attacks that hand over their candidates")
+    points = plain(attacked.candidates.detach())
+    for point in points:
+        _check(point, x, threat)
+    return points
 
 
 def _check(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:

@@ -32,7 +32,7 @@ from bench.plan.request import Request, defense_groups, find_info
 from bench.results.store import SHARD, Cell, Plan, Planned, Record, Store
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
-from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS
+from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, RESUBMIT
 
 STREAM = "verify"
 DATASET = "patches"
@@ -258,6 +258,8 @@ def _claim(path: Path, request: VerifyRequest, dataset: str, asked: str) -> Scor
         raise BenchError(f"{path}: points for randomness that was known; fresh draws say nothing")
     if not asked and cell is None:
         raise BenchError(f"{path} does not say what it attacks: name it, --defense adp")
+    if threat.aside == RESUBMIT:
+        raise BenchError(f"{path}: one of many candidates that were tried; alone it says nothing")
     found, index = _checked(path, subset, threat)
     defense = asked or str(cell and cell.defense)
     claim = ScoredClaim(defense, threat, subset, (path,), (found.sha256,), (index,), cell)

@@ -29,6 +29,7 @@ from bench.errors import BenchError, told
 from bench.files.paths import DATA
 from bench.measure import build, probe, weights_used
 from bench.measure.judge import Outcome, evaluate
+from bench.measure.resubmit import Tried
 from bench.measure.shard import begun, images_of
 from bench.models.zoo.networks import assumed
 from bench.plan import plan
@@ -312,6 +313,16 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
         "trace": outcome.trace,
         "certificate": _proven(attacked.certificate) if attacked.certificate else {},
         "gradient": attacked.gradient,
+        "resubmit": _tried(outcome.tried) if outcome.tried else {},
+    }
+
+
+def _tried(tried: Tried) -> dict[str, tuple[int, ...]]:
+    return {
+        "attacked": tuple(map(int, tried.attacked.tolist())),
+        "untouched": tuple(map(int, tried.clean.tolist())),
+        "steps": (tried.steps,),
+        "tries": (tried.tries,),
     }
 
 

@@ -75,6 +75,8 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
     judged = draws * traits.runs * max(1, plugin.variants(dict(attack.settings)))
     if CERTIFIED in plugin.norms:
         judged = 0
+    if tries := plugin.tries(dict(attack.settings)):
+        judged = 2 * tries * traits.runs  # at most: candidates, and the clean image as often
     unit = _unit(parts)
     look, slope = {CLASSIFIER: (1, 0)}, {CLASSIFIER: (0, 1)}
     # Every run of a prediction or a gradient ends in a look of the classifier.

@@ -31,6 +31,7 @@ def details(analysis: Analysis, boards: list[Board]) -> Iterator[Block]:
     yield _main(analysis, rows)
     yield from _corruption(board, rows)
     yield from _certified(board, rows)
+    yield from _resubmitted(rows)
     yield from _differences(analysis, rows)
     yield from _random(analysis, rows)
     notes = tuple(f"{flag}." for flag in flags(board, boards) if flag.kind == "note")
@@ -157,6 +158,33 @@ def _certified(board: Board, rows: list[Row]) -> Iterator[Table]:
             "noisy copies, against any attack: it is no part of the worst case.",
         ),
     )
+
+
+def _resubmitted(rows: list[Row]) -> Iterator[Table]:
+    """Of attacks whose candidates were tried again: robust, clean at as many tries, difference."""
+    body = []
+    for row in rows:
+        for name, entry in row.numbers.items():
+            if found := extra(entry).resubmit:
+                *shares, gap = found.values()
+                again = next(iter(entry.records)).resubmit
+                numbers = (str(again[key][0]) for key in ("steps", "tries"))
+                figures = (figure_text(gap, sign=True), *map(figure_text, shares))
+                body.append((label(row), name, *figures, *numbers))
+    if body:
+        yield Table(
+            "Resubmission",
+            (
+                *("defense", "attack", "difference"),
+                *("robust-resubmit@N", "clean-resubmit@N", "steps", "N"),
+            ),
+            tuple(body),
+            (
+                "At every step the candidate is tried by N fresh predictions; an image is broken "
+                "if any of them, at any step, is wrong. Clean: the image itself at as many tries. "
+                "The difference is what the attack does beyond luck, with its paired interval.",
+            ),
+        )
 
 
 def _blanks(analysis: Analysis, rows: Sequence[Row]) -> Iterator[str]:

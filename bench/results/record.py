@@ -18,6 +18,8 @@ SHARD = 32
 """Images of one shard, the unit of work and of storage."""
 CERTIFICATE = ("label", "copies", "radius")
 """What a certificate says of each image."""
+RESUBMIT = ("attacked", "untouched", "steps", "tries")
+"""What resubmission says: right tries before the first wrong one of each image, and how many."""
 EXTRAS = ("points", "rounded")
 """Fields of a record that two records of one shard need not both have."""
 SEEN, SEEN_OF_TRACE = "gradients seen", ("zero_gradients", "nan_gradients")
@@ -77,6 +79,9 @@ class Record:
     gradient: through what the attack followed it, where that depends on the defense, or empty.
     points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
     verdicts, as in `correct` and on the same draws, once those images are rounded to 8 bits.
+    resubmit: where candidates were tried many times, how many predictions of each image were right
+    before the first wrong one, of the candidates (`attacked`) and of the image (`untouched`), with
+    the number of `steps` and of `tries` at each; or empty.
     code: a digest of the code of each of the project's own plug-ins that took part.
 
     Fields with a default came after the format: empty ones are not written, so that older records
@@ -107,6 +112,7 @@ class Record:
     points: str = ""
     rounded: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
+    resubmit: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields, then the checksum.
@@ -115,7 +121,7 @@ class Record:
             BenchError: a number that is not finite, which JSON does not know.
         """
         data = asdict(self)
-        for name in ("certificate", "gradient", *EXTRAS, "code"):
+        for name in ("certificate", "gradient", *EXTRAS, "code", "resubmit"):
             if not data[name]:
                 del data[name]
         try:
@@ -235,6 +241,7 @@ def _check(record: Record) -> None:
     _require(len(record.queries) in (0, images), "length of queries")
     _check_verdicts(record, images)
     _check_certificate(record, images)
+    _check_tries(record, images)
     _require(isinstance(record.gradient, str) and isinstance(record.points, str), "points")
     for phases in record.calls.values():
         _require(all(len(pair) == 2 and _whole(pair) for pair in phases.values()), "calls")
@@ -267,3 +274,16 @@ def _check_certificate(record: Record, images: int) -> None:
     _require(_whole(record.certificate["label"], -1), "certificate label")
     _require(_whole(record.certificate["copies"]), "certificate copies")
     _require(_real(record.certificate["radius"], 0), "certificate radius")
+
+
+def _check_tries(record: Record, images: int) -> None:
+    found = record.resubmit
+    if not found:
+        return
+    _require(set(found) == set(RESUBMIT), "resubmit")
+    _require(len(found["steps"]) == len(found["tries"]) == 1, "resubmit numbers")
+    _require(_whole((*found["steps"], *found["tries"]), 1), "resubmit numbers")
+    most = found["steps"][0] * found["tries"][0]
+    for name in ("attacked", "untouched"):
+        _require(len(found[name]) == images and _whole(found[name]), f"resubmit {name}")
+        _require(max(found[name]) <= most, f"resubmit {name}")

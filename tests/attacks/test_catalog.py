@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attacks.apgd import CROCE
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL, STRICT
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, GROUPS, LIBRARY, PROTOCOL, RESUBMIT, STRICT
 from bench import api
 from bench.api import Context, Plugin, Runs
 from bench.api.attacked import Attack
@@ -73,7 +73,9 @@ def threat_of(text: str, norm: str) -> ThreatModel | None:
 
 CASES = [
     (text, str(threat))
-    for text in dict.fromkeys((*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *MORE))
+    for text in dict.fromkeys(
+        (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *RESUBMIT, *MORE)
+    )
     for threat in dict.fromkeys([threat_of(text, "linf"), threat_of(text, "l2")])
     if threat
 ]
@@ -106,7 +108,7 @@ def test_contract(text: str, ball: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_groups_name_registered_attacks_in_one_order() -> None:
     for name, members in GROUPS.items():
-        if name in ("extended", "protocol", "certified", "library"):
+        if name in ("extended", "protocol", "certified", "library", "resubmit"):
             assert not set(members) & set(ALL)
             continue
         if name == "strict":
@@ -116,7 +118,7 @@ def test_groups_name_registered_attacks_in_one_order() -> None:
         assert set(members) <= set(ALL)
         assert sorted(members, key=ALL.index) == list(members)
     known = api.names("attack")
-    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT)
+    every = (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *RESUBMIT)
     assert {parse_part(text).name for text in every} <= set(known)
 
 

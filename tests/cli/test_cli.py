@@ -70,6 +70,8 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "none", "--images", "0"], "--images"),
         ([*RUN, "--defense", "none", "--images", "x"], "--images"),
         ([*RUN, "--defense", "none", "--workers", "0"], "--workers"),
+        ([*RUN, "--defense", "adp", "--resubmit", "0"], "--resubmit needs a positive number"),
+        ([*RUN, "--defense", "adp", "--attacks", "spsa", "--resubmit", "3"], "of spsa nothing is"),
         ([*RUN, "--defense", "none", "--shard-timeout", "-1"], "--shard-timeout needs seconds"),
         ([*RUN, "--defense", "none", "--shard-timeout", "nan"], "--shard-timeout needs seconds"),
         ([*RUN, "--defense", "none", "--chunk", "33"], "multiple of 32"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.catalog import ALL, CERTIFIED, EXTENDED, LIBRARY, PROTOCOL, STRICT, TRANSFER
+from attacks.catalog import ALL, CERTIFIED, EXTENDED, LIBRARY, PROTOCOL, RESUBMIT, STRICT, TRANSFER
 from bench import api
 from bench.api import Context, Plugin
 from bench.api.attacked import Attack
@@ -39,6 +39,7 @@ EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 AT_MOST = (
     *("square", "autoattack", "deepfool"),
     *("bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"),
+    *(parse_part(text).name for text in RESUBMIT),
 )
 SETTINGS = (
     *("bpda:keep=best,steps=3", "bpda-eot:restarts=2,steps=2,eot=3", "classifier-pgd:restarts=2"),
@@ -140,7 +141,10 @@ PAIRS = [
     (defended, attacked)
     for defended in (QUIET, NOISY, VOTED, "none")
     for attacked in dict.fromkeys(
-        (*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT, *SETTINGS, *LEAST_DISTANCE)
+        (
+            *(*ALL, *EXTENDED, *PROTOCOL, *CERTIFIED, *LIBRARY, *STRICT),
+            *(*RESUBMIT, *SETTINGS, *LEAST_DISTANCE),
+        )
     )
     if sensible(defended, attacked)
 ]

@@ -50,6 +50,28 @@ def test_a_control_that_was_typed_stays_a_control() -> None:
     assert controls == {f"{name}@natural" for name in names}
 
 
+def test_resubmission_is_asked_beside_every_search_and_as_part_of_the_command() -> None:
+    (request,) = requests(
+        defenses=("adp", "median"),
+        attacks=("clean", "bpda-eot:steps=3", "spsa"),
+        dataset="digits",
+        subset="",
+        images=32,
+        seeds=1,
+        preset="quick",
+        controls=("off",),
+        resubmit=7,
+    )
+    plan, _ = make(request)
+    again = "bpda-eot:protocol=resubmit,steps=3,tries=7"
+    cells = {p.attack: p.cell for p in plan.cells if p.defense == "adp@natural"}
+    assert list(cells) == ["clean", "bpda-eot:steps=3", "spsa", again]
+    assert cells[again].threat.startswith("resubmit:linf:")
+    assert f"--attacks {again}" in plan.command
+    reasons = {(s.defense, s.attack): s.reason for s in plan.skips}
+    assert "a second try is the first" in reasons["median@natural", again]
+
+
 def test_copies_vote_only_where_something_is_random() -> None:
     plan, draft = make(replace(SMALL, defenses=["adp:vote=12"], attacks=["clean"], controls=[]))
     cells = {p.defense: p.cell for p in plan.cells}

@@ -132,6 +132,43 @@ def test_a_protocols_own_verdict_is_a_metric_and_never_the_headline(tmp_path: Pa
     assert main_table(document(found, SPEC, "patches")).rows[0][1].startswith("100.0")
 
 
+def test_resubmission_stands_beside_clean_at_as_many_tries(tmp_path: Path) -> None:
+    store, name = fill(tmp_path), "bpda-eot:protocol=resubmit"
+    asked = cell("adp@natural", name, threat=f"resubmit:{THREAT}")
+    item = measure(store, asked, (np.arange(64) % 4 == 0).reshape(1, 1, 64))
+    attacked = tuple(30 if i % 4 == 0 else i % 4 for i in range(32))
+    clean = tuple(30 if i % 4 < 3 else 29 for i in range(32))
+    tried = {"attacked": attacked, "untouched": clean, "steps": (10,), "tries": (3,)}
+    change_records(store, item, resubmit=tried)
+    store.write_plan(plan([item]))
+    found = boards(store, "patches")
+    rows = tidy(found, SPEC, "patches")
+    shares = {"accuracy": "25.0", "robust-resubmit@3": "25.0", "clean-resubmit@3": "75.0"}
+    for metric, share in {**shares, "resubmit@3 minus clean": "-50.0"}.items():
+        row = one(rows, defense="adp@natural", attack=name, metric=metric)
+        assert row["measured"] == share
+    (table,) = (b for b in document(found, SPEC, "patches").flat if b.heading == "Resubmission")
+    assert isinstance(table, Table)
+    (line,) = table.rows
+    assert [text.split()[0] for text in line] == [
+        "adp@natural",
+        name,
+        "-50.0",
+        "25.0",
+        "75.0",
+        "10",
+        "3",
+    ]
+    # One prediction is one try: 1, 2, 3 or all 30 of the attacked, 30 of the clean ones.
+    spent = row_of(found[0], "adp@natural").entries[name].cost
+    judged = sum(
+        record.calls["classifier"]["judge"][0]
+        for record in store.records("patches")
+        if record.cell == asked
+    )
+    assert spent.prediction == judged / (64 / 4 * (30 + 2 + 3 + 4) + 64 * 30)
+
+
 def test_the_worst_case_of_one_draw_is_the_minimum_over_attacks(tmp_path: Path) -> None:
     board = one_board(fill(tmp_path))
     row = row_of(board, "jpeg@natural")
@@ -240,6 +277,11 @@ def test_settings_say_through_what_the_gradient_went(tmp_path: Path) -> None:
         ("known-randomness", f"known:{THREAT}", "known-randomness: attacker and judge"),
         ("gradient-cosine", f"probe:{THREAT}", "gradient-cosine: a diagnostic"),
         ("stadv", "flow:0.05", "stadv: pixels move"),
+        (
+            "bpda-eot:protocol=resubmit",
+            f"resubmit:{THREAT}",
+            "bpda-eot: an image is broken if any try at any step fails",
+        ),
     ],
 )
 def test_what_stands_aside_stays_out_of_the_worst_case(

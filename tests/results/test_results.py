@@ -47,7 +47,7 @@ def test_a_record_reads_back_as_itself(tmp_path: Path) -> None:
 
 def test_what_came_after_the_format_is_written_only_where_there_is_something() -> None:
     plain = json.loads(RECORD.to_json())
-    later = ("certificate", "gradient", *EXTRAS, "code")
+    later = ("certificate", "gradient", *EXTRAS, "code", "resubmit")
     assert list(plain) == [*(f.name for f in fields(Record) if f.name not in later), "checksum"]
     gone = replace(RECORD, gradient="bpda+exact")
     assert json.loads(gone.to_json())["gradient"] == "bpda+exact"
@@ -63,6 +63,18 @@ def test_what_came_after_the_format_is_written_only_where_there_is_something() -
     for damaged in ({**proven, "radius": (0.25,)}, {"label": (1, -1)}):
         with pytest.raises(BenchError, match="not a whole record"):
             Record.from_json(replace(RECORD, certificate=damaged).to_json(), "here")
+    tried = {"attacked": (3, 60), "untouched": (60, 0), "steps": (6,), "tries": (10,)}
+    again = replace(RECORD, resubmit=tried)
+    assert Record.from_json(again.to_json(), "") == again
+    for wrong in (
+        {"clean": (61, 0)},
+        {"clean": (1,)},
+        {"tries": (0,)},
+        {"steps": ()},
+        {"more": ()},
+    ):
+        with pytest.raises(BenchError, match="not a whole record"):
+            Record.from_json(replace(RECORD, resubmit={**tried, **wrong}).to_json(), "here")
 
 
 def test_a_cell_in_two_folders_is_read_once_and_a_contradiction_is_named(tmp_path: Path) -> None:
