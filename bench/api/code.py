@@ -20,6 +20,9 @@ from bench.api.neighbours import SHIPPED, file_of
 from bench.api.plugin import Plugin
 from bench.errors import BenchError
 
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of installed packages."""
+
 
 def outside(plugin: Plugin) -> bool:
     """Whether a plug-in is in none of the project's own packages."""
@@ -38,17 +41,30 @@ def code_of(plugin: Plugin) -> str:
     Raises:
         BenchError: its code lies in no file, or in one that cannot be read any more.
     """
-    file = getattr(sys.modules.get(plugin.factory.__module__), "__file__", None)
+    return code_of_module(
+        plugin.factory.__module__, f"{plugin.kind} '{plugin.name}'", beside=not outside(plugin)
+    )
+
+
+def code_of_module(module: str, whose: str = "", *, beside: bool = False) -> str:
+    """The digest of an imported module's code, and of the local files that it imports.
+
+    Of an installed module only its own package counts; beside: only files of the same folder.
+
+    Raises:
+        BenchError: its code lies in no file, or in one that cannot be read any more.
+    """
+    whose = whose or f"module '{module}'"
+    file = getattr(sys.modules.get(module), "__file__", None)
     if not file:
-        raise BenchError(f"{plugin.kind} '{plugin.name}': its code lies in no file")
+        raise BenchError(f"{whose}: its code lies in no file")
     try:
         path = Path(file).resolve()
         root = _root(path)
-        found = _followed(path, root, root if outside(plugin) else path.parent)
+        within = root / module.partition(".")[0] if INSTALLED & {*root.parts} else root
+        found = _followed(path, root, path.parent if beside else within)
     except (OSError, SyntaxError, ValueError) as error:
-        raise BenchError(
-            f"{plugin.kind} '{plugin.name}': its code cannot be read ({error})"
-        ) from None
+        raise BenchError(f"{whose}: its code cannot be read ({error})") from None
     return hashlib.sha256("\n".join(found.values()).encode()).hexdigest()
 
 

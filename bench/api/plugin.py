@@ -148,11 +148,13 @@ class ClassifierPlugin(Plugin):
     """A classifier: `factory(context, *, key=default, ...) -> nn.Module`, [0,1] images to logits.
 
     taps(data set): the maps that add-ons may read, from input to output. random: two answers may
-    differ, so that it is judged and attacked by draws.
+    differ, so that it is judged and attacked by draws. code(settings): digests, by name, of code
+    that the settings name and that no plug-in is.
     """
 
     kind = "classifier"
     taps: Callable[[str], tuple[str, ...]] = lambda dataset: ()
+    code: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
     random: bool = False
 
 

@@ -10,12 +10,12 @@ from bench.facts import About
 from bench.results.store import Plan
 from bench.spec import DefenseSpec, parse_defense, parse_part
 
-Told = dict[str, dict[str, About]]
+Words = dict[str, dict[str, About]]
 
 
-def gathered(plans: Iterable[Plan]) -> Told:
+def gathered(plans: Iterable[Plan]) -> Words:
     """By kind and name; of what plans say differently, the word of the last that has a paper."""
-    found: Told = {}
+    found: Words = {}
     for kind, known in (pair for plan in plans for pair in plan.about.items()):
         for name, about in known.items():
             before = found.setdefault(kind, {}).get(name)

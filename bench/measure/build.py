@@ -171,7 +171,12 @@ def _taps(network: nn.Module, context: Context) -> tuple[str, ...]:
     inside = network.network if isinstance(network, Normalised) else network
     if not has_features(network) or not has_features(inside):
         return ()
-    maps = network.features(torch.zeros(1, *context.shape, device=context.device))
+    try:
+        maps: object = network.features(torch.zeros(1, *context.shape, device=context.device))
+    except Exception:  # a class of somebody's own may call anything so
+        return ()
+    if not isinstance(maps, Mapping):
+        return ()
     return tuple({name.partition(".")[0]: name for name in maps}.values())
 
 

@@ -70,6 +70,9 @@ def weights_used(
     tried.append((find_dataset(where.dataset), Part(where.dataset)))
     strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
     codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
+    behind = find_classifier(spec.classifier.name)
+    own = behind.code(dict(behind.resolve(spec.classifier, where.dataset).settings))
+    codes |= {f"code of {name}": digest for name, digest in own.items()}
     codes |= {
         f"images of {plugin.name}": _images(plugin.name, str(data_root()))
         for plugin, _ in strange

@@ -93,11 +93,12 @@ class Recognised:
     tensors: dict[str, Tensor]
 
 
-BY_PLUGIN = (
-    'A network of your own is a plug-in of three lines below its class: @classifier("mine", '
-    'weights=lambda settings: ("mine",)) def mine(context): return filled(Net(), '
-    'context.weights("mine")); then: --plugin mine.py --defense none@mine --weights mine=FILE '
-    "(CONTRIBUTING.md, A classifier)"
+BY_CLASS = (
+    "Name your own class after the file: none@file:{file}#mynet:Net is class Net of mynet.py, here "
+    "or on PYTHONPATH, built without arguments (#mynet:Net,cifar10 normalises images first); or "
+    'write a plug-in below it: @classifier("mine", weights=lambda settings: ("mine",)) def '
+    'mine(context): return filled(Net(), context.weights("mine")); then --plugin mynet.py '
+    "--defense none@mine --weights mine=FILE (CONTRIBUTING.md, A classifier)"
 )
 """What to write for a network that nobody published."""
 
@@ -127,7 +128,8 @@ def recognise(state: State | Tensors, where: str) -> Recognised:
     first = plain(", ".join(list(tensors)[:3]), 200)
     raise BenchError(
         f"weights {where} are of no layout known here (keys {first} ...); known: "
-        f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train. {BY_PLUGIN}"
+        f"{', '.join(LAYOUTS)}, score-SDE's DDPM++, and files written by bench train. "
+        + BY_CLASS.format(file=where)
     )
 
 

@@ -154,7 +154,7 @@ def _collect(file: Unpacked, node: Any) -> State:
         if len(node) > MOST_TENSORS:
             raise UnreadableError("of more tensors than a network has")
         return State(_named({str(key): file.tensor(value) for key, value in node.items()}))
-    modules = {_stripped(f"{prefix}.").rstrip("."): _module(of) for prefix, of in _modules(node)}
+    modules = {stripped(f"{prefix}.").rstrip("."): _module(of) for prefix, of in _modules(node)}
     return State(_named(dict(_walk(file, node))), _kind(node), modules)
 
 
@@ -232,7 +232,7 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     first: dict[str, str] = {}
     for key, value in tensors.items():
-        name = _stripped(key)
+        name = stripped(key)
         if name in first:
             both = f"'{plain(first[name])}' and '{plain(key)}'"
             raise UnreadableError(f"of two networks: {both} are both '{plain(name)}'")
@@ -242,7 +242,8 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _stripped(key: str) -> str:
+def stripped(key: str) -> str:
+    """The name of a tensor without what wrappers and outer classes put before it."""
     *parts, last = key.split(".")
     kept = [part for part in parts if part not in WRAPPERS]
     while kept and kept[0] in OUTER:

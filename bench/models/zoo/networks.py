@@ -12,9 +12,9 @@ from torch.overrides import TorchFunctionMode
 from bench.api.context import Weights
 from bench.errors import BenchError, plain, unknown
 from bench.files.bounded import json_of
-from bench.models.foreign import untold
+from bench.models.foreign import own_class, untold
 from bench.models.foreign.layouts import NORMALISATIONS, USUAL, Recognised, recognise
-from bench.models.foreign.states import read_state
+from bench.models.foreign.states import read_state, stripped
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.weights import load_state
@@ -78,8 +78,24 @@ def filled(module: N, weights: Weights) -> N:
     run. Raises BenchError that names the first tensor that does not fit.
     """
     if not weights.untrained:
-        fit_into(module, read_state(weights).tensors, str(weights.path))
+        # A file is read without the prefixes of wrappers, which may be names of this very class.
+        names = {stripped(key): key for key in module.state_dict()}
+        tensors = read_state(weights).tensors
+        renamed = {names.get(key, key): tensor for key, tensor in tensors.items()}
+        fit_into(module, renamed, str(weights.path))
     return module.eval().requires_grad_(False)
+
+
+def of_class(weights: Weights, name: str, normalisation: str = "") -> nn.Module:
+    """The network that `module:Class` builds, with the tensors of a file, frozen, in eval mode.
+
+    normalisation: a name of NORMALISATIONS, where the class expects normalised images.
+    Raises BenchError where it cannot be built, or the file's tensors are not its own.
+    """
+    network = filled(own_class.built(name), weights)
+    layer = NORMALISATIONS[normalisation or "none"]
+    made = normalised(network, *layer, None, str(weights.path)) if layer else network
+    return made.eval().requires_grad_(False)
 
 
 def _ours(weights: Weights) -> nn.Module:
