@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.losses import AnyLoss, Climbed, climbed, expected_vote
+from attacks.spread import Spread, spread
 from bench.api.purifier import Defense, by_chunks, repeat
 
 Combine = Literal["gradients", "logits", "vote"]
@@ -28,7 +29,7 @@ class Slope(NamedTuple):
     queries: deployed predictions asked per image. logits: those of the runs that the look made
     of the defense itself, [B,K], their mean over EOT draws. passed: what BPDA would have followed
     in the same runs, like x, where it was asked for. decided: the class that those runs chose,
-    int64 [B], where `logits` are known.
+    int64 [B], where `logits` are known. spread: how far the draws differ, where it was asked for.
     """
 
     gradient: Tensor
@@ -38,6 +39,7 @@ class Slope(NamedTuple):
     logits: Tensor | None = None
     passed: Tensor | None = None
     decided: Tensor | None = None
+    spread: Spread | None = None
 
 
 class Gradient(Protocol):
@@ -154,12 +156,14 @@ class Eot:
     gradient's sign, and the gradient is how far that leads inside [0,1]. There a purified pixel
     at 0 or 1 cannot vote outward. A deterministic defense is asked once: every draw would be
     the same. Where a defense is deployed as a vote (`vote=K`), the mean is that of the expected
-    vote (`expected_vote`): copies that are lost already do not pull.
+    vote (`expected_vote`): copies that are lost already do not pull. spread: also say whether so
+    many draws suffice.
     """
 
     gradient: Single
     draws: int
     combine: Combine = "gradients"
+    spread: bool = False
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
         """Every image repeated `draws` times, then one slope per image."""
@@ -178,7 +182,8 @@ class Eot:
             found, passed = pull * found, None if passed is None else pull * passed
         gradient, passed = _mean(found, draws), None if passed is None else _mean(passed, draws)
         decided = None if slope.logits is None else voted(defense, slope.logits, draws)
-        return Slope(gradient, loss, moved, draws * slope.queries, logits, passed, decided)
+        apart = spread(found.view(draws, *x.shape)) if self.spread else None
+        return Slope(gradient, loss, moved, draws * slope.queries, logits, passed, decided, apart)
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,10 @@ class PGD:
                 point = walk(point, slope)
                 kept.came(point)
             kept.end(point)
-        losses, norms, cosines = zip(*slopes, strict=True)
+        losses, norms, cosines, spreads = zip(*slopes, strict=True)
         compared = torch.stack(cosines) if cosines[0] is not None else None
-        return Trace(torch.stack(losses), torch.stack(norms), compared), queries
+        apart = torch.stack(spreads) if spreads[0] is not None else None
+        return Trace(torch.stack(losses), torch.stack(norms), compared, apart), queries
 
     def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
         """Labels with a target, likeliest first, [K-1,B,2]."""
@@ -111,11 +112,15 @@ class PGD:
         return (1 - self.weight) * move + self.weight * pull
 
 
-def _seen(slope: Slope) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What a trace keeps of a look, [B] each: loss, gradient's norm, its cosine with BPDA's."""
+def _seen(slope: Slope) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """What a trace keeps of a look, [B] each: loss, gradient's norm, its cosine with BPDA's.
+
+    Last, as rows, how far its draws differ.
+    """
     flat = slope.gradient.flatten(1)
     cosine = None if slope.passed is None else F.cosine_similarity(flat, slope.passed.flatten(1))
-    return slope.loss, flat.norm(dim=1), cosine
+    apart = None if slope.spread is None else torch.stack(slope.spread)
+    return slope.loss, flat.norm(dim=1), cosine, apart
 
 
 @dataclass(frozen=True)

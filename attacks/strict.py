@@ -71,7 +71,7 @@ def pgd_strict(
     loss: LossName = "ce",
 ) -> Followed:
     """PGD through the whole defense from random points and from the classifier's strongest."""
-    follow = Eot(Exact(loss), eot)
+    follow = Eot(Exact(loss), eot, spread=True)
     search = PGD(follow, steps, step, True, restarts, start=started(start))
     return Followed(Strongest((search,), select))
 
@@ -105,7 +105,7 @@ def apgd_strict(
     """
     searches = (
         PGD(
-            Eot(Exact(loss), eot),
+            Eot(Exact(loss), eot, spread=True),
             steps,
             step,
             True,

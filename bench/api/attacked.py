@@ -17,12 +17,15 @@ class Trace:
     """What an iterative attack saw, for the reliability flags.
 
     loss: [steps,B] the loss it climbs; grad_norm: [steps,B] l2 norm of its gradient. cosine:
-    [steps,B] between its gradient and BPDA's, where both were looked at.
+    [steps,B] between its gradient and BPDA's, where both were looked at. spread: [steps,3,B], of
+    the draws of each gradient, where they were compared: the part of a draw that is variance, the
+    cosine between the means of two halves, the part of signs that twice as many would turn.
     """
 
     loss: Tensor
     grad_norm: Tensor
     cosine: Tensor | None = None
+    spread: Tensor | None = None
 
 
 ABSTAINED = -1

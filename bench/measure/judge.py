@@ -22,6 +22,7 @@ from bench.errors import BenchError
 from bench.measure.guard import guarded
 from bench.measure.looks import hidden, watched
 from bench.measure.resubmit import Tried, tried
+from bench.results.record import SPREAD
 from bench.threat import CERTIFIED, KNOWN, RESUBMIT
 
 Calls = dict[str, tuple[int, int]]
@@ -235,7 +236,8 @@ def _phases(counts: list[Calls]) -> dict[str, dict[str, tuple[int, int]]]:
 def _summary(trace: Trace) -> Summary:
     """First and last loss, the share of zero gradients, and of NaN where there are any.
 
-    First and last cosine of two gradients, where they were compared.
+    First and last cosine of two gradients, where they were compared; how far the draws of a
+    gradient differ, meaned over the looks, where that was.
     """
     found = {
         "first_loss": _texts(trace.loss[0]),
@@ -244,6 +246,8 @@ def _summary(trace: Trace) -> Summary:
     }
     if trace.cosine is not None:
         found |= {"first_cosine": _texts(trace.cosine[0]), "last_cosine": _texts(trace.cosine[-1])}
+    if trace.spread is not None:
+        found |= dict(zip(SPREAD, map(_texts, trace.spread.mean(0)), strict=True))
     lost = trace.grad_norm.isnan()
     return found | ({"nan_gradients": _texts(lost.float().mean(0))} if lost.any() else {})
 

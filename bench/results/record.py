@@ -22,6 +22,8 @@ RESUBMIT = ("attacked", "untouched", "steps", "tries")
 """What resubmission says: right tries before the first wrong one of each image, and how many."""
 EXTRAS = ("points", "rounded")
 """Fields of a record that two records of one shard need not both have."""
+DRAWS, SPREAD = "draws of a gradient", ("gradient_variance", "half_cosine", "turning_signs")
+"""Of a trace: how far the draws of a gradient differ, which older records do not have."""
 SEEN, SEEN_OF_TRACE = "gradients seen", ("zero_gradients", "nan_gradients")
 """Of a trace without losses: what the judge saw of gradients, which older records do not have."""
 
@@ -71,10 +73,12 @@ class Record:
     queries: deployed predictions per image that the attack asked, or empty.
     calls: network -> {attack, judge} -> [forward, backward] images.
     trace: first and last loss and share of zero gradients per image, where the attack tells; first
-    and last cosine between exact and BPDA gradient, where an attack compared them; share of zero
-    gradients that the judge saw where the attack tells nothing, share of NaN gradients, whether the
-    classifier answers in probabilities (1), and the share of its answers whose softmax is one class
-    alone, only where they are not 0.
+    and last cosine between exact and BPDA gradient, where an attack compared them; of the draws of
+    a gradient, where an attack compared those, means over its looks of the share of a draw that is
+    variance, of the cosine between two halves, and of the share of signs that twice as many would
+    turn; share of zero gradients that the judge saw where the attack tells nothing, share of NaN
+    gradients, whether the classifier answers in probabilities (1), and the share of its answers
+    whose softmax is one class alone, only where they are not 0.
     certificate: `label` (-1: abstained), `copies` and `radius` (l2) per image, or empty.
     gradient: through what the attack followed it, where that depends on the defense, or empty.
     points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
@@ -166,12 +170,14 @@ RECORD = frozenset(f.name for f in fields(Record))
 def fingerprints(record: Record) -> dict[str, bytes]:
     """A hash of each field that the cell and its seeds decide.
 
-    That is all but how it was asked for, how long it took and with which code, and EXTRAS and SEEN
-    only where there are any.
+    That is all but how it was asked for, how long it took and with which code, and EXTRAS, SEEN
+    and SPREAD only where there are any.
     """
     fields = {**json.loads(record.to_json()), "timing": None, "asked": None, CHECKSUM: None}
     fields.pop("code", None)
     trace = fields["trace"]
+    if apart := {key: trace.pop(key) for key in SPREAD if key in trace}:
+        fields[DRAWS] = apart
     if "first_loss" not in trace and (
         seen := {key: trace.pop(key) for key in SEEN_OF_TRACE if key in trace}
     ):
@@ -182,7 +188,7 @@ def fingerprints(record: Record) -> dict[str, bytes]:
 
 def contradictions(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[str]:
     """Fields in which two records of one shard of one cell, by their `fingerprints`, differ."""
-    lacking = {name for name in (*EXTRAS, SEEN) if name not in one or name not in other}
+    lacking = {name for name in (*EXTRAS, SEEN, DRAWS) if name not in one or name not in other}
     names = dict.fromkeys((*one, *other))
     return [n for n in names if n not in lacking and one.get(n) != other.get(n)]
 

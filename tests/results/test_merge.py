@@ -131,6 +131,22 @@ def test_older_records_lack_what_was_seen_of_gradients_and_that_is_no_difference
             merge([newer, one], tmp_path / "refused")
 
 
+def test_older_records_lack_the_draws_of_a_gradient_and_that_is_no_difference(
+    tmp_path: Path, whole: Path
+) -> None:
+    def folder(name: str, more: dict[str, object]) -> Path:
+        other = tmp_path / name
+        shutil.copytree(whole, other)
+        edit(other, lambda data: data.update(trace={"first_loss": [0.0] * 32, **more}))
+        return other
+
+    older, newer = folder("older", {}), folder("newer", {"turning_signs": [0.5] * 32})
+    merge([older, newer], tmp_path / "merged")
+    other = folder("other", {"turning_signs": [0.25] * 32})
+    with pytest.raises(BenchError, match="differ in draws of a gradient"):
+        merge([newer, other], tmp_path / "refused")
+
+
 def test_a_plan_that_says_more_takes_the_place_of_an_older_one(tmp_path: Path, whole: Path) -> None:
     older = tmp_path / "older"
     shutil.copytree(whole, older)

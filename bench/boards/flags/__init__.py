@@ -67,6 +67,8 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
             yield name, said
         if said := single.compared_gradients(entry):
             yield name, said
+        if said := single.few_draws(entry):
+            yield name, said
         if facts(entry).given:
             yield name, "points that somebody submitted, in a file"
     gaps = [name for name, entry in row.entries.items() if not entry.complete]

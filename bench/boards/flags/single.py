@@ -16,6 +16,8 @@ SHARE = 0.05
 """Part of all images from which on something is worth an alarm."""
 ELSEWHERE = 0.5
 """Cosine below which a gradient is more across the other one than along it: beyond 60 degrees."""
+TURNING = 0.1
+"""Part of a step's signs that more draws may turn before they are too few."""
 BORDER = 0.99
 """Part of eps from which on a point is at the border of its ball."""
 
@@ -82,6 +84,25 @@ def compared_gradients(entry: Entry) -> str:
             "exact gradient decides"
         )
     return f"BPDA's gradient points much where the exact one does {said}"
+
+
+def few_draws(entry: Entry) -> str:
+    """Whether twice as many draws would still turn the signs of an attack's steps.
+
+    On the images that stay right, where there are any: the others need no more.
+    """
+    turning, halves = (trace(entry, key) for key in ("turning_signs", "half_cosine"))
+    if turning is None or halves is None:
+        return ""
+    counted = entry.values > 0.5 if (entry.values > 0.5).any() else entry.values >= 0
+    share = float(turning[counted].mean())
+    if share <= TURNING:
+        return ""
+    return (
+        f"twice as many EOT draws would still turn {100 * share:.0f} % of the signs of a step "
+        f"(mean cosine between two halves of the draws {float(halves[counted].mean()):.2f}): "
+        "raise eot"
+    )
 
 
 def protocol_differs(entry: Entry) -> Iterator[str]:

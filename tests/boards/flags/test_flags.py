@@ -13,7 +13,7 @@ import pytest
 
 from bench.boards.analysis import analyse
 from bench.boards.board import Board, Entry
-from bench.boards.flags import Flag, flags
+from bench.boards.flags import Flag, flags, single
 from bench.boards.flags.knowledge import follows
 from bench.boards.gather import boards
 from bench.boards.spec import BoardSpec
@@ -450,6 +450,25 @@ def test_where_bpdas_gradient_points_is_a_note(tmp_path: Path, cosine: float, sa
     assert [(flag.kind, flag.attack) for flag in found] == [("note", "gradient-cosine")]
     assert f"BPDA's gradient points {says}" in found[0].text
     assert f"{cosine:.2f} at the images, 0.95 where" in found[0].text
+
+
+@pytest.mark.parametrize(("turning", "told"), [(0.09, False), (0.11, True)])
+def test_too_few_draws_for_the_signs_of_a_step_are_a_note(
+    tmp_path: Path, turning: float, told: bool
+) -> None:
+    """On the images that stay right: the others, which nothing is asked of, turn all signs."""
+    turns = [turning] * (N // 2) + [1.0] * (N // 2)
+    trace = {**RISES, "turning_signs": turns, "half_cosine": [0.25] * N}
+    bits = (np.arange(N) < N // 2).reshape(1, 1, N)
+    entry = Entry("adp", "x", THREAT, "x", {0: measured(bits, trace=trace)})
+    said = single.few_draws(entry)
+    assert bool(said) == told
+    if told:
+        assert "would still turn 11 % of the signs" in said
+        assert "halves of the draws 0.25): raise eot" in said
+    columns = {"apgd:protocol=strict": (0.2, 1, {**trace, "turning_signs": [turning] * N})}
+    found = [f for f in flags_of(tmp_path, "adp@natural", columns) if "raise eot" in f.text]
+    assert [(flag.kind, flag.attack) for flag in found] == [("note", "apgd:protocol=strict")] * told
 
 
 def test_probabilities_and_saturated_logits_are_an_alarm_on_the_row(tmp_path: Path) -> None:
