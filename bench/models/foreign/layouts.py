@@ -30,6 +30,11 @@ NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]] | None]
 USUAL = {
     ("wideresnet-meliketoy", "cifar10"): "cifar10",
     ("wideresnet-meliketoy", "cifar100"): "cifar100",
+    **{
+        (name, dataset): dataset
+        for name in ("soap-resnet", "soap-resnet-rotation")
+        for dataset in ("cifar10", "cifar100")
+    },
     ("wideresnet-dm", "cifar10"): "cifar10-dm",
     ("wideresnet-dm", "cifar100"): "cifar100-dm",
     ("vgg", "imagenet"): "imagenet",
@@ -57,6 +62,15 @@ class Layout:
 LAYOUTS: Mapping[str, Layout] = {
     "wideresnet": Layout(
         ("block1.layer.0.bn1.weight", "fc.weight"), sizes.robustbench, activation="relu"
+    ),
+    "soap-resnet": Layout(
+        ("layer2.0.shortcut.1.weight", "conv1.bias", "linear.weight"), sizes.soap_resnet
+    ),
+    "soap-resnet-rotation": Layout(
+        ("resnet.layer2.0.shortcut.1.weight", "fc1.weight"), sizes.soap_rotation
+    ),
+    "soap-autoencoder": Layout(
+        ("cls.weight", "conv4.weight", "fc2.weight"), sizes.soap_autoencoder
     ),
     "wideresnet-meliketoy": Layout(
         ("layer1.0.bn1.weight", "conv1.bias", "linear.weight"), sizes.meliketoy, activation="relu"

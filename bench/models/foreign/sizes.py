@@ -41,6 +41,30 @@ def meliketoy(state: State) -> Arguments:
     }
 
 
+def soap_resnet(state: State) -> Arguments:
+    """SOAP's small residual network, of stages `layer1`, `layer2` ... ."""
+    stages = len({m[1] for key in state if (m := re.match(r"layer(\d)\.0\.conv1\.weight", key))})
+    return {
+        "classes": len(state["linear.weight"]),
+        "channels": state["conv1.weight"].shape[1],
+        "widths": [len(state[f"layer{i + 1}.0.conv1.weight"]) for i in range(stages)],
+        "blocks": count(state, "layer1."),
+    }
+
+
+def soap_rotation(state: State) -> Arguments:
+    """The same with a second head."""
+    inside = "resnet."
+    return soap_resnet({k[len(inside) :]: v for k, v in state.items() if k.startswith(inside)})
+
+
+def soap_autoencoder(state: State) -> Arguments:
+    """SOAP's convolutional auto-encoder for 28x28 images."""
+    hidden = state["cls.weight"].shape[1]
+    classes, channels = len(state["cls.weight"]), state["conv1.weight"].shape[1]
+    return {"classes": classes, "channels": channels, "hidden": hidden}
+
+
 def deepmind(state: State) -> Arguments:
     """WideResNet of DeepMind."""
     return {
