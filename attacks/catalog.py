@@ -52,6 +52,7 @@ PROTOCOL = (
     "bpda-eot:protocol=adp",
     "joint-score:protocol=adp",
     "joint-full:protocol=adp",
+    "apgd:protocol=diffhammer",
     "pgd-surrogate:protocol=hill",
 )
 """Attacks of `all` as their papers' code runs them, each under its own settings."""

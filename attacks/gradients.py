@@ -30,6 +30,8 @@ class Slope(NamedTuple):
     of the defense itself, [B,K], their mean over EOT draws. passed: what BPDA would have followed
     in the same runs, like x, where it was asked for. decided: the class that those runs chose,
     int64 [B], where `logits` are known. spread: how far the draws differ, where it was asked for.
+    runs, lost: where a look tells its runs apart, each one's loss and whether its class is wrong,
+    [draws,B].
     """
 
     gradient: Tensor
@@ -40,6 +42,8 @@ class Slope(NamedTuple):
     passed: Tensor | None = None
     decided: Tensor | None = None
     spread: Spread | None = None
+    runs: Tensor | None = None
+    lost: Tensor | None = None
 
 
 class Gradient(Protocol):
@@ -119,7 +123,7 @@ class Exact:
             z: Tensor = getattr(defense, self.through)(start)
         upstream, loss, logits = classifier_slope(defense, z.detach(), y, self.loss, together)
         return Slope(
-            _pulled_back(z, start, upstream),
+            pulled_back(z, start, upstream),
             loss,
             moved=z.detach() - x,
             logits=logits if self.through == "purify" else None,
@@ -144,7 +148,7 @@ class BpdaSurrogate:
         start = x.detach().requires_grad_()
         with torch.enable_grad():
             stand_in = defense.surrogate(start)
-        return slope._replace(gradient=_pulled_back(stand_in, start, slope.gradient))
+        return slope._replace(gradient=pulled_back(stand_in, start, slope.gradient))
 
 
 @dataclass(frozen=True)
@@ -275,7 +279,7 @@ def _pull(
     return repeat(gradient / together, together), repeat(values.detach(), together)
 
 
-def _pulled_back(z: Tensor, x: Tensor, upstream: Tensor) -> Tensor:
+def pulled_back(z: Tensor, x: Tensor, upstream: Tensor) -> Tensor:
     """`upstream` in z as a gradient in x, of which z was made; 0 where it does not depend on it."""
     found = None
     if z.requires_grad:

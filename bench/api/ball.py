@@ -47,13 +47,18 @@ class ThreatModel(Threat):
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point of the ball, then of [0,1] (which keeps it in the ball)."""
+        return self.onto(x_adv, x).clamp(0, 1)
+
+    def onto(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest point of the ball alone, whatever its pixels."""
         delta = x_adv - x
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
         else:
             norms = _norms(delta)
             delta = delta * (self.eps / norms.clamp_min(self.eps or 1.0))
-        return (x + delta).clamp(0, 1)
+        moved: Tensor = x + delta
+        return moved
 
     def random_start(self, x: Tensor) -> Tensor:
         """A uniform point of the ball, clipped to [0,1], from the global generator."""

@@ -230,7 +230,8 @@ class Runs:
     of the purifier alone. direction: directions. luck: plain runs that are asked only to refute
     lucky draws, at the very worst. surrogate: runs of the stand-in with its gradient. classified:
     runs of the bare classifier alone, without gradient. stand_in: as surrogate, without the
-    classifier. one_step: as surrogate, of the first step.
+    classifier. one_step: as surrogate, of the first step. pulled: runs of the purifier alone with
+    its gradient.
     """
 
     plain: float = 0
@@ -244,6 +245,7 @@ class Runs:
     classified: float = 0
     stand_in: float = 0
     one_step: float = 0
+    pulled: float = 0
 
     def __post_init__(self) -> None:
         """Refuse what is no number of runs."""

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from bench.errors import BenchError
 
 _VALUES = ("normal", "bernoulli", "multinomial", "poisson")
-_FILLS = tuple(
+FILLS = tuple(
     f"{name}_"
     for name in (
         *("normal", "uniform", "random", "exponential", "bernoulli"),
@@ -31,8 +31,8 @@ _FILLS = tuple(
     )
 )
 _LIKE = ("rand_like", "randn_like", "randint_like")
-_DRAWS = frozenset(("rand", "randn", "randint", "randperm", *_VALUES, *_FILLS, *_LIKE))
-"""torch's functions that draw from a generator."""
+DRAWS = frozenset(("rand", "randn", "randint", "randperm", *_VALUES, *FILLS, *_LIKE))
+"""torch's functions that draw from a generator; FILLS are those that fill a tensor in place."""
 
 _WORK: ContextVar[str] = ContextVar("work", default="")
 _OPEN: ContextVar[tuple[str, ...]] = ContextVar("open", default=())
@@ -130,17 +130,17 @@ class _OnCpu(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name not in _DRAWS or kwargs.get("generator") is not None or "out" in kwargs:
+        if name not in DRAWS or kwargs.get("generator") is not None or "out" in kwargs:
             return func(*args, **kwargs)
         tensors = (a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
         device = torch.device(kwargs.get("device") or next((t.device for t in tensors), "cpu"))
         if device.type == "cpu":
             return func(*args, **kwargs)
-        blank = name in _LIKE or name in _FILLS
+        blank = name in _LIKE or name in FILLS
         host = [_host(a, blank and place == 0) for place, a in enumerate(args)]
         named = {key: _host(a, blank and key == "input") for key, a in kwargs.items()}
         drawn = func(*host, **named | ({"device": "cpu"} if "device" in kwargs else {}))
-        return args[0].copy_(drawn) if name in _FILLS else drawn.to(device)
+        return args[0].copy_(drawn) if name in FILLS else drawn.to(device)
 
 
 def _host(value: Any, blank: bool) -> Any:

@@ -83,9 +83,9 @@ def estimate(parts: Sequence[Part], traits: Traits, attack: Part, draws: int) ->
     whole = asked.plain + asked.bpda + asked.exact + judged
     networks = _sum(
         (whole + asked.classified, look),
-        (whole + asked.purified, unit.run),
+        (whole + asked.purified + asked.pulled, unit.run),
         (asked.bpda + asked.exact, slope),
-        (asked.exact, unit.gradient),
+        (asked.exact + asked.pulled, unit.gradient),
         (asked.blind, look),
         (asked.blind, slope),
         (asked.direction, unit.direction),
