@@ -125,6 +125,8 @@ def _twin(base: AttackPlugin, factory: Callable[..., Attack]) -> None:
     attack(
         resubmitted(base.name),
         source=f"{SOURCE}; else as {base.name}",
+        paper=base.paper,
+        link=base.link,
         norms=base.norms,
         settings={
             table: {key: value for key, value in own.items() if key not in CHOOSING}

@@ -278,7 +278,12 @@ def trained(info: DatasetInfo) -> Training:
     )
 
 
-@classifier("soap", source="Shi et al. 2021", weights=lambda settings: ("soap",))
+@classifier(
+    "soap",
+    paper="Shi et al. 2021",
+    link="https://arxiv.org/abs/2101.09387",
+    weights=lambda settings: ("soap",),
+)
 def of_soap(context: Context) -> nn.Module:
     """SOAP's small residual network, trained for the consistency of views too."""
     return rebuild(context.weights("soap"))
