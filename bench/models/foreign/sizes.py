@@ -75,6 +75,18 @@ def deepmind(state: State) -> Arguments:
     }
 
 
+def resnet(state: State) -> Arguments:
+    """ResNet for small images."""
+    stages = sum(f"layer{i}.0.conv1.weight" in state for i in range(1, 9))
+    return {
+        "blocks": [count(state, f"layer{i + 1}.") for i in range(stages)],
+        "width": len(state["conv1.weight"]),
+        "classes": len(state["linear.weight"]),
+        "channels": state["conv1.weight"].shape[1],
+        "projection": any(".shortcut." in key for key in state),
+    }
+
+
 def vgg(state: State) -> Arguments:
     """Convolutions count towards the depth with three linear layers, whatever the head."""
     convolutions = sum(v.dim() == 4 for k, v in state.items() if k.startswith("features."))

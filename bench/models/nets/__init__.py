@@ -17,6 +17,7 @@ NETWORKS: Mapping[str, str] = {
     "soap-resnet": "bench.models.nets.soap:SoapResNet",
     "soap-resnet-rotation": "bench.models.nets.soap:SoapRotation",
     "soap-autoencoder": "bench.models.nets.soap:SoapAutoEncoder",
+    "resnet": "bench.models.nets.resnet:ResNet",
     "vgg": "bench.models.nets.vgg:VGG",
     "adp-simple-conv": "bench.models.nets.adp_simple:SimpleConv",
     "adp-simple-mlp": "bench.models.nets.adp_simple:SimpleMLP",

@@ -36,6 +36,7 @@ NETWORKS: Mapping[str, dict[str, Any]] = {
     "wideresnet": {"depth": 16, "widen": 2, "classes": 7, "channels": 3},
     "wideresnet-meliketoy": {"depth": 16, "widen": 2, "classes": 7, "channels": 3},
     "wideresnet-dm": {"depth": 16, "width": 2, "classes": 7, "channels": 1},
+    "resnet": {"blocks": [2, 1, 1], "width": 4, "classes": 7, "channels": 1, "projection": True},
     "vgg": {"depth": 11, "width": 2, "classes": 7, "channels": 3, "hidden": 0, "pool": 1},
     "adp-simple-conv": {"classes": 7, "channels": 1, "size": 8},
     "adp-simple-mlp": {"classes": 7, "pixels": 64},

@@ -44,6 +44,7 @@ LAYOUT = {
     **{"adp-mlp-mnist": "adp_simpleMLP_28x28", "edm-cifar10": "edm_ddpmpp_cifar10"},
     "edm-baseline-cifar10": "edm_baseline_vp_cifar10",
     "guided-imagenet": "guided_diffusion_imagenet256_uncond",
+    "resnet20-cifar10": "resnet20_akamaster",
     **{"pixelcnnpp-cifar10": "pixelcnnpp_cifar10", "ebm-cifar10": "ebm_igebm"},
     **{f"aid-{kind}-cifar10": "aid_wrn34_10_cifar10" for kind in ("natural", "trades", "lee")},
     **{"aid-madry-cifar10": "aid_wrn34_10_cifar10", "aid-madry-svhn": "aid_wrn34_10_svhn"},
@@ -84,7 +85,8 @@ def test_every_entry_says_where_it_is_from_and_no_checksum_is_made_up() -> None:
 def test_names_are_those_that_plugins_ask_for() -> None:
     """But for those of one data set, and a denoiser that stands in for another by --weights."""
     alternatives = {"edm-vp", *ONLY}
-    known = {*known_weights("digits"), "aid-code-madry"} | alternatives
+    known = {*known_weights("digits"), *known_weights("cifar10"), "aid-code-madry"}
+    known |= alternatives
     assert {entry.weights for entry in published.entries()} <= known
 
 
