@@ -103,11 +103,14 @@ class Store:
     def write_plan(self, plan: Plan) -> None:
         """Keep what was asked; the same request is the same file.
 
-        What attacks say of themselves today takes the place of what they said before.
+        What plug-ins say of themselves today takes the place of what they said before; a plan that
+        is older than that takes nothing away.
         """
         text = plan.to_json()
         path = self.root / plan.dataset / "plans" / f"{plan.name}.json"
-        if not path.exists() or (plan.attacks and _read(path) != text) or _broken_plan(path):
+        held = _plan(path) if path.exists() else None
+        told = bool(plan.attacks) and (bool(plan.about) or not (held and held.about))
+        if held is None or (told and _read(path) != text):
             write_whole(path, text)
 
     def datasets(self) -> list[str]:
@@ -208,10 +211,9 @@ def _read(path: Path) -> str:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _broken_plan(path: Path) -> bool:
-    """Whether what lies there is no plan any more, so that the same request may replace it."""
+def _plan(path: Path) -> Plan | None:
+    """The plan that lies there; None where it is none any more, so that it may be replaced."""
     try:
-        Plan.from_json(_read(path), str(path))
+        return Plan.from_json(_read(path), str(path))
     except BrokenError:
-        return True
-    return False
+        return None

@@ -153,6 +153,17 @@ def test_plug_ins_in_words_are_part_of_a_plan_and_not_of_its_name(tmp_path: Path
             Plan.from_json(json.dumps({**json.loads(told.to_json()), "about": more}), "here")
 
 
+def test_an_older_plan_takes_no_words_away(tmp_path: Path) -> None:
+    older = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
+    older = replace(older, attacks={"clean": Facts("little")})
+    newer = replace(older, about={"defense": {"none": About("Nothing.")}})
+    latest = replace(newer, about={"defense": {"none": About("The bare classifier.")}})
+    store = Store(tmp_path)
+    for plan, kept in ((older, older), (newer, newer), (older, newer), (latest, latest)):
+        store.write_plan(plan)
+        assert store.plans("digits") == [kept]
+
+
 def test_a_plan_in_the_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:
     plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,))
     Store(tmp_path).write_plan(plan)
