@@ -149,8 +149,11 @@ def choosing(settings: Settings, traits: Traits) -> int:
 
 
 def looks(settings: Settings) -> int:
-    """Gradients per image of a PGD, each over its EOT draws."""
-    return int(settings["steps"]) * begun(settings)
+    """Gradients per image of a PGD, each over its EOT draws.
+
+    One more than steps of each start where the highest loss is kept.
+    """
+    return (int(settings["steps"]) + (settings.get("keep") == "loss")) * begun(settings)
 
 
 def drawn(settings: Settings, traits: Traits) -> int:

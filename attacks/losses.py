@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.errors import BenchError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-LossName = Literal["ce", "margin", "dlr"]
+LossName = Literal["ce", "margin", "dlr", "pma"]
 AnyLoss = Literal[LossName, "dlr-t"]
 """With those that need a target: their labels are [B,2], the right class and the one aimed at."""
 Climbed = Literal[AnyLoss, "gap"]
@@ -29,6 +29,17 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     index = y.unsqueeze(1)
     right = logits.gather(1, index).squeeze(1)
     return logits.scatter(1, index, float("-inf")).amax(1) - right
+
+
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """1 + highest wrong softmax - the right one, [B] from 0 to 2; above 1 where broken.
+
+    PMA's loss (Xie et al. 2024): it looks at logits where they decide, as `margin` does, and weighs
+    images and draws by how near they are to it. The 1 is that of all classes together: what is left
+    has digits, and a gradient in every logit, where float32 rounds the right softmax to 1.
+    """
+    wrong = logits.log_softmax(1).scatter(1, y.unsqueeze(1), float("-inf")).exp()
+    return wrong.amax(1) + wrong.sum(1)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
@@ -70,6 +81,7 @@ LOSSES: dict[Climbed, Loss] = {
     "ce": cross_entropy,
     "margin": margin,
     "dlr": dlr,
+    "pma": probability_margin,
     "dlr-t": targeted_dlr,
     "gap": gap,
 }
@@ -81,8 +93,11 @@ def expected_vote(loss: AnyLoss, losses: Tensor) -> tuple[Tensor, Tensor]:
     losses: of each copy, [draws,B]. A copy votes for the label with a chance: its softmax there,
     which is exp(-loss) of cross-entropy, and of a margin m the logistic 1 / (1 + exp(m)). The loss
     is minus the log of the mean of those chances, of a margin the log of the mean of what is left.
+    A margin of probabilities is made of chances already: its mean.
     Its gradient is along the sum of weights times each copy's own; the weights sum to 1.
     """
+    if loss == "pma":
+        return losses.mean(0), torch.full_like(losses, 1 / len(losses))
     count = torch.tensor(float(len(losses)), device=losses.device).log()
     if loss == "ce":
         return count - (-losses).logsumexp(0), (-losses).softmax(0)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from attacks.losses import cross_entropy, dlr, margin, targeted_dlr
+from attacks.losses import cross_entropy, dlr, margin, probability_margin, targeted_dlr
 from bench.errors import BenchError
 
 LOGITS = torch.tensor([[3.0, 1.0, 0.0], [1.0, 5.0, 2.0]])
@@ -17,6 +19,18 @@ def test_margin_is_the_best_wrong_logit_minus_the_right_one() -> None:
 def test_cross_entropy_is_per_image() -> None:
     expected = -LOGITS.log_softmax(1)[[0, 1], [0, 2]]
     torch.testing.assert_close(cross_entropy(LOGITS, Y), expected)
+
+
+def test_the_probability_margin_is_that_of_softmax() -> None:
+    p = LOGITS.softmax(1)
+    expected = torch.stack([p[0, 1] - p[0, 0], p[1, 1] - p[1, 2]])
+    torch.testing.assert_close(probability_margin(LOGITS, Y), 1 + expected)
+    sure = torch.tensor([[60.0, 1.0, 0.0]]).requires_grad_()
+    (gradient,) = torch.autograd.grad(probability_margin(sure, Y[:1]).sum(), sure)
+    # Twice the highest, once the other, and all of it out of the right one.
+    one, other = math.exp(-59), math.exp(-60)
+    expected = torch.tensor([[-(2 * one + other), 2 * one, other]])
+    torch.testing.assert_close(gradient / other, expected / other)
 
 
 def test_dlr_is_unchanged_by_scale_and_shift() -> None:

@@ -62,6 +62,23 @@ def test_of_a_margin_it_is_the_mean_chance_that_another_class_wins() -> None:
     torch.testing.assert_close(along, torch.ones(40))
 
 
+def test_of_probabilities_it_is_their_mean() -> None:
+    defense, x = voting(0.5, 7), images(40)
+    y = labels(defense, x)
+    torch.manual_seed(5)
+    start = x.clone().requires_grad_()
+    noisy = start.repeat(DRAWS, 1, 1, 1) + 0.5 * torch.randn(DRAWS * len(x), *x.shape[1:])
+    p = defense.classifier(noisy).softmax(1)
+    right = p.gather(1, y.repeat(DRAWS)[:, None])[:, 0]
+    other = p.scatter(1, y.repeat(DRAWS)[:, None], -1).amax(1)
+    losses = 1 + (other - right).view(DRAWS, -1).mean(0)
+    (expected,) = torch.autograd.grad(losses.sum(), start)
+    torch.manual_seed(5)
+    slope = Eot(Exact("pma"), DRAWS)(defense, x, y)
+    torch.testing.assert_close(slope.loss, losses.detach())
+    torch.testing.assert_close(slope.gradient, expected)
+
+
 class Two(Purifier):
     """Of one pixel u in [-1,1]: three copies in five are wrong above 1/2, the others below 3/4."""
 

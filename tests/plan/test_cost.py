@@ -42,6 +42,7 @@ AT_MOST = (
     *(parse_part(text).name for text in RESUBMIT),
 )
 SETTINGS = (
+    *("bpda:keep=loss,steps=3", "pgd-exact:keep=loss,steps=2,eot=2,restarts=2"),
     *("bpda:keep=best,steps=3", "bpda-eot:restarts=2,steps=2,eot=3", "classifier-pgd:restarts=2"),
     *("joint-score:at=x,steps=3", "joint-score:restarts=2,steps=3,eot=2"),
     *("joint-full:at=x,steps=3,eot=2", "pgd-exact:keep=best,steps=2,eot=2"),
