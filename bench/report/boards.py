@@ -34,30 +34,28 @@ def document(boards: list[Board], spec: BoardSpec, dataset: str) -> Document:
         empty = Table(dataset, SUMMARY, (), major=True)
         return Document(spec.title, spec.prose, (empty, how))
     first, *others = [analyse(board) for board in boards]
-    opening, *alarms = _opening(first, boards)
+    found = flags(first.board, boards)
+    opening, *alarms = _opening(first, [flag for flag in found if flag.kind == "alarm"])
     opening = replace(opening, notes=spec.prose)
-    blocks = [opening, *alarms, *details(first, boards)]
+    notes = [flag for flag in found if flag.kind == "note"]
+    blocks = [opening, *alarms, *details(first, notes)]
     folded = [Fold((_folded(analysis, boards),)) for analysis in others]
     more = [Listing("Measured at other amounts", (ELSEWHERE,))] if others else []
     return Document(spec.title, (), (*blocks, *more, *folded))
 
 
-def _opening(analysis: Analysis, boards: list[Board]) -> tuple[Table, *tuple[Listing, ...]]:
+def _opening(analysis: Analysis, alarms: Sequence[Flag]) -> tuple[Table, *tuple[Listing, ...]]:
     """What a board says in words, its rows in eight columns, and its alarms."""
-    found = _alarms(analysis, boards)
-    lines = tuple(f"{flag}." for flag in found)
+    lines = tuple(f"{flag}." for flag in alarms)
     told = [Listing("Alarms: this figure is doubtful", lines)] if lines else []
-    return summary(analysis, analysis.board.rows, found), *told
+    return summary(analysis, analysis.board.rows, alarms), *told
 
 
 def _folded(analysis: Analysis, boards: list[Board]) -> Table:
     """A board that is not the first: what it says, and its rows but for controls."""
     rows = [row for row in analysis.board.rows if not row.control]
-    return summary(analysis, rows, _alarms(analysis, boards))
-
-
-def _alarms(analysis: Analysis, boards: list[Board]) -> list[Flag]:
-    return [flag for flag in flags(analysis.board, boards) if flag.kind == "alarm"]
+    alarms = [flag for flag in flags(analysis.board, boards) if flag.kind == "alarm"]
+    return summary(analysis, rows, alarms)
 
 
 def summary(analysis: Analysis, rows: Sequence[Row], alarms: Sequence[Flag]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.boards.analysis import WORST, Analysis, draws_text, extra, p_text, range_text
 from bench.boards.board import CLEAN, CORRUPTION, Board, Entry, Row, aside
-from bench.boards.flags import flags
+from bench.boards.flags import Flag
 from bench.boards.ranking import ranked
 from bench.report.tables import Block, Listing, Table, cell_text, figure_text, label
 from bench.results.archive import ASSUMED, CONDITIONS
@@ -24,8 +24,8 @@ PRESET_NOTES = {
 }
 
 
-def details(analysis: Analysis, boards: list[Board]) -> Iterator[Block]:
-    """All else of a board."""
+def details(analysis: Analysis, notes: Sequence[Flag]) -> Iterator[Block]:
+    """All else of a board, with what its flags note."""
     board = analysis.board
     rows = ranked(board, analysis.worst)
     yield _main(analysis, rows)
@@ -34,9 +34,8 @@ def details(analysis: Analysis, boards: list[Board]) -> Iterator[Block]:
     yield from _resubmitted(rows)
     yield from _differences(analysis, rows)
     yield from _random(analysis, rows)
-    notes = tuple(f"{flag}." for flag in flags(board, boards) if flag.kind == "note")
-    if notes:
-        yield Listing("Notes", notes)
+    if lines := tuple(f"{flag}." for flag in notes):
+        yield Listing("Notes", lines)
     if blank := tuple(_blanks(analysis, rows)):
         yield Listing("Blank cells", blank)
     yield Listing("Settings of every row", tuple(f"{label(row)}: {row.settings}" for row in rows))

@@ -75,11 +75,14 @@ def noise_as_good(entries: Mapping[str, Entry]) -> Iterator[Said]:
 def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
     """Columns that the same attack with more of its budget falls short of."""
     found = {n: part for n, entry in entries.items() if (part := part_of(entry))}
+    alike: dict[str, list[str]] = {}
+    for name, part in found.items():
+        alike.setdefault(part.name, []).append(name)
     asked = [
         (name, other, key)
         for name, part in found.items()
-        for other, longer in found.items()
-        if (key := _more(part, longer, facts(entries[name]).budget))
+        for other in alike[part.name]
+        if (key := _more(part, found[other], facts(entries[name]).budget))
     ]
     gaps = apart([(entries[name], entries[other]) for name, other, _ in asked])
     for (name, other, key), gap in zip(asked, gaps, strict=True):
@@ -93,8 +96,6 @@ def not_converged(entries: Mapping[str, Entry]) -> Iterator[Said]:
 
 def _more(part: Part, longer: Part, budget: Collection[str]) -> str:
     """The one setting, of an attack's budget, of which the same attack has more elsewhere."""
-    if longer.name != part.name:
-        return ""
     mine, theirs = dict(part.settings), dict(longer.settings)
     if mine.keys() != theirs.keys():
         return ""
