@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.plan.plan import controls as find_controls
 from bench.plan.plan import make
 from bench.plan.request import Request, defense_groups
-from bench.spec import parse_part
+from bench.spec import parse_defense, parse_part
 from bench.training.recipes import noisy
 from defenses import catalog
 
@@ -192,5 +192,6 @@ def test_a_group_that_defenses_declare_is_a_group_like_ours() -> None:
     assert found["competitors"] == defense_groups()["competitors"]
     assert defense_groups()["all"] == catalog.ALL
     plan, _ = make(Request(["competitors"], ("clean",), "patches", controls=[]))
-    bases = {f"none@{label.partition('@')[2]}" for label in found["competitors"]}
-    assert {cell.defense for cell in plan.cells} == {*found["competitors"], *bases}
+    members = [parse_defense(label) for label in found["competitors"]]
+    bases = {f"none@{spec.classifier}" for spec in members}
+    assert {cell.defense for cell in plan.cells} == {*map(str, members), *bases}
