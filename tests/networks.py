@@ -12,6 +12,7 @@ from bench.models.nets.ebm import EBM
 from bench.models.nets.edm import Denoiser
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
+from bench.models.nets.nrp import NRPDense, NRPResidual
 from bench.models.nets.pixelcnnpp import PixelCNNpp
 from bench.models.nets.unet import ScoreUNet
 
@@ -41,7 +42,7 @@ def expected(network: nn.Module, x: Tensor, classes: int) -> tuple[int, ...]:
     """The shape that `answer` must have."""
     if isinstance(network, Normalised):
         return (len(x), classes)
-    if isinstance(network, Denoiser | ScoreUNet | NCSNv2):
+    if isinstance(network, Denoiser | ScoreUNet | NCSNv2 | NRPDense | NRPResidual):
         return tuple(x.shape)
     if isinstance(network, EBM):
         return (len(x),)

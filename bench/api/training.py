@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class Named:
     """A network of `bench/models/nets` by its name there, with the arguments of its constructor.
 
-    It sees images that are standardised by the training images' mean and deviation, and
-    `bench.models.zoo.networks.rebuild` gives it back, which takes images in [0,1].
+    It sees images less the training images' mean, over their deviation, unless `standardised` is
+    false, and `bench.models.zoo.networks.rebuild` gives it back, which takes images in [0,1].
     """
 
     name: str
     arguments: Mapping[str, Any]
+    standardised: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]] | None]
     "cifar100-dm": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "mnist": ((0.1307,), (0.3081,)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 # What a layout's publisher normalises with, by (network, data set); anything else sees raw images.
 USUAL = {
@@ -36,6 +37,7 @@ USUAL = {
         for name in ("soap-resnet", "soap-resnet-rotation")
         for dataset in ("cifar10", "cifar100")
     },
+    ("jem", "cifar10"): "half",
     ("wideresnet-dm", "cifar10"): "cifar10-dm",
     ("wideresnet-dm", "cifar100"): "cifar100-dm",
     ("resnet", "cifar10"): "imagenet",
@@ -65,6 +67,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "wideresnet": Layout(
         ("block1.layer.0.bn1.weight", "fc.weight"), sizes.robustbench, activation="relu"
     ),
+    "jem": Layout(("f.layer1.0.conv1.weight", "class_output.weight"), sizes.jem),
+    "nrp": Layout(("RRDB_trunk.0.RDB1.conv1.weight", "trunk_conv.weight"), sizes.nrp),
+    "nrp-resg": Layout(("recon_trunk.0.conv1.weight", "conv_last.weight"), sizes.nrp_resg),
     "soap-resnet": Layout(
         ("layer2.0.shortcut.1.weight", "conv1.bias", "linear.weight"), sizes.soap_resnet
     ),

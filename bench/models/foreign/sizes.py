@@ -41,6 +41,30 @@ def meliketoy(state: State) -> Arguments:
     }
 
 
+def jem(state: State) -> Arguments:
+    """JEM's WideResNet without normalisation."""
+    return {
+        "depth": 6 * count(state, "f.layer1.") + 4,
+        "widen": len(state["f.layer1.0.conv1.weight"]) // 16,
+        "classes": len(state["class_output.weight"]),
+        "channels": state["f.conv1.weight"].shape[1],
+    }
+
+
+def nrp(state: State) -> Arguments:
+    """NRP's dense purifier; a file decides how many blocks it has."""
+    width, channels = state["conv_first.weight"].shape[:2]
+    growth = len(state["RRDB_trunk.0.RDB1.conv1.weight"])
+    blocks = count(state, "RRDB_trunk.")
+    return {"channels": channels, "width": width, "blocks": blocks, "growth": growth}
+
+
+def nrp_resg(state: State) -> Arguments:
+    """NRP's small residual purifier."""
+    width, channels = state["conv_first.weight"].shape[:2]
+    return {"channels": channels, "width": width, "blocks": count(state, "recon_trunk.")}
+
+
 def soap_resnet(state: State) -> Arguments:
     """SOAP's small residual network, of stages `layer1`, `layer2` ... ."""
     stages = len({m[1] for key in state if (m := re.match(r"layer(\d)\.0\.conv1\.weight", key))})

@@ -40,6 +40,6 @@ def recipe(name: str, declared: Training) -> Recipe:
         settings,
         declared.merit or left,
         declared.augment,
-        normalised=named is not None,
+        normalised=named is not None and named.standardised,
         own=None if isinstance(declared.network, Named) else declared.network,
     )

@@ -48,6 +48,8 @@ LAYOUT = {
     **{"pixelcnnpp-cifar10": "pixelcnnpp_cifar10", "ebm-cifar10": "ebm_igebm"},
     **{f"aid-{kind}-cifar10": "aid_wrn34_10_cifar10" for kind in ("natural", "trades", "lee")},
     **{"aid-madry-cifar10": "aid_wrn34_10_cifar10", "aid-madry-svhn": "aid_wrn34_10_svhn"},
+    **{"nrp-imagenet": "nrp", "nrp-resg-imagenet": "nrp_resg"},
+    "jem-cifar10": "jem_wrn28_10_cifar10",
     "soap-resnet-cifar10": "soap_resnet_cifar10",
     "aid-discriminator-cifar10": "aid_discriminator_cifar10",
     "aid-discriminator-svhn": "aid_discriminator_svhn",
