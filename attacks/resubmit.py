@@ -127,6 +127,8 @@ def _twin(base: AttackPlugin, factory: Callable[..., Attack]) -> None:
         source=f"{SOURCE}; else as {base.name}",
         paper=base.paper,
         link=base.link,
+        version=base.version,
+        software=base.software,
         norms=base.norms,
         settings={
             table: {key: value for key, value in own.items() if key not in CHOOSING}

@@ -17,7 +17,7 @@ from bench.models.foreign.states import State
 
 # Mean and standard deviation per channel of what published classifiers were trained on: the
 # meliketoy repository (cifar10, cifar100), DeepMind's and RobustBench's (-dm), torchvision
-# (imagenet), whose figures akamaster's ResNets for CIFAR-10 take too.
+# (imagenet), whose figures akamaster's ResNets for CIFAR-10 take too; kuangliu's take meliketoy's.
 NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]] | None] = {
     "none": None,
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
@@ -41,6 +41,7 @@ USUAL = {
     ("wideresnet-dm", "cifar10"): "cifar10-dm",
     ("wideresnet-dm", "cifar100"): "cifar100-dm",
     ("resnet", "cifar10"): "imagenet",
+    ("resnet-projected", "cifar10"): "cifar10",
     ("vgg", "imagenet"): "imagenet",
 }
 Tensors = Mapping[str, Tensor]
@@ -88,6 +89,11 @@ LAYOUTS: Mapping[str, Layout] = {
     "resnet": Layout(
         ("bn1.weight", "layer1.0.bn2.weight", "layer3.0.conv1.weight", "linear.weight"),
         sizes.resnet,
+        activation="relu",
+    ),
+    "resnet-projected": Layout(
+        ("bn1.weight", "layer1.0.bn2.weight", "layer2.0.shortcut.0.weight", "linear.weight"),
+        sizes.resnet_projected,
         activation="relu",
     ),
     "vgg": Layout(("features.0.weight", "features.1.running_mean"), sizes.vgg, activation="relu"),
@@ -167,7 +173,7 @@ def _may_be(layout: Layout, kind: str) -> bool:
 
 def _sound(arguments: Mapping[str, Any]) -> bool:
     """Whether every size is one, as far as sizes go."""
-    free = {"hidden", "augment_dim", "attn_resolutions", "projection"}
+    free = {"hidden", "augment_dim", "attn_resolutions"}
     for key, value in arguments.items():
         parts = value if isinstance(value, list) else [value]
         if key not in free and (not parts or min(parts) <= 0):

@@ -100,14 +100,20 @@ def deepmind(state: State) -> Arguments:
 
 
 def resnet(state: State) -> Arguments:
-    """ResNet for small images."""
+    """ResNet for small images, whose shortcuts have no tensors."""
+    if any(".shortcut." in key for key in state):
+        raise LookupError("shortcut")
+    return resnet_projected(state)
+
+
+def resnet_projected(state: State) -> Arguments:
+    """ResNet for small images, whose shortcuts are convolutions."""
     stages = sum(f"layer{i}.0.conv1.weight" in state for i in range(1, 9))
     return {
         "blocks": [count(state, f"layer{i + 1}.") for i in range(stages)],
         "width": len(state["conv1.weight"]),
         "classes": len(state["linear.weight"]),
         "channels": state["conv1.weight"].shape[1],
-        "projection": any(".shortcut." in key for key in state),
     }
 
 

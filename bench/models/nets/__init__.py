@@ -21,6 +21,7 @@ NETWORKS: Mapping[str, str] = {
     "soap-resnet-rotation": "bench.models.nets.soap:SoapRotation",
     "soap-autoencoder": "bench.models.nets.soap:SoapAutoEncoder",
     "resnet": "bench.models.nets.resnet:ResNet",
+    "resnet-projected": "bench.models.nets.resnet:projected",
     "vgg": "bench.models.nets.vgg:VGG",
     "adp-simple-conv": "bench.models.nets.adp_simple:SimpleConv",
     "adp-simple-mlp": "bench.models.nets.adp_simple:SimpleMLP",

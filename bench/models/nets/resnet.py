@@ -96,3 +96,10 @@ class ResNet(nn.Module):
         """[B,channels,H,W] -> [B,classes]."""
         logits: Tensor = self.linear(self.pooled(x))
         return logits
+
+
+def projected(
+    blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64, classes: int = 10, channels: int = 3
+) -> ResNet:
+    """The ResNet whose shortcuts are convolutions (option B); ResNet-18 unless told otherwise."""
+    return ResNet(blocks, width, classes, channels, projection=True)

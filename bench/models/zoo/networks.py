@@ -13,7 +13,7 @@ from bench.api.context import Weights
 from bench.errors import BenchError, plain, unknown
 from bench.files.bounded import json_of
 from bench.models.foreign import own_class, untold
-from bench.models.foreign.layouts import NORMALISATIONS, USUAL, Recognised, recognise
+from bench.models.foreign.layouts import LAYOUTS, NORMALISATIONS, USUAL, Recognised, recognise
 from bench.models.foreign.states import read_state, stripped
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
@@ -154,7 +154,12 @@ def _published(weights: Weights, normalisation: str, activation: str) -> nn.Modu
     found, assumed = untold.chosen(recognise(state, where), state, activation, where)
     network = build(found, where)
     untold.take_over(network, state, where, normalised=bool(normalisation))
-    made = _behind_its_layer(network, found, weights, normalisation)
+    usual = USUAL.get((found.network, weights.metadata.get("dataset", "")), "none")
+    layer = NORMALISATIONS[normalisation or usual]
+    channels = found.arguments.get("channels")
+    made = normalised(network, *layer, channels, where) if layer else network
+    if not normalisation and LAYOUTS[found.network].activation:  # a classifier
+        assumed = ", ".join(filter(None, (assumed, f"normalisation {usual} assumed")))
     if assumed:
         made.assumed = assumed  # type: ignore[assignment]  # torch takes it for a module
     return made
@@ -163,16 +168,6 @@ def _published(weights: Weights, normalisation: str, activation: str) -> nn.Modu
 def assumed(network: nn.Module) -> str:
     """What nobody said of a network that `rebuild` gave and was taken for granted, or nothing."""
     return str(getattr(network, "assumed", ""))
-
-
-def _behind_its_layer(
-    network: nn.Module, found: Recognised, weights: Weights, normalisation: str
-) -> nn.Module:
-    usual = USUAL.get((found.network, weights.metadata.get("dataset", "")), "none")
-    layer = NORMALISATIONS[normalisation or usual]
-    if layer is None:
-        return network
-    return normalised(network, *layer, found.arguments.get("channels"), str(weights.path))
 
 
 def build(found: Recognised, where: str) -> nn.Module:

@@ -50,6 +50,24 @@ def test_untyped_it_is_assumed_and_says_so(tmp_path: Path) -> None:
     assert assumed(back(path, "cifar10")) == "activation swish assumed"
 
 
+@pytest.mark.parametrize(
+    ("network", "usual"),
+    [("resnet", "imagenet"), ("resnet-projected", "cifar10"), ("vgg", "none")],
+)
+def test_a_normalisation_that_nobody_typed_is_assumed_and_said(
+    network: str, usual: str, tmp_path: Path
+) -> None:
+    sizes = {"depth": 11, "width": 2, "hidden": 0, "pool": 1} if network == "vgg" else {}
+    made = make(network, sizes or {"blocks": [1, 1, 1], "width": 2}).eval()
+    path = saved(tmp_path / "a.pt", made.state_dict())
+    untyped = rebuild(find("cifar10", f"file:{path}"), "", "relu")
+    typed = rebuild(find("cifar10", f"file:{path}"), usual, "relu")
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(untyped(x), typed(x), atol=0, rtol=0)
+    assert assumed(untyped) == f"normalisation {usual} assumed"
+    assert assumed(typed) == ""
+
+
 @pytest.mark.parametrize("activation", ["relu", "swish"])
 def test_a_network_that_was_pickled_whole_says_it(activation: str, tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", dm(activation))
@@ -144,7 +162,8 @@ def test_a_record_and_its_board_say_what_was_assumed(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     records = [json.loads(p.read_text()) for p in results.rglob("records/**/*.json")]
     told = {r["cell"]["defense"]: r["timing"].get("assumed", "") for r in records}
-    assert told[f"none@file:{path}"] == "activation swish assumed"
-    assert told[f"none@file:{path}#activation=relu"] == ""
+    layer = "normalisation none assumed"
+    assert told[f"none@file:{path}"] == f"activation swish assumed, {layer}"
+    assert told[f"none@file:{path}#activation=relu"] == layer
     board = bench("table", "--results", str(results), "--dataset", "digits")
     assert f"none@file:{path}: activation swish assumed" in board.stdout
