@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from attacks.catalog import Count, Step
 from attacks.gradients import Slope, classifier_slope, draws_of, pulled_back, voted
-from attacks.losses import AnyLoss
+from attacks.losses import AnyLoss, expected_vote
 from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Moves, Search
 from attacks.strict import losses_of
@@ -26,6 +26,7 @@ from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits, repeat
 from bench.compute.replay import recorded, replayed
+from bench.errors import BenchError
 from bench.spec import Settings
 
 SHARPNESS = 5.0
@@ -86,13 +87,29 @@ class Hammer:
         rows = chosen * len(x) + torch.arange(len(x), device=x.device)
         with torch.enable_grad(), replayed(noise, rows, len(many)):
             run = defense.purify(start)
+        _require_same(run, z[rows])
+        loss = expected_vote(self.loss, losses)[0] if defense.copies else losses.mean(0)
         return Slope(
             pulled_back(run, start, grafted),
-            losses.mean(0),
+            loss,
             logits=logits.view(draws, len(x), -1).mean(0),
             decided=voted(defense, logits, draws),
             runs=losses,
             lost=(logits.argmax(1) != _label(goal)).view(draws, -1),
+        )
+
+
+def _require_same(run: Tensor, selected: Tensor) -> None:
+    """Refuse a purifier whose run cannot be repeated from what torch drew, batch by batch.
+
+    Raises:
+        BenchError: the run is another than the selected one.
+    """
+    apart = (run.detach() - selected).abs().flatten(1).mean(1)
+    if (apart > 1e-3).float().mean() > 0.1:  # rounding may turn single images where steps adapt
+        raise BenchError(
+            "the run that DiffHammer selected could not be repeated: the purifier draws random "
+            "numbers per image or outside torch; draw them for the whole batch, by torch"
         )
 
 

@@ -38,7 +38,7 @@ class Range:
     high: float = float("inf")
 
 
-COPIES = Annotated[int, Range(1, 100_000)]
+COPIES = Annotated[int, Range(1, 1_000)]
 """What `vote` may be."""
 
 

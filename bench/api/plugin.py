@@ -189,11 +189,17 @@ class DefensePlugin(Plugin):
         """Add the deployment rule `vote=K`, which every plug-in takes, to what it declares.
 
         Raises:
-            BenchError: the factory has a setting of that name.
+            BenchError: the factory has a setting of that name, or a group is one text.
         """
         super().__post_init__()
         if VOTE in inspect.signature(self.factory).parameters:
             raise BenchError(f"defense '{self.name}': '{VOTE}' is a setting of every defense")
+        given: Mapping[str, object] = self.groups
+        for group, members in given.items():
+            if isinstance(members, str):
+                raise BenchError(
+                    f"defense '{self.name}': groups= takes {{'{group}': ('{members}',)}}"
+                )
         if not isinstance(self.traits, partial) or self.traits.func is not _deployed:
             object.__setattr__(self, "traits", partial(_deployed, self.traits))
 

@@ -80,8 +80,6 @@ class _Replayed(TorchFunctionMode):
 
     def _of_rows(self, kept: Tensor, shape: torch.Size) -> Tensor:
         """The numbers of the rows, in the shape that is asked for now."""
-        if kept.shape == shape and len(self.rows) != self.whole:
-            return kept
         pairs = list(zip(kept.shape, shape, strict=False))
         axes = [
             n
@@ -89,9 +87,11 @@ class _Replayed(TorchFunctionMode):
             if pair == (self.whole, len(self.rows))
             and all(a == b for m, (a, b) in enumerate(pairs) if m != n)
         ]
+        if kept.shape == shape and not axes:  # the same numbers for every image
+            return kept
         if kept.dim() != len(shape) or not axes:
             raise BenchError(
                 f"random numbers of shape {tuple(shape)} for {len(self.rows)} rows, where the "
                 f"batch of {self.whole} drew {tuple(kept.shape)}"
             )
-        return kept.index_select(axes[0], self.rows)
+        return kept.index_select(axes[0], self.rows.to(kept.device))

@@ -88,6 +88,7 @@ def evaluate(
             elif threat.aside == RESUBMIT:
                 candidates = _candidates(attacked, x, threat)
                 attempts = tried(defense, candidates, x, y, attacked.tries)
+                answers.clear()  # of those images alone that were left: whose, nobody knows
                 correct = attempts.robust.view(1, 1, -1)
             else:
                 correct = judge(defense, points, y, draws)

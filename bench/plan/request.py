@@ -87,8 +87,15 @@ def groups() -> Mapping[str, tuple[str, ...]]:
 
 
 def defense_groups() -> Mapping[str, tuple[str, ...]]:
-    """The groups of defenses, each with its members: ours, and those that defenses declare."""
-    return {**api.groups(), **GROUPS}
+    """The groups of defenses, each with its members: ours, and those that defenses declare.
+
+    Raises:
+        BenchError: a declared group has the name of a defense, or of a group of ours.
+    """
+    declared = api.groups()
+    if taken := sorted({*declared} & {*GROUPS, *api.names("defense")}):
+        raise BenchError(f"group '{taken[0]}' of a plug-in: a defense or group has that name")
+    return {**declared, **GROUPS}
 
 
 def labels(texts: Iterable[str], known: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:

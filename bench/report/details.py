@@ -8,6 +8,7 @@ from bench.boards.analysis import WORST, Analysis, draws_text, extra, p_text, ra
 from bench.boards.board import CLEAN, CORRUPTION, Board, Entry, Row, aside
 from bench.boards.flags import Flag
 from bench.boards.ranking import ranked
+from bench.boards.words import method
 from bench.report.tables import Block, Listing, Table, cell_text, figure_text, label
 from bench.results.archive import ASSUMED, CONDITIONS
 from bench.results.store import Record
@@ -86,7 +87,7 @@ def _aside(board: Board) -> list[str]:
         if aside(entry.threat) and entry.threat != CORRUPTION:
             what = entry.facts.aside if entry.facts else ""
             what = what or f"within {entry.threat}, a threat of its own"
-            name = entry.attack.partition(":")[0]
+            name = method(entry.attack) or entry.attack
             notes[f"{name}: {what}; it is no part of the worst case."] = None
     return list(notes)
 

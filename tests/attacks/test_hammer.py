@@ -17,6 +17,7 @@ from attacks.steps import Search
 from attacks.strict import apgd_strict
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Purifier, Traits, repeat
+from bench.errors import BenchError
 from bench.measure.judge import evaluate
 from tests.reference import Classifier, facts_of, tensors_of
 from tests.tiny import Linear, Noise, images, labels, smooth
@@ -204,6 +205,43 @@ def test_the_posterior_of_a_coin_and_the_run_that_was_chosen() -> None:
     torch.testing.assert_close(slope.gradient.flatten(), expected)
     assert slope.lost is not None
     assert torch.equal(slope.lost, losses > 0)
+
+
+class Remembering(Purifier):
+    """Noise for the whole batch, or for each image on its own."""
+
+    traits = Traits(random=True)
+
+    def __init__(self, *, whole: bool) -> None:
+        super().__init__()
+        self.whole = whole
+        self.drawn: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = torch.randn_like(x) if self.whole else torch.stack([*map(torch.randn_like, x)])
+        self.drawn.append(each)
+        return x + 0.3 * each
+
+
+def test_the_run_that_is_pulled_back_is_one_of_those_that_were_looked_at() -> None:
+    torch.manual_seed(0)
+    purifier, x, runs = Remembering(whole=True), images(16), 5
+    Hammer(ThreatModel("linf", 0.1), runs, "ce")(Defense(smooth(), [purifier]), x, labels_of(x))
+    looked, pulled = purifier.drawn
+    same = (looked.view(runs, *x.shape) == pulled).flatten(2).all(2)
+    assert same.sum(0).tolist() == [1] * len(x)
+    assert not same[0].all()
+
+
+def test_a_run_that_cannot_be_repeated_is_refused() -> None:
+    torch.manual_seed(0)
+    defense, x = Defense(smooth(), [Remembering(whole=False)]), images(16)
+    with pytest.raises(BenchError, match="could not be repeated: the purifier draws"):
+        Hammer(ThreatModel("linf", 0.1), 5, "ce")(defense, x, labels_of(x))
+
+
+def labels_of(x: Tensor) -> Tensor:
+    return torch.arange(len(x)) % 2
 
 
 def test_weights_are_the_posterior_of_runs_that_disagree() -> None:

@@ -161,6 +161,7 @@ def test_a_twin_has_the_settings_of_its_search_and_stands_aside(name: str) -> No
     base, twin = (api.find_attack(text) for text in (name, resubmitted(name)))
     own: dict[str, Any] = {k: v for k, v in base.defaults.items() if k not in ("keep", "select")}
     assert twin.defaults == {**own, "tries": 10}
+    assert (twin.version, twin.software) == (base.version, base.software)
     for preset in api.PRESETS:
         found = [
             dict(p.resolve(parse_part(p.name), "digits", preset).settings) for p in (base, twin)

@@ -280,7 +280,7 @@ def test_settings_say_through_what_the_gradient_went(tmp_path: Path) -> None:
         (
             "bpda-eot:protocol=resubmit",
             f"resubmit:{THREAT}",
-            "bpda-eot: an image is broken if any try at any step fails",
+            "bpda-eot:protocol=resubmit: an image is broken if any try at any step fails",
         ),
     ],
 )

@@ -12,14 +12,18 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
+from bench.api.code import code_of_module
 from bench.errors import BenchError, plain, told, unknown
 
 NAME = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 """`module:Class`."""
+READ: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""The digest of each module's code as it was when this process imported it."""
 
 
 def built(name: str) -> nn.Module:
@@ -37,7 +41,9 @@ def built(name: str) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):
             network = found()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a script may end the process
         raise BenchError(
             f"{name} cannot be built without arguments ({plain(told(error), 200)}); name a class, "
             "or a function of yours, that needs none"
@@ -51,14 +57,16 @@ def imported(module: str) -> ModuleType:
     """The module of that name.
 
     Raises:
-        BenchError: there is none, or it fails while it is imported.
+        BenchError: there is none, it fails while it is imported, or its code changed since then.
     """
     here, at = os.getcwd(), len(sys.path)
     if here not in sys.path:
         sys.path.append(here)
     try:
-        return import_module(module)
-    except Exception as error:
+        found = import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a script may end the process
         missing = isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?")
         where = f"in {Path(here)} or on PYTHONPATH"
         why = f"there is no such module {where}" if missing else plain(told(error), 200)
@@ -68,3 +76,7 @@ def imported(module: str) -> ModuleType:
         file = getattr(sys.modules.get(module), "__file__", None)
         if len(sys.path) > at and not (file and Path(file).is_relative_to(here)):
             sys.path.remove(here)
+    now = code_of_module(module)
+    if READ.setdefault(found, now) != now:
+        raise BenchError(f"the code of '{module}' changed since it was imported: start again")
+    return found

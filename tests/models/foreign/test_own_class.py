@@ -99,6 +99,10 @@ def test_its_code_is_part_of_what_was_measured(folder: Path, context: Context) -
     (folder / "ownnet.py").write_text(f"# A comment.\n{CODE}")
     assert weights_used.weights_used(spec, None, context) == before
     (folder / "beside.py").write_text("WIDTH = 2 + 2\n")
+    with pytest.raises(BenchError, match="code of 'ownnet' changed since it was imported"):
+        weights_used.weights_used(spec, None, context)
+    for name in ("ownnet", "beside"):
+        sys.modules.pop(name)
     after = weights_used.weights_used(spec, None, context)
     assert after["code of ownnet:Net"] != before["code of ownnet:Net"]
     assert after["file:net.pt"] == before["file:net.pt"]

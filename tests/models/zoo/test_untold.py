@@ -51,8 +51,7 @@ def test_untyped_it_is_assumed_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "usual"),
-    [("resnet", "imagenet"), ("resnet-projected", "cifar10"), ("vgg", "none")],
+    ("network", "usual"), [("resnet", "imagenet"), ("resnet-projected", "cifar10"), ("vgg", "none")]
 )
 def test_a_normalisation_that_nobody_typed_is_assumed_and_said(
     network: str, usual: str, tmp_path: Path
