@@ -7,7 +7,8 @@ was trained for both.
 
 What differs from the authors' code: the vote is the mean of the softmax, theirs of the logits; the
 end of a chain is clipped to [0,1], which nothing is on its way; their attack passes gradients on
-unchanged (`bpda-eot`), and the exact one, through the steps, is declared besides. The authors add
+unchanged (`bpda-eot`). Where activations have kinks a step jumps, so that autograd through the
+steps is no exact gradient; it is the surrogate (`pgd-surrogate`). The authors add
 `start` to all images, so `none@jem` without it is not their JEM-0; `steps=0` is.
 
 `bench train jem` is ours for small images: cross-entropy, and the energies of images against those
@@ -60,6 +61,10 @@ class JEM(Purifier):
         """One chain, [B,C,H,W] in [0,1] to the same."""
         return run(self.chain(x), x)
 
+    def surrogate(self, x: Tensor) -> Tensor:
+        """The chain itself, through which autograd goes."""
+        return self.forward(x)
+
     def one_step(self, x: Tensor) -> Tensor:
         """The noise and the first step."""
         return JEM(self.energy, min(1, self.steps), **self._sizes).forward(x)
@@ -93,7 +98,9 @@ def _traits(settings: Settings) -> Traits:
     steps = int(settings["steps"])
     random = float(settings["start"]) > 0 or (steps > 0 and float(settings["noise"]) > 0)
     runs = int(settings["runs"]) if random else 1
-    return Traits(random=random, exact=True, direction=True, one_step=True, runs=runs)
+    return Traits(
+        random=random, exact=False, direction=True, surrogate=True, one_step=True, runs=runs
+    )
 
 
 def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
@@ -111,6 +118,7 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     traits=_traits,
     calls=_calls,
     gradient_calls=_calls,
+    surrogate_calls=lambda settings: {n: (2 * f, 2 * b) for n, (f, b) in _calls(settings).items()},
     direction_calls=lambda settings: {"energy": (1, 1)},
 )
 def jem(

@@ -105,7 +105,7 @@ def test_what_is_declared() -> None:
     def traits(text: str) -> Traits:
         return plugin.traits(dict(plugin.resolve(parse_part(text), "").settings))
 
-    assert (traits("jem").random, traits("jem").runs, traits("jem").exact) == (True, 5, True)
+    assert (traits("jem").random, traits("jem").runs, traits("jem").exact) == (True, 5, False)
     assert traits("jem:steps=0").random
     assert not traits("jem:steps=0,start=0").random
     assert not traits("jem:noise=0,start=0").random
