@@ -14,6 +14,7 @@ from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
 from bench.models.nets.nrp import NRPDense, NRPResidual
 from bench.models.nets.pixelcnnpp import PixelCNNpp
+from bench.models.nets.soap import SoapAutoEncoder
 from bench.models.nets.unet import ScoreUNet
 
 
@@ -40,7 +41,7 @@ def _widths(network: Discriminator | CodeDiscriminator) -> list[int]:
 
 def expected(network: nn.Module, x: Tensor, classes: int) -> tuple[int, ...]:
     """The shape that `answer` must have."""
-    if isinstance(network, Normalised):
+    if isinstance(network, Normalised | SoapAutoEncoder):
         return (len(x), classes)
     if isinstance(network, Denoiser | ScoreUNet | NCSNv2 | NRPDense | NRPResidual):
         return tuple(x.shape)

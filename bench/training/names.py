@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from bench import api
 from bench.api import OWNER
 from bench.api.images import DatasetInfo
+from bench.api.neighbours import SHIPPED
 from bench.api.training import TRAINED
 from bench.errors import BenchError, unknown
 from bench.plan.request import check_defense, find_info
@@ -46,8 +47,13 @@ NOTHING = "nothing to train: name a defense (adp, aid@madry), weights or 'all'"
 
 
 def names(info: DatasetInfo) -> list[str]:
-    """The weights that can be trained on a data set, without those that belong to a classifier."""
-    return [*_shipped(info), *TRAINED]
+    """The weights that can be trained on a data set, without those that belong to a classifier.
+
+    Our defenses' own are among them where a classifier can be trained that they stand before.
+    """
+    shipped = _shipped(info)
+    ours = [name for name, make in TRAINED.items() if make.__module__.startswith(SHIPPED)]
+    return [*shipped, *(name for name in TRAINED if shipped or name not in ours)]
 
 
 def _shipped(info: DatasetInfo) -> list[str]:

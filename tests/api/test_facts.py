@@ -12,11 +12,11 @@ from attacks.catalog import GROUPS
 from bench import api
 from bench.api import DefensePlugin, attack, register
 from bench.api.attacked import Attack
-from bench.api.code import outside
 from bench.errors import BenchError
 from bench.facts import LONGEST, About, Facts, Follows, Knows
 from bench.literature.sheets import no_ball
-from bench.spec import NO_ATTACK, NO_PURIFIER, parse_part
+from bench.plan.request import defense_groups
+from bench.spec import NO_ATTACK, NO_PURIFIER, parse_defense, parse_part
 from bench.threat import CERTIFIED, MARKERS
 from tests.factories import facts_of
 
@@ -148,10 +148,7 @@ def test_a_plug_in_in_words_is_its_first_line_and_its_paper() -> None:
     assert made.about.what.isprintable()
 
 
-def test_every_purifier_of_ours_but_controls_names_its_paper() -> None:
-    for name in api.names("defense"):
-        plugin = api.find_defense(name)
-        if outside(plugin):  # another test's
-            continue
-        without = plugin.control or name == NO_PURIFIER
-        assert bool(plugin.link) == (not without), name
+def test_the_papers_purifiers_name_their_papers_and_controls_have_none() -> None:
+    for label in defense_groups()["all"]:
+        assert all(api.find_defense(part.name).link for part in parse_defense(label).parts), label
+    assert not any(plugin.link for plugin in api.controls())

@@ -140,7 +140,7 @@ def test_a_state_dict_of_an_unknown_network_is_told_what_to_write(tmp_path: Path
     refused = desk.typed("run", "--defense", f"none@file:{file}", *QUICK, "--dataset", "digits")
     said = one_line(refused)
     assert 'filled(Net(), context.weights("mine"))' in said
-    assert "--plugin mine.py --defense none@mine --weights mine=FILE" in said
+    assert "--plugin mynet.py --defense none@mine --weights mine=FILE" in said
 
 
 def test_everything_of_ones_own_on_a_folder(tmp_path: Path) -> None:
