@@ -88,7 +88,7 @@ LOSSES: dict[Climbed, Loss] = {
 
 
 def expected_vote(loss: AnyLoss, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss [B] of the vote of many copies, and the weight of each copy in it, [draws,B].
+    """What copies of an image lose a vote by: a loss [B], and the weight of each copy [draws,B].
 
     losses: of each copy, [draws,B]. A copy votes for the label with a chance: its softmax there,
     which is exp(-loss) of cross-entropy, and of a margin m the logistic 1 / (1 + exp(m)). The loss

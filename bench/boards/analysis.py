@@ -196,7 +196,7 @@ def _means(entry: Entry) -> dict[tuple[str, Any], Floats]:
     over_seeds("protocol", own)
     over_seeds("rounded", map(rounded, seeds))
     again = [resubmitted(measured) for measured in seeds]
-    for name in ("robust", "clean"):
+    for name in ("robust", "untouched"):
         over_seeds("resubmit", (_share(each, name) for each in again), name)
     groups = [by_variant(measured) for measured in seeds]
     for name in groups[0]:
@@ -210,9 +210,7 @@ def _means(entry: Entry) -> dict[tuple[str, Any], Floats]:
 
 def _share(tries: Tries | None, name: str) -> Floats | None:
     """The images [N] that survived, `robust` or `clean`."""
-    if tries is None:
-        return None
-    return tries.robust if name == "robust" else tries.clean
+    return None if tries is None else {"robust": tries.robust, "untouched": tries.clean}[name]
 
 
 def _k(entry: Entry) -> int:
@@ -245,7 +243,7 @@ def _resubmit(entry: Entry, figures: Mapping[tuple[str, Any], Figure]) -> Mappin
     robust, clean = mean_over(t.robust for t in found), mean_over(t.clean for t in found)
     return {
         f"robust-{tries}": figures["resubmit", "robust"],
-        f"clean-{tries}": figures["resubmit", "clean"],
+        f"clean-{tries}": figures["resubmit", "untouched"],
         f"{tries} minus clean": difference(robust, clean, entry.block),
     }
 

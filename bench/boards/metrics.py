@@ -193,7 +193,7 @@ def resubmitted(measured: Measured) -> Tries | None:
     steps, tries = numbers.pop()
     robust, clean = (
         np.concatenate([np.array(each[name]) == steps * tries for each in found]).astype(np.float64)
-        for name in ("attacked", "clean")
+        for name in ("attacked", "untouched")
     )
     return Tries(robust, clean, steps, tries)
 
@@ -254,7 +254,9 @@ def _predictions(record: Record) -> int:
     if not record.resubmit:
         return len(record.index) * record.draws * max(1, len(record.variants))
     most = record.resubmit["steps"][0] * record.resubmit["tries"][0]
-    return sum(min(n + 1, most) for name in ("attacked", "clean") for n in record.resubmit[name])
+    return sum(
+        min(n + 1, most) for name in ("attacked", "untouched") for n in record.resubmit[name]
+    )
 
 
 def _machine(record: Record) -> tuple[str, ...]:

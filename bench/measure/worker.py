@@ -320,7 +320,7 @@ def _verdicts(outcome: Outcome) -> dict[str, Any]:
 def _tried(tried: Tried) -> dict[str, tuple[int, ...]]:
     return {
         "attacked": tuple(map(int, tried.attacked.tolist())),
-        "clean": tuple(map(int, tried.clean.tolist())),
+        "untouched": tuple(map(int, tried.clean.tolist())),
         "steps": (tried.steps,),
         "tries": (tried.tries,),
     }

@@ -18,7 +18,7 @@ SHARD = 32
 """Images of one shard, the unit of work and of storage."""
 CERTIFICATE = ("label", "copies", "radius")
 """What a certificate says of each image."""
-RESUBMIT = ("attacked", "clean", "steps", "tries")
+RESUBMIT = ("attacked", "untouched", "steps", "tries")
 """What resubmission says: right tries before the first wrong one of each image, and how many."""
 EXTRAS = ("points", "rounded")
 """Fields of a record that two records of one shard need not both have."""
@@ -84,7 +84,7 @@ class Record:
     points: sha256 of the file of its attacked images, where they are stored, and then rounded: the
     verdicts, as in `correct` and on the same draws, once those images are rounded to 8 bits.
     resubmit: where candidates were tried many times, how many predictions of each image were right
-    before the first wrong one, of the candidates (`attacked`) and of the image (`clean`), with
+    before the first wrong one, of the candidates (`attacked`) and of the image (`untouched`), with
     the number of `steps` and of `tries` at each; or empty.
     code: a digest of the code of each of the project's own plug-ins that took part.
 
@@ -290,6 +290,6 @@ def _check_tries(record: Record, images: int) -> None:
     _require(len(found["steps"]) == len(found["tries"]) == 1, "resubmit numbers")
     _require(_whole((*found["steps"], *found["tries"]), 1), "resubmit numbers")
     most = found["steps"][0] * found["tries"][0]
-    for name in ("attacked", "clean"):
+    for name in ("attacked", "untouched"):
         _require(len(found[name]) == images and _whole(found[name]), f"resubmit {name}")
         _require(max(found[name]) <= most, f"resubmit {name}")

@@ -138,7 +138,7 @@ def test_resubmission_stands_beside_clean_at_as_many_tries(tmp_path: Path) -> No
     item = measure(store, asked, (np.arange(64) % 4 == 0).reshape(1, 1, 64))
     attacked = tuple(30 if i % 4 == 0 else i % 4 for i in range(32))
     clean = tuple(30 if i % 4 < 3 else 29 for i in range(32))
-    tried = {"attacked": attacked, "clean": clean, "steps": (10,), "tries": (3,)}
+    tried = {"attacked": attacked, "untouched": clean, "steps": (10,), "tries": (3,)}
     change_records(store, item, resubmit=tried)
     store.write_plan(plan([item]))
     found = boards(store, "patches")

@@ -63,7 +63,7 @@ def test_what_came_after_the_format_is_written_only_where_there_is_something() -
     for damaged in ({**proven, "radius": (0.25,)}, {"label": (1, -1)}):
         with pytest.raises(BenchError, match="not a whole record"):
             Record.from_json(replace(RECORD, certificate=damaged).to_json(), "here")
-    tried = {"attacked": (3, 60), "clean": (60, 0), "steps": (6,), "tries": (10,)}
+    tried = {"attacked": (3, 60), "untouched": (60, 0), "steps": (6,), "tries": (10,)}
     again = replace(RECORD, resubmit=tried)
     assert Record.from_json(again.to_json(), "") == again
     for wrong in (
