@@ -27,12 +27,12 @@ from torch.nn import functional as F
 from bench.api import Context, Named, Training, classifier, defense, recipe
 from bench.api.chain import Step
 from bench.api.images import DatasetInfo
-from bench.api.purifier import Network, Purifier, Traits, by_chunks
+from bench.api.purifier import Network, Traits
 from bench.models.nets.ebm import slope
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.networks import rebuild
 from bench.spec import Range, Settings
-from defenses.schedule import run
+from defenses.langevin import Langevin
 
 # A step of 1 belongs to the authors' weights; our small network is left with nothing by it. Chosen
 # on 64 validation images of patches, 8 of each class: clean 50 and blind PGD 22 % at .03 (67 and 5
@@ -45,21 +45,15 @@ SPREAD = 0.1
 """Of the noise beside an image at which such a walk starts, in [-1,1]."""
 
 
-class JEM(Purifier):
-    """Noise, then steps up the classifier's log density; the gradient goes through all of it."""
+class JEM(Langevin):
+    """Noise, then the walk of `langevin` up the classifier's log density."""
 
     def __init__(
         self, energy: Network, steps: int, *, step: float, noise: float, start: float
     ) -> None:
         """`energy`: images [B,C,H,W] in [-1,1] to [B]."""
-        super().__init__()
-        self.energy, self.steps, self.step = energy, steps, step
-        self.noise, self.begin = noise, start
-        self._sizes = {"step": step, "noise": noise, "start": start}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One chain, [B,C,H,W] in [0,1] to the same."""
-        return run(self.chain(x), x)
+        super().__init__(energy, steps, step, noise)
+        self.begin = start
 
     def surrogate(self, x: Tensor) -> Tensor:
         """The chain itself, through which autograd goes."""
@@ -67,17 +61,9 @@ class JEM(Purifier):
 
     def one_step(self, x: Tensor) -> Tensor:
         """The noise and the first step."""
-        return JEM(self.energy, min(1, self.steps), **self._sizes).forward(x)
-
-    @torch.no_grad()
-    def direction(self, x: Tensor) -> Tensor:
-        """Up the classifier's log density at x."""
-        return -self.slope(2 * x - 1)
-
-    def slope(self, x: Tensor) -> Tensor:
-        """The energy's gradient at images in [-1,1]; activations of one chunk at a time."""
-        keep = torch.is_grad_enabled() and x.requires_grad
-        return torch.cat(by_chunks(len(x), lambda rows: slope(self.energy, x[rows]), graph=keep))
+        few = min(1, self.steps)
+        first = JEM(self.energy, few, step=self.step, noise=self.noise, start=self.begin)
+        return first.forward(x)
 
     def chain(self, x: Tensor) -> Iterator[Step]:
         """The steps for images like `x`, with fresh noise."""
@@ -85,13 +71,9 @@ class JEM(Purifier):
         def noisy(n: Tensor) -> Step:
             return lambda z, rows: z + self.begin * n[rows]
 
-        def down(n: Tensor) -> Step:
-            return lambda z, rows: z - self.step * self.slope(z) + self.noise * n[rows]
-
         if self.begin:
             yield noisy(torch.randn_like(x))
-        for _ in range(self.steps):
-            yield down(torch.randn_like(x) if self.noise else torch.zeros_like(x))
+        yield from super().chain(x)
 
 
 def _traits(settings: Settings) -> Traits:

@@ -151,8 +151,10 @@ def test_the_whole_loop_is_the_authors() -> None:
         assert torch.equal(lost, data["success"][entry])
         return Slope(torch.zeros_like(x), losses.mean(0), runs=losses, lost=lost), found
 
+    def steepest(point: Tensor, slope: Slope) -> Tensor:
+        return threat.steepest(slope.gradient)
+
     with torch.no_grad():
-        steepest = lambda _, slope: threat.steepest(slope.gradient)  # noqa: E731
         walk = Theirs(Search(x, threat, facts["n_iter"], 2.0, steepest))
         walk.defense = defense
         point = (x + threat.eps * (2 * data["start_uniform"] - 1)).clamp(0, 1)

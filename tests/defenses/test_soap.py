@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from bench.api.purifier import Network
 from bench.errors import BenchError
 from bench.models.nets import make
+from bench.models.nets.soap import SoapAutoEncoder
 from defenses.soap import (
     SOAP,
     Loss,
@@ -68,7 +69,8 @@ def asked(name: str) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor], Los
         made = make("soap-autoencoder", {"hidden": 8})
         made.load_state_dict(state)
         network = made.eval().requires_grad_(False)
-        return stored, network, reconstruction(getattr(network, "auxiliary"))  # noqa: B009
+        assert isinstance(network, SoapAutoEncoder)
+        return stored, network, reconstruction(network.auxiliary)
     tiny = Tiny(state).requires_grad_(False)
     return stored, tiny, rotation(tiny.auxiliary) if tiny.turning else consistency(tiny)
 
