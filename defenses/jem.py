@@ -65,7 +65,7 @@ class JEM(Langevin):
         first = JEM(self.energy, few, step=self.step, noise=self.noise, start=self.begin)
         return first.forward(x)
 
-    def chain(self, x: Tensor) -> Iterator[Step]:
+    def chain(self, x: Tensor, followed: Network | None = None) -> Iterator[Step]:
         """The steps for images like `x`, with fresh noise."""
 
         def noisy(n: Tensor) -> Step:
@@ -73,7 +73,7 @@ class JEM(Langevin):
 
         if self.begin:
             yield noisy(torch.randn_like(x))
-        yield from super().chain(x)
+        yield from super().chain(x, followed)
 
 
 def _traits(settings: Settings) -> Traits:

@@ -5,8 +5,10 @@ learns the energy by such walks, so that `step` and `noise`, 1 and .01, belong t
 
 `network=igebm` is the paper's class, whose leaky ReLU makes the second derivative 0 almost
 everywhere: autograd would call every step the identity, which is what BPDA assumes anyway, so it is
-not declared exact. `network=smooth` is the same shape with SiLU, and its gradient is exact; the
-pass through second derivatives does not end at the network's output and is not counted.
+not declared exact. Its surrogate is the same walk, whose steps are followed back on a copy of the
+network with rounded kinks (softplus in the backward pass alone): the strongest gradient that it
+has, for `pgd-surrogate`. `network=smooth` is the same shape with SiLU, and its gradient is exact;
+the pass through second derivatives does not end at the network's output and is not counted.
 
 What differs from the authors' code: the vote is the mean of the softmax, theirs of the logits; the
 result is clipped to [0,1]; and the weights of `smooth` are trained by denoising score matching. Its
@@ -26,11 +28,13 @@ from bench.api import ClassifierPlugin, Context, defense
 from bench.api.chain import Step
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Network, Purifier, Traits, by_chunks
-from bench.models.nets.ebm import EBM, slope
+from bench.models.nets.ebm import EBM, slope, softened
 from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
 from defenses.schedule import run
 
+SHARPNESS = 10.0
+"""Of the rounded kinks."""
 WEIGHTS = {"smooth": "ebm", "igebm": "ebm-igebm"}
 # Patches and digits: chosen on validation images (leaderboards/choices-<data set>.txt), at the long
 # end of what a board can afford. The defaults are the paper's, 1500 steps on its own class of
@@ -44,15 +48,27 @@ SETTINGS: Mapping[str, Settings] = {
 class Langevin(Purifier):
     """Steps down an energy in fresh noise; differentiable with the memory of one step."""
 
-    def __init__(self, energy: Network, steps: int, step: float, noise: float) -> None:
-        """`energy`: images [B,C,H,W] in [-1,1] to [B]."""
+    def __init__(
+        self,
+        energy: Network,
+        steps: int,
+        step: float,
+        noise: float,
+        *,
+        rounded: Network | None = None,
+    ) -> None:
+        """`energy`: images [B,C,H,W] in [-1,1] to [B]. rounded: the same without kinks."""
         super().__init__()
-        self.energy = energy
+        self.energy, self.rounded = energy, rounded
         self.steps, self.step, self.noise = steps, step, noise
 
     def forward(self, x: Tensor) -> Tensor:
         """One purification, [B,C,H,W] in [0,1] to the same."""
         return run(self.chain(x), x)
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """The same walk; its gradient is that of the energy without kinks at the same images."""
+        return run(self.chain(x, followed=self.rounded), x)
 
     def one_step(self, x: Tensor) -> Tensor:
         """The first step of the walk."""
@@ -63,16 +79,22 @@ class Langevin(Purifier):
         """Down the energy at `x`."""
         return -self.slope(2 * x - 1)
 
-    def slope(self, x: Tensor) -> Tensor:
-        """The energy's gradient at images in [-1,1]; activations of one chunk at a time."""
-        keep = torch.is_grad_enabled() and x.requires_grad
-        return torch.cat(by_chunks(len(x), lambda rows: slope(self.energy, x[rows]), graph=keep))
+    def slope(self, x: Tensor, followed: Network | None = None) -> Tensor:
+        """The energy's gradient at images in [-1,1]; activations of one chunk at a time.
 
-    def chain(self, x: Tensor) -> Iterator[Step]:
-        """The steps for images like `x`, with fresh noise."""
+        followed: an energy in its place where a gradient goes through it.
+        """
+        keep = torch.is_grad_enabled() and x.requires_grad
+        energy = self.energy if followed is None or not keep else followed
+        return torch.cat(by_chunks(len(x), lambda rows: slope(energy, x[rows]), graph=keep))
+
+    def chain(self, x: Tensor, followed: Network | None = None) -> Iterator[Step]:
+        """The steps for images like `x`, with fresh noise; `followed` as in `slope`."""
 
         def down(noise: Tensor) -> Step:
-            return lambda z, rows: z - self.step * self.slope(z) + self.noise * noise[rows]
+            return lambda z, rows: (
+                z - self.step * self.slope(z, followed) + self.noise * noise[rows]
+            )
 
         for _ in range(self.steps):
             yield down(torch.randn_like(x) if self.noise else torch.zeros_like(x))
@@ -81,7 +103,9 @@ class Langevin(Purifier):
 def _traits(settings: Settings) -> Traits:
     noisy = float(settings["noise"]) > 0
     runs, smooth = int(settings["runs"]) if noisy else 1, settings["network"] == "smooth"
-    return Traits(random=noisy, exact=smooth, direction=True, one_step=True, runs=runs)
+    return Traits(
+        random=noisy, exact=smooth, direction=True, surrogate=not smooth, one_step=True, runs=runs
+    )
 
 
 def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
@@ -106,6 +130,7 @@ def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo)
     traits=_traits,
     calls=_calls,
     gradient_calls=_calls,
+    surrogate_calls=lambda settings: {n: (2 * f, 2 * b) for n, (f, b) in _calls(settings).items()},
     direction_calls=lambda settings: {"energy": (1, 1)},
     weights=lambda settings: (WEIGHTS[str(settings["network"])],),
     misfit=_misfit,
@@ -121,4 +146,5 @@ def langevin(
 ) -> Langevin:
     """Long-run Langevin sampling on an energy-based model, started at the image."""
     energy = rebuild_as(context.weights(WEIGHTS[network]), "an energy model", EBM)
-    return Langevin(context.network(energy, "energy"), steps, step, noise)
+    soft = None if network == "smooth" else context.network(softened(energy, SHARPNESS), "energy")
+    return Langevin(context.network(energy, "energy"), steps, step, noise, rounded=soft)

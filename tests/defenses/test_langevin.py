@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.api import find_defense
 from bench.api.purifier import Network
-from bench.models.nets.ebm import EBM
+from bench.models.nets.ebm import EBM, softened
 from bench.spec import parse_part
 from defenses.langevin import Langevin
 
@@ -71,6 +71,38 @@ def test_the_gradient_goes_through_every_step_of_a_smooth_energy() -> None:
     assert ((v * along).sum() - slope).abs() > 1e-3 * slope.abs()
 
 
+def test_the_surrogate_walks_alike_and_follows_rounded_kinks() -> None:
+    """E = leaky(w x), one step: the identity less step * w w' times the softplus' curvature."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(4, 1, bias=False)
+    kinked = torch.nn.Sequential(torch.nn.Flatten(), linear, torch.nn.LeakyReLU(0.05)).double()
+    soft, step = softened(kinked, 7.0), 0.2
+    energy, rounded = (
+        Network(net, "energy", lambda x, n=net: n(x)[:, 0]) for net in (kinked, soft)
+    )
+    walk = Langevin(energy, 1, step, 0.0, rounded=rounded)
+    x = 0.4 + 0.2 * torch.rand(6, 1, 2, 2, dtype=torch.double)
+    w = linear.weight[0].detach()
+    u = (2 * x - 1).flatten(1) @ w
+    point = x.clone().requires_grad_()
+    out = walk.surrogate(point)
+    torch.testing.assert_close(out.detach(), walk(x), rtol=0, atol=0)
+    slopes = torch.where(u > 0, 1.0, 0.05)[:, None] * w
+    torch.testing.assert_close((out - x).flatten(1), -step * slopes / 2)
+    v = torch.randn_like(x)
+    (gradient,) = torch.autograd.grad(out, point, v)
+    planned = find_defense("langevin").surrogate_calls({"steps": 1})
+    counted = (energy.forwards - 6 + rounded.forwards, energy.backwards - 6 + rounded.backwards)
+    assert planned == {"energy": (counted[0] / 6, counted[1] / 6)}
+    s = torch.sigmoid(7 * u)
+    curvature = 0.95 * 7 * s * (1 - s)
+    expected = v.flatten(1) - step * (curvature * (v.flatten(1) @ w))[:, None] * w
+    torch.testing.assert_close(gradient.flatten(1), expected)
+    # What autograd makes of the kinked energy is the identity.
+    (plain,) = torch.autograd.grad(Langevin(energy, 1, step, 0.0)(point), point, v)
+    torch.testing.assert_close(plain, v)
+
+
 def test_what_is_declared() -> None:
     plugin = find_defense("langevin")
 
@@ -81,10 +113,12 @@ def test_what_is_declared() -> None:
     assert (paper["steps"], paper["step"], paper["noise"], paper["runs"]) == (1500, 1.0, 0.01, 150)
     declared = plugin.traits(paper)
     assert (declared.random, declared.runs, declared.exact) == (True, 150, False)
+    assert declared.surrogate
     assert plugin.weights(paper) == ("ebm-igebm",)
     for dataset in ("patches", "digits"):
         embedded = settings("langevin", dataset)
         assert plugin.traits(embedded).exact
+        assert not plugin.traits(embedded).surrogate
         assert plugin.weights(embedded) == ("ebm",)
     quiet = plugin.traits(settings("langevin:noise=0"))
     assert (quiet.random, quiet.runs) == (False, 1)

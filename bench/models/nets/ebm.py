@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "leaky": lambda: nn.LeakyReLU(0.05),
@@ -20,6 +22,29 @@ def slope(energy: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         point = x if keep else x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(energy(point).sum(), point, create_graph=keep)
     return gradient
+
+
+class SoftLeakyReLU(nn.Module):
+    """A leaky ReLU whose kink is rounded: its slope rises from `below` to 1 as a sigmoid."""
+
+    def __init__(self, below: float, sharpness: float) -> None:
+        """`sharpness`: of the sigmoid; the larger, the nearer to the kink."""
+        super().__init__()
+        self.below, self.sharpness = below, sharpness
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Like x."""
+        return self.below * x + (1 - self.below) * F.softplus(x, self.sharpness)
+
+
+def softened(network: nn.Module, sharpness: float) -> nn.Module:
+    """A copy whose leaky ReLUs have no kinks, so that it has second derivatives."""
+    copy = deepcopy(network)
+    for module in list(copy.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.LeakyReLU):
+                setattr(module, name, SoftLeakyReLU(child.negative_slope, sharpness))
+    return copy
 
 
 class EBM(nn.Module):
