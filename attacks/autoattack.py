@@ -6,8 +6,8 @@ as a break, so there an image stays alive until fresh draws agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ class AutoAttack:
 
     attacks: `standard`, or names joined by `+`. steps, targets, queries: their budgets.
     random_steps, eot, confirm: steps, draws per gradient and agreeing fresh draws for random
-    defenses. gradient: what the library sees of the purifiers (docs/semantics.md).
+    defenses. gradient: what the library sees of the purifiers (docs/semantics.md); of
+    `blind` not even that they are there.
     """
 
     attacks: str = "standard"
@@ -44,10 +45,12 @@ class AutoAttack:
     random_steps: int = 100
     eot: int = 20
     confirm: int = 4
-    gradient: GradientMode = "bpda"
+    gradient: GradientMode | Literal["blind"] = "bpda"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images in the ball around x [B,C,H,W]; unbroken ones may stay as they are."""
+        if self.gradient == "blind":
+            return replace(self, gradient="exact")(Defense(defense.classifier), x, y, threat)
         view = View(defense, self.gradient)
         with quiet() as seed, torch.no_grad():
             classes = view(x[:1]).shape[1]
@@ -125,6 +128,18 @@ def quiet_logger() -> Any:
 
 def _cost(settings: Settings, traits: Traits) -> Runs:
     """At most, for an image that stays alive to the end; one more run counts the classes."""
+    if settings["gradient"] == "blind":
+        # Of a random defense it may be the classifier that draws.
+        both = [_runs(settings, Traits()), *([_runs(settings, traits)] if traits.random else [])]
+        plain, graded = (max(runs) for runs in zip(*both, strict=True))
+        return Runs(classified=plain, blind=graded)
+    plain, graded = _runs(settings, traits)
+    exact = settings["gradient"] == "exact"
+    return Runs(plain=plain, exact=graded) if exact else Runs(plain=plain, bpda=graded)
+
+
+def _runs(settings: Settings, traits: Traits) -> tuple[int, int]:
+    """Runs without and with gradient."""
     if traits.random:
         graded = 2 * (int(settings["random_steps"]) + 1) * int(settings["eot"])
         # The images as they are, and two candidates of each loss.
@@ -134,8 +149,7 @@ def _cost(settings: Settings, traits: Traits) -> Runs:
         # Before its attacks the library looks 5 + 1 + 1 times for signs of trouble, then scores.
         plain = 1 + 8 + sum(plain for plain, _ in asked)
         graded = sum(graded for _, graded in asked)
-    exact = settings["gradient"] == "exact"
-    return Runs(plain=plain, exact=graded) if exact else Runs(plain=plain, bpda=graded)
+    return plain, graded
 
 
 def _asked(name: str, settings: Settings) -> tuple[int, int]:
@@ -168,7 +182,7 @@ def _asked(name: str, settings: Settings) -> tuple[int, int]:
         "standard": {"random_steps": 50, "eot": 5},
     },
     cost=_cost,
-    knows="mixed",
+    knows=lambda settings: "blind" if settings["gradient"] == "blind" else "mixed",
     budget=(*BUDGET, "random_steps"),
 )
 def autoattack(
@@ -180,8 +194,11 @@ def autoattack(
     random_steps: Annotated[int, Range(1)] = 100,
     eot: Annotated[int, Range(1)] = 20,
     confirm: Annotated[int, Range(1)] = 4,
-    gradient: GradientMode = "bpda",
+    gradient: Literal["blind", "bpda", "exact"] = "bpda",
 ) -> AutoAttack:
-    """The library's ensemble; against random defenses a sound variant of its `rand` version."""
+    """The library's ensemble; against random defenses a sound variant of its `rand` version.
+
+    gradient=blind: on the bare classifier, whatever stands in front of it.
+    """
     names_of(attacks)
     return AutoAttack(attacks, steps, targets, queries, random_steps, eot, confirm, gradient)

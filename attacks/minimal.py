@@ -12,8 +12,8 @@ by image for the gradient of every class. Neither can average over a defense's r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from bench.api import Runs, attack
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits, repeat
-from bench.spec import Range, Settings
+from bench.spec import Later, Range, Settings
 
 TINY = 1e-12
 BEYOND = 1e-4
@@ -43,17 +43,20 @@ class DeepFool:
     candidates: only so many of the likeliest wrong classes count, as in the authors' code. Logits
     and gradients are means over `eot` draws, backward as in BPDA. Within linf the nearest boundary
     is measured in that norm (their section 3.3). overshoot: how far beyond the boundary, of the
-    whole way.
+    whole way. blind: the boundaries are the bare classifier's, which is asked once a look.
     """
 
     steps: int = 50
     overshoot: float = 0.02
     candidates: int = 10
     eot: int = 15
+    blind: bool = False
 
     @torch.no_grad()
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """The nearest wrong points found for images x [B,C,H,W], projected onto the ball."""
+        if self.blind:
+            return replace(self, eot=1, blind=False)(Defense(defense.classifier), x, y, threat)
         goals, way = self._goals(defense, x, y), torch.zeros_like(x)
         point, standing = x.clone(), torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
@@ -161,6 +164,8 @@ class CarliniWagner:
 
 def _deepfool_runs(settings: Settings, traits: Traits) -> Runs:
     """At most: an image that has fallen is asked no more, and there may be fewer classes."""
+    if settings["gradient"] == "blind":
+        return Runs(classified=1, blind=int(settings["steps"]) * int(settings["candidates"]))
     draws = draws_of(int(settings["eot"]), traits.random)
     looks = int(settings["steps"]) * draws
     return Runs(plain=draws, purified=looks, blind=looks * int(settings["candidates"]))
@@ -177,14 +182,22 @@ def _cw_runs(settings: Settings, traits: Traits) -> Runs:
     link="https://arxiv.org/abs/1511.04599",
     settings={"quick": {"steps": 5, "candidates": 3, "eot": 5}, "standard": {"eot": 5}},
     cost=_deepfool_runs,
-    knows="all",
-    follows="bpda",
+    knows=knows_of,
+    follows=follows_of,
 )
 def deepfool(
-    *, steps: Count = 50, overshoot: Step = 0.02, candidates: Count = 10, eot: Count = 15
+    *,
+    steps: Count = 50,
+    overshoot: Step = 0.02,
+    candidates: Count = 10,
+    eot: Count = 15,
+    gradient: Annotated[Literal["blind", "bpda"], Later()] = "bpda",
 ) -> DeepFool:
-    """The nearest linearised boundary, step by step, in the norm of the threat."""
-    return DeepFool(steps, overshoot, candidates, eot)
+    """The nearest linearised boundary, step by step, in the norm of the threat.
+
+    gradient=blind: the boundaries of the bare classifier, whatever stands in front of it.
+    """
+    return DeepFool(steps, overshoot, candidates, eot, gradient == "blind")
 
 
 @attack(

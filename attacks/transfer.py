@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from attacks.gradients import Blind
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD, Strongest
 from attacks.steps import Auto
-from bench.api import Context, attack, find_classifier
+from bench.api import Context, find_attack, find_classifier
+from bench.api import attack as attack_plugin
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Traits
@@ -28,6 +29,9 @@ TWIN = "twin"
 BASE = "base"
 """The source that is the classifier behind the defense itself."""
 Source = Literal["same", "other", "base"]
+Way = Literal["pgd", "mim", "deepfool", "cw"]
+AMOUNTS: Mapping[str, Settings] = {"cw": {"searches": 1, "c": 0.01}}
+"""Beside steps: of the authors of AID-Purifier."""
 Other = Literal["cnn", "vgg"]
 # Another architecture: VGG-19, where its five halvings leave something of an image.
 OTHER: Mapping[str, Settings] = {
@@ -40,26 +44,42 @@ def source_of(settings: Settings) -> str:
     return TWIN if settings["source"] == "same" else str(settings["other"])
 
 
+class Stepping(Protocol):
+    """An attack of so many steps."""
+
+    @property
+    def steps(self) -> int:
+        """How many."""
+        ...
+
+    def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
+        """Points in the ball around x [B,C,H,W]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Transfer:
     """`attack` on the bare classifier `network`; the defense is never asked.
 
-    Its randomness comes from source, settings and images alone, not from the cell.
+    Its randomness comes from source, settings and images alone, not from the cell. name: of the
+    attack, where it is not PGD.
     """
 
     source: str
     network: Defense
-    attack: PGD
+    attack: Stepping
+    name: str = ""
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Points in the ball around x [B,C,H,W]; `defense` changes nothing."""
-        seed = ("transfer", self.source, self.attack.steps, fingerprint(x))
+        which = filter(None, (self.source, self.name))
+        seed = ("transfer", *which, self.attack.steps, fingerprint(x))
 
         def made() -> Tensor:
             with rng.seeded(*seed), computing("float32"):  # whatever the defense computes in
                 return self.attack(self.network, x, y, threat).x_adv
 
-        how = (*seed, self.attack.step, str(threat), fingerprint(y), Network.chunk)
+        how = (*seed, repr(self.attack), str(threat), fingerprint(y), Network.chunk)
         return Attacked(once(self.network.classifier.module, how, made))
 
 
@@ -128,7 +148,7 @@ def _itself(settings: Settings, traits: Traits) -> str | None:
     return "no purifier: these points are made on it; apgd attacks it" if alone else None
 
 
-@attack(
+@attack_plugin(
     "transfer",
     source="classifier PGD of Yoon et al. 2021 on another classifier",
     settings=OTHER,
@@ -144,13 +164,20 @@ def transfer(
     steps: Annotated[int, Range(1)] = 40,
     step: Annotated[float, Range(0)] = 0.25,
     other: Annotated[Other, Later()] = "cnn",
+    attack: Annotated[Way, Later()] = "pgd",
 ) -> Transfer | Static:
     """PGD on a bare classifier: a twin (`same`) or another architecture (`other`).
 
-    source=base: the strongest points of the classifier behind the defense, by PGD and APGD.
+    source=base: the strongest points of the classifier behind the defense, by PGD and APGD. attack:
+    what makes the points of another source in place of PGD.
     """
     if source == BASE:
         return Static(StaticBase(steps, step))
     name = source_of({"source": source, "other": other})
     network = context.network(find_classifier(name).factory(context), name)
-    return Transfer(source, Defense(network), PGD(Blind(), steps, step, random_start=True))
+    if attack == "pgd":
+        return Transfer(source, Defense(network), PGD(Blind(), steps, step, random_start=True))
+    way = find_attack(attack)
+    own = {"step": step} if "step" in way.defaults else AMOUNTS.get(attack, {})
+    made = way.factory(gradient="blind", steps=steps, **own)
+    return Transfer(source, Defense(network), made, attack)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from attacks.autoattack import AutoAttack, names_of
 from attacks.library import View
@@ -35,6 +37,24 @@ def test_breaks_what_can_be_broken_and_nothing_else() -> None:
     outcome = evaluate(defense, AutoAttack(steps=20, targets=9, queries=50), x, y, threat)
     assert torch.equal(outcome.correct[0, 0], ~breakable)
     assert 0 < breakable.sum() < 32
+
+
+def test_a_blind_one_sees_the_bare_classifier_alone() -> None:
+    """The same points as on it, and the purifier, which is random, is never asked."""
+
+    class Never(Noise):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("a blind attack asked the purifier")
+
+    bare, defense = Defense(smooth()), Defense(smooth(), [Never(0.1)])
+    x, threat = images(), ThreatModel("linf", 0.1)
+    y = labels(bare, x)
+    found = []
+    for attack, on in ((replace(SHORT, gradient="blind"), defense), (SHORT, bare)):
+        torch.manual_seed(0)
+        found.append(attack(on, x, y, threat).x_adv)
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], x)
 
 
 @pytest.mark.parametrize(

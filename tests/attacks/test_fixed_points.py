@@ -10,11 +10,13 @@ from attacks.corruption import Corruption, parse_kinds, parse_severities
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from attacks.transfer import Transfer
+from bench import api
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng
 from bench.compute.network import computing
 from bench.errors import BenchError
+from bench.measure import build
 from tests.tiny import Levels, Noise, images, labels, smooth
 
 THREAT = ThreatModel("linf", 0.1)
@@ -46,6 +48,26 @@ def test_transferred_points_break_their_source() -> None:
     y = labels(attack.network, x)
     x_adv = attack(Defense(smooth()), x, y, ThreatModel("linf", 0.3)).x_adv
     assert (attack.network.predict(x_adv) != y).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("way", ["mim", "deepfool", "cw"])
+def test_other_attacks_make_points_that_are_transferred(way: str) -> None:
+    """On the twin, the same ones whatever stands in front; not those of PGD."""
+    context = build.context("digits")
+    x, y = images(8, context.shape), torch.arange(8)
+    threat = ThreatModel("l2", 3.0)
+    plugin = api.find_attack("transfer")
+    found: list[Tensor] = []
+    for settings in ({"attack": way}, {"attack": way}, {}):
+        attack = plugin.factory(context, steps=10, **settings)
+        with rng.work(f"cell {len(found)}"), rng.stream("attack"):
+            found.append(attack(Defense(smooth(10, context.shape)), x, y, threat).x_adv)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert threat.contains(found[0], x).all()
+    twin = Defense(Network(build.classifier("twin", context), "classifier"))
+    right = twin.predict(x) == y
+    assert (twin.predict(found[0]) == y).sum() < right.sum() or not right.any()
 
 
 def test_corruptions_are_the_same_for_every_cell() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attacks.apgd import along
 from attacks.minimal import CarliniWagner, DeepFool
+from bench import api
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
 from bench.compute import rng
@@ -195,6 +196,26 @@ def test_backward_is_bpdas() -> None:
     cosine = (moved @ along_weight).abs() / moved.norm(dim=1)
     assert inside.any()
     assert torch.allclose(cosine[inside], torch.ones(int(inside.sum())), atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_blind_deepfool_goes_to_the_bare_classifiers_boundary(norm: str) -> None:
+    """On a linear classifier that is a closed form; the purifier is never asked."""
+
+    class Never(Affine):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("a blind attack asked the purifier")
+
+    classifier = linear(4)
+    bare, defense = Defense(classifier), Defense(classifier, [Never(torch.eye(16))])
+    x = 0.3 + images(16) * 0.4
+    y = labels(bare, x)
+    plugin = api.find_attack("deepfool")
+    found = plugin.factory(gradient="blind")(defense, x, y, WIDE[norm]).x_adv
+    assert (bare.predict(found) != y).all()
+    wanted = 1.02 * nearest(bare, x, y, norm)
+    assert torch.allclose(WIDE[norm].distance(found, x), wanted, atol=1e-4)
+    assert plugin.facts({**plugin.defaults, "gradient": "blind"}).knows == "blind"
 
 
 def test_nothing_to_climb_is_no_error() -> None:

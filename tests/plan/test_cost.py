@@ -55,6 +55,7 @@ SETTINGS = (
     "apgd:protocol=strict,steps=2,eot=2,losses=ce+dlr-t,start=base",
     *("auxiliary:at=x,steps=3,lambdas=0.2+1", "auxiliary:lambdas=0,steps=2,eot=3"),
     *("stadv:gradient=exact,steps=2,eot=3", "stadv:gradient=blind,steps=2"),
+    *("deepfool:gradient=blind,steps=3", "autoattack:gradient=blind,steps=3"),
     *("fgsm:gradient=exact", "vmi-fgsm:gradient=exact,steps=2,neighbours=2,eot=2"),
 )
 LEAST_DISTANCE = ("cw", "cw:gradient=exact,steps=2,searches=3,eot=2", "cw:gradient=blind,steps=3")
