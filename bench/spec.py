@@ -22,12 +22,12 @@ NO_PURIFIER = "none"
 NO_ATTACK = "clean"
 """The attack that leaves images as they are, which every board asks for."""
 ROBUSTBENCH = "robustbench"
-"""The classifier that is written with the name of its model: `robustbench/NAME`."""
+"""The classifier that is written with the name of its model: `robustbench/NAME`, `.../l2/NAME`."""
 PROTOCOL = "protocol"
 """The setting that is part of a name: `bpda-eot:protocol=hill` is a plug-in beside `bpda-eot`."""
 VOTE = "vote"
 """The setting that every defense takes: `adp:vote=10` deploys the plurality of 10 copies."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+)?", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[A-Za-z0-9_.-]+){0,2}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

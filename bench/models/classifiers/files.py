@@ -88,11 +88,11 @@ def file(context: Context, *, path: str = "") -> nn.Module:
     source="Croce et al. 2021, RobustBench",
     paper="Croce et al. 2021",
     link="https://arxiv.org/abs/2010.09670",
-    pattern="robustbench/NAME",
+    pattern="robustbench/[l2/ or corruptions/]NAME",
     fits=lambda settings, dataset: robustbench.check(str(settings["model"]), dataset),
     weights=lambda settings: (f"{ROBUSTBENCH}{settings['model']}",),
 )
 def of_robustbench(context: Context, *, model: str = "") -> nn.Module:
-    """Any linf model of RobustBench, through its package; its file has to lie here."""
+    """Any model of RobustBench, linf unless its name says more; its file has to lie here."""
     weights = context.weights(f"{ROBUSTBENCH}{model}")
     return robustbench.classifier(model, context.dataset, weights)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
+from bench.models.zoo.weights import THREATS, model_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,16 +45,17 @@ def load() -> ModuleType:
 
 
 DATASETS = ("cifar10", "cifar100", "imagenet")
-THREAT = "Linf"
 
 
-def models(dataset: str) -> dict[str, Any]:
-    """The linf models of RobustBench on a data set: name -> what the package knows of it."""
+def models(dataset: str, board: str = "linf") -> dict[str, Any]:
+    """RobustBench's models of a board (of THREATS) on a data set, with what the package knows.
+
+    None where it has no such board.
+    """
     load()
     zoo = importlib.import_module("robustbench.model_zoo")
-    found: dict[str, Any] = zoo.model_dicts[_enum("BenchmarkDataset", dataset)][
-        _enum("ThreatModel", THREAT)
-    ]
+    boards = zoo.model_dicts[_enum("BenchmarkDataset", dataset)]
+    found: dict[str, Any] = boards.get(_enum("ThreatModel", THREATS[board]), {})
     return found
 
 
@@ -62,15 +64,18 @@ def _enum(kind: str, value: str) -> Any:
 
 
 def check(model: str, dataset: str) -> None:
-    """Raise BenchError unless RobustBench has a file of an linf model of that name there."""
+    """Raise BenchError unless RobustBench has a file of a model of that name (`model_of`) there."""
+    board, name = model_of(model)
     if dataset not in DATASETS:
         raise BenchError(
             f"robustbench/{model}: RobustBench has models for {', '.join(DATASETS)}, "
             f"not for '{dataset}'"
         )
-    if model not in (known := models(dataset)):
-        raise unknown(f"RobustBench model on {dataset} (linf)", model, known)
-    if not known[model].get("gdrive_id"):
+    if not (known := models(dataset, board)):
+        raise BenchError(f"robustbench/{model}: RobustBench has no {board} models on {dataset}")
+    if name not in known:
+        raise unknown(f"RobustBench model on {dataset} ({board})", name, known)
+    if not known[name].get("gdrive_id"):
         raise BenchError(
             f"robustbench/{model}: RobustBench has no file of this model (its class downloads "
             "weights by itself)"
@@ -83,10 +88,10 @@ def classifier(model: str, dataset: str, weights: Weights) -> nn.Module:
     Nothing is downloaded. Raises BenchError when files of it are missing or do not fit.
     """
     check(model, dataset)
-    folder = weights.path.parent
-    needed = models(dataset)[model]["gdrive_id"]
+    folder, (board, name) = weights.path.parent, model_of(model)
+    needed = models(dataset, board)[name]["gdrive_id"]
     parts = range(len(needed)) if isinstance(needed, list) else ()
-    files = [folder / f"{model}.pt_m{i}.pt" for i in parts] or [folder / f"{model}.pt"]
+    files = [folder / f"{name}.pt_m{i}.pt" for i in parts] or [folder / f"{name}.pt"]
     if missing := [file for file in files if not file.is_file()]:
         raise BenchError(f"robustbench/{model}: {missing[0]} is missing")
     utils = importlib.import_module("robustbench.utils")
@@ -95,7 +100,7 @@ def classifier(model: str, dataset: str, weights: Weights) -> nn.Module:
             warnings.simplefilter("ignore")
             # torch.load reads weights only, which is torch's default since 2.6.
             made: nn.Module = utils.load_model(
-                model, model_dir=folder.parents[1], dataset=dataset, threat_model=THREAT
+                name, model_dir=folder.parents[1], dataset=dataset, threat_model=THREATS[board]
             )
     except Exception as error:  # from any class of its zoo, over any file
         reason = " ".join(str(error).split())[:200]

@@ -34,6 +34,8 @@ FILE = "file:"
 PICKLED = "a pickled checkpoint"
 ROBUSTBENCH = "robustbench/"
 """What the name of weights begins with that belong to a model of RobustBench."""
+THREATS: Mapping[str, str] = {"linf": "Linf", "l2": "L2", "corruptions": "corruptions"}
+"""The boards of RobustBench, as here -> as its package and its folders call them."""
 
 
 class MissingError(BenchError):
@@ -143,19 +145,36 @@ def _foreign(dataset: str, name: str, paths: Sequence[Path]) -> Weights:
     return Weights(name, paths[0], sha256, {"dataset": dataset})
 
 
-def _of_robustbench(dataset: str, model: str) -> list[Path]:
+def model_of(name: str) -> tuple[str, str]:
+    """Board and model of a name after `robustbench/`: `l2/NAME`, `corruptions/NAME`, `NAME` (linf).
+
+    Raises:
+        BenchError: no board of RobustBench, or linf written out, which would name a model twice.
+    """
+    board, slash, model = name.rpartition("/")
+    if slash and board not in {*THREATS} - {"linf"}:
+        raise BenchError(
+            f"robustbench/{plain(name)}: models are named robustbench/NAME (linf), "
+            "robustbench/l2/NAME and robustbench/corruptions/NAME"
+        )
+    return board or "linf", model
+
+
+def _of_robustbench(dataset: str, name: str) -> list[Path]:
     """A model's file, or the files of an ensemble: in ./models (its default) or `$BENCH_HOME`."""
     places = (Path("models"), home() / "robustbench")
+    board, model = model_of(name)
+    inside = Path(dataset) / THREATS[board]
     for place in places:
-        folder = place / dataset / "Linf"
+        folder = place / inside
         found = [folder / f"{model}.pt"]
         if not is_file(found[0]):
             found = sorted(folder.glob(f"{model}.pt_m*.pt"))
         if found:
             return found
-    folders = " or ".join(str(place / dataset / "Linf") for place in places)
+    folders = " or ".join(str(place / inside) for place in places)
     raise BenchError(
-        f"no file of robustbench/{model} in {folders}; put its checkpoint there as {model}.pt "
+        f"no file of robustbench/{name} in {folders}; put its checkpoint there as {model}.pt "
         "(robustbench.utils.load_model downloads it)"
     )
 

@@ -355,6 +355,41 @@ def test_a_model_of_robustbench_comes_from_its_file(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("board", ["l2", "corruptions"])
+def test_a_model_of_another_board_of_robustbench_is_not_the_linf_one(
+    tmp_path: Path, cifar10: Context, model: str, board: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = robustbench.models("cifar10")[model]
+    monkeypatch.setitem(robustbench.models("cifar10", board), model, entry)
+    networks: list[nn.Module] = []
+    for folder in ("Linf", {"l2": "L2"}.get(board, board)):
+        path = tmp_path / "home" / "robustbench" / "cifar10" / folder / f"{model}.pt"
+        path.parent.mkdir(parents=True)
+        networks.append(tiny(len(networks)))
+        published(path, networks[-1], "module.", "state_dict")
+    x = torch.rand(2, 3, 32, 32)
+    for name, network in zip((model, f"{board}/{model}"), networks, strict=True):
+        made = build.classifier(f"robustbench/{name}", cifar10)
+        torch.testing.assert_close(made(x), network(x), atol=1e-5, rtol=1e-5)
+    assert str(parse_defense(f"adp@robustbench/{board}/{model}")).endswith(f"/{board}/{model}")
+    assert not torch.equal(networks[0](x), networks[1](x))
+
+
+def test_boards_of_robustbench_are_checked_at_planning(cifar10: Context) -> None:
+    def ask(name: str, dataset: str = "cifar10") -> None:
+        build.classifier(f"robustbench/{name}", build.context(dataset))
+
+    with pytest.raises(BenchError, match=r"did you mean 'Hendrycks2020AugMix_WRN'"):
+        ask("corruptions/Hendrycks2020AugMix_WR")
+    with pytest.raises(BenchError, match=r"unknown RobustBench model on cifar10 \(linf\)"):
+        ask("Hendrycks2020AugMix_WRN")
+    with pytest.raises(BenchError, match="RobustBench has no l2 models on cifar100"):
+        ask("l2/Standard", "cifar100")
+    for other in ("linf", "l1"):
+        with pytest.raises(BenchError, match=r"models are named robustbench/NAME \(linf\), "):
+            ask(f"{other}/Standard")
+
+
 def test_a_missing_file_says_where_to_put_it(cifar10: Context, model: str) -> None:
     for ask in (
         build.classifier,
