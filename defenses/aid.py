@@ -19,20 +19,20 @@ silent (initial values, one mixing weight per image in training) the code decide
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.api import ClassifierPlugin, Context, defense
+from bench.api import OWNER, ClassifierPlugin, Context, defense
 from bench.api.images import DatasetInfo
 from bench.api.purifier import Network, Purifier, Traits, by_chunks
 from bench.api.watch import passed
 from bench.models.foreign.discriminators import discriminator
-from bench.models.nets.aid import OnClassifier
+from bench.models.nets.aid import PAPER, Augment, OnClassifier, Taps, Task, Trained
 from bench.models.zoo.weights import FILE
-from bench.spec import Range, Settings
+from bench.spec import Later, Range, Settings
 
 # Patches and digits: chosen on validation images, behind `madry`
 # (leaderboards/choices-<data set>.txt). The others: Table 6, of which CIFAR-10 and TinyImageNet are
@@ -43,7 +43,17 @@ SETTINGS: Mapping[str, Settings] = {
     "svhn": {"eps": 12 / 255},
     "cifar100": {"eps": 16 / 255, "step": 1 / 8},
 }
-WEIGHTS = {"paper": "aid-{classifier}", "code": "aid-code-{classifier}"}
+CODE = f"aid-code-{OWNER}"
+
+
+def _trained(settings: Settings) -> Trained:
+    taps, augment, target = (str(settings[key]) for key in Trained._fields)
+    return Trained(cast(Taps, taps), cast(Augment, augment), cast(Task, target))
+
+
+def _weights(settings: Settings) -> tuple[str, ...]:
+    code = settings["variant"] == "code"
+    return (CODE if code else f"aid{_trained(settings).suffix}-{OWNER}",)
 
 
 def purify(
@@ -105,6 +115,11 @@ class AID(Purifier):
 
 
 def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo) -> str | None:
+    trained = _trained(settings)
+    if trained.reason:
+        return f"aid: {trained.reason}"
+    if trained != PAPER and settings["variant"] == "code":
+        return "aid: variant=code is one discriminator; the paper's takes taps, augment and target"
     if classifier.taps(info.name) or classifier.pattern.startswith(FILE):
         return None  # of a file only the file knows
     return f"aid reads maps of the classifier, and '{classifier.name}' offers none on {info.name}"
@@ -124,7 +139,7 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     traits=lambda settings: Traits(exact=False, direction=True),
     calls=_calls,
     direction_calls=lambda settings: {"discriminator": (1, 1)},
-    weights=lambda settings: (WEIGHTS[str(settings["variant"])],),
+    weights=_weights,
     misfit=_misfit,
 )
 def aid(
@@ -134,14 +149,19 @@ def aid(
     step: Annotated[float, Range(0, 1)] = 0.25,
     steps: Annotated[int, Range(1, 1000)] = 10,
     variant: Literal["paper", "code"] = "paper",
+    taps: Annotated[Taps, Later()] = "ends",
+    augment: Annotated[Augment, Later()] = "avmixup",
+    target: Annotated[Task, Later()] = "adversarial",
 ) -> AID:
     """Sign steps towards what a discriminator on the classifier's maps calls clean.
 
     An add-on to the classifier behind, whose weights it needs of its own. `step` is in units of
-    eps; defaults are those of CIFAR-10 (Table 6). `variant=code` is the published code.
+    eps; defaults are those of CIFAR-10 (Table 6). `variant=code` is the published code. `taps`,
+    `augment` and `target` are discriminators that the paper compares with (Tables 14 and 15).
     """
     classifier = context.behind.module()
-    weights = context.weights(WEIGHTS[variant])
+    trained = Trained(taps, augment, target)
+    weights = context.weights(CODE if variant == "code" else f"aid{trained.suffix}-{OWNER}")
     made = discriminator(weights, classifier, context.behind.taps(), context.dataset, variant)
     return AID(
         context.network(OnClassifier(classifier, made), "discriminator"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.nets.aid import Discriminator, pooled
+from bench.models.nets.aid import Augment, Discriminator, pooled
 from bench.training.fit import Loss
 from bench.training.losses import ascend
 
@@ -59,21 +59,48 @@ def lee(
 
 
 def discriminate(
-    classifier: nn.Module, eps: float, size: float, gamma: float, steps: int = 10
+    classifier: nn.Module,
+    eps: float,
+    size: float,
+    gamma: float,
+    steps: int = 10,
+    *,
+    augment: Augment = "avmixup",
 ) -> Loss:
     """Binary cross-entropy of a discriminator on a frozen classifier's maps.
 
     Algorithm 1 of AID-Purifier. The module is a discriminator of bench/models/nets/aid.py. The
     published code clips the vertex to [0,1], the paper's form does not. PGD has a random start,
-    `size` is its step.
+    `size` is its step. Without mixing each image stands once as clean and once as adversarial, or
+    as the vertex.
     """
+    reach = gamma if augment in ("avmixup", "av") else 1.0
 
     def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         delta = _pgd(classifier, x, y, eps=eps, steps=steps, size=size)
-        paper = isinstance(module, Discriminator)
-        weight = torch.rand(len(x), device=x.device)
-        mixed = between(x, vertex(x, delta, gamma, clip=not paper), weight)
-        return verdict(module, pooled(classifier, mixed, _taps(module)), weight)
+        far = vertex(x, delta, reach, clip=not isinstance(module, Discriminator))
+        if augment in ("avmixup", "mixup"):
+            weight = torch.rand(len(x), device=x.device)
+            seen = between(x, far, weight)
+        else:
+            weight = torch.cat([torch.ones_like(y), torch.zeros_like(y)]).to(x)
+            seen = torch.cat([x, far])
+        return verdict(module, pooled(classifier, seen, _taps(module)), weight)
+
+    return loss
+
+
+def contrast(classifier: nn.Module) -> Loss:
+    """Binary cross-entropy between pairs of maps of one image and of two (AID-Purifier, 2.2).
+
+    The other image is the one before it in the batch.
+    """
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        low, high = pooled(classifier, x, _taps(module))
+        maps = torch.cat([low, low]), torch.cat([high, high.roll(1, 0)])
+        weight = torch.cat([torch.ones_like(y), torch.zeros_like(y)]).to(x)
+        return verdict(module, maps, weight)
 
     return loss
 

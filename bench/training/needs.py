@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.measure import build
 from bench.models.zoo.weights import SUFFIX, find, manifest
 from bench.spec import DEFAULT_CLASSIFIER, NO_PURIFIER, Part, parse_defense, split_list
+from bench.training import names as named
 from bench.training.names import NOTHING, names, recipe_name, require_defense
 from bench.training.recipes import ADD_ONS, Recipe, recipe
 
@@ -82,8 +83,8 @@ def _packagedadd_ons(dataset: str) -> list[Need]:
     """Those that the package has, and those of the default classifier."""
     shipped = manifest(dataset)
     default = Part(DEFAULT_CLASSIFIER)
-    needs = add_ons(dataset)
-    return [need for name, need in needs.items() if name in shipped or need.classifier == default]
+    usual = {name: n for name, n in add_ons(dataset).items() if n.recipe in named.ADD_ONS}
+    return [need for name, need in usual.items() if name in shipped or need.classifier == default]
 
 
 def _add_on(text: str, dataset: str) -> Need | None:

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.measure import build, weights_used
 from bench.measure.runner import Summary, pending
 from bench.measure.worker import Setup
-from bench.models.nets.aid import Discriminator
+from bench.models.nets.aid import Discriminator, Trained
 from bench.models.nets.normalised import has_features
 from bench.models.nets.wideresnet import WideResNet
 from bench.models.zoo import weights as zoo
@@ -98,6 +98,37 @@ def test_an_add_on_stands_on_the_classifier_of_its_defense(home: Path) -> None:
     assert 0.9 * aid.eps < moved.max() <= aid.eps + 1e-6
     assert defense.calls()["discriminator"] == (30, 30)
     assert set(weights_used.weights_used("aid@madry", None, context)) == {"madry", "aid-madry"}
+
+
+def test_discriminators_that_the_paper_compares_with_have_weights_of_their_own(home: Path) -> None:
+    trained = train("aid:taps=2+3@madry,aid:target=contrastive@madry,aid:augment=none@madry")
+    assert list(trained) == ["aid-taps23-madry", "aid-contrastive-madry", "aid-none-madry"]
+    facts = trained["aid-taps23-madry"].metadata
+    assert facts["command"] == "bench train aid-taps23@madry --dataset digits --seed 0"
+    assert [need.name for need in needed(["aid-taps23@madry"], "digits")][-1] == "aid-taps23-madry"
+    read = []
+    for spec in ("aid:taps=2+3@madry", "aid:target=contrastive@madry"):
+        (aid,) = build.defense(spec, build.context("digits")).purifiers
+        assert isinstance(aid, AID)
+        discriminator = aid.network.module.get_submodule("discriminator")
+        assert isinstance(discriminator, Discriminator)
+        read.append(discriminator.taps)
+    assert read == [("block1.0", "block2.0"), ("conv1", "block3.0")]
+    assert len({each.suffix for each in Trained.all()}) == len(list(Trained.all())) > 40
+    assert not {"aid-none-natural"} & {need.name for need in needed(["all"], "digits")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("target=contrastive,taps=2", "target=contrastive pairs two maps"),
+        ("target=contrastive,augment=none", "sees no adversarial images"),
+        ("variant=code,augment=none", "variant=code is one discriminator"),
+    ],
+)
+def test_discriminators_that_make_no_sense_are_refused(settings: str, says: str) -> None:
+    with pytest.raises(BenchError, match=says):
+        plan.make(Request([f"aid:{settings}@madry"], ["clean"], "digits"))
 
 
 def test_the_discriminator_of_the_other_variant_is_refused(home: Path) -> None:

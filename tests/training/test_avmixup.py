@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.models.nets.aid import Augment, Discriminator
 from bench.training import avmixup
 from bench.training.losses import ascend
 from bench.training.merit import auroc
@@ -60,6 +64,59 @@ def test_the_papers_vertex_may_leave_the_range() -> None:
     x, delta = torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.1)
     assert avmixup.vertex(x, delta, 2).item() == 1
     assert avmixup.vertex(x, delta, 2, clip=False).item() == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    ("augment", "reach", "mixed"),
+    [("avmixup", 2.0, True), ("mixup", 1.0, True), ("av", 2.0, False), ("none", 1.0, False)],
+)
+def test_what_a_discriminator_is_shown(
+    augment: Augment, reach: float, mixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the clean image and one so many perturbations away, or these two alone."""
+    shown: list[Tensor] = []
+
+    def told(module: nn.Module, maps: Sequence[Tensor], weight: Tensor) -> Tensor:
+        shown.append(weight)
+        return weight.sum()
+
+    def seen(classifier: nn.Module, x: Tensor, taps: Sequence[str]) -> list[Tensor]:
+        shown.append(x)
+        return []
+
+    x = torch.full((4, 1, 2, 2), 0.5)
+    monkeypatch.setattr(avmixup, "_pgd", lambda *more, **settings: torch.full_like(x, 0.1))
+    monkeypatch.setattr(avmixup, "pooled", seen)
+    monkeypatch.setattr(avmixup, "verdict", told)
+    loss = avmixup.discriminate(nn.Identity(), 0.1, 0.1, gamma=2.0, augment=augment)
+    loss(Discriminator(), x, torch.zeros(4, dtype=torch.long))
+    images, weight = shown
+    far = 0.5 + reach * 0.1
+    wanted = weight * 0.5 + (1 - weight) * far
+    torch.testing.assert_close(images, wanted.view(-1, 1, 1, 1).expand_as(images))
+    if mixed:
+        assert len(images) == 4
+        assert ((weight > 0) & (weight < 1)).all()
+    else:
+        assert weight.tolist() == [1.0] * 4 + [0.0] * 4
+
+
+def test_contrast_pairs_the_maps_of_two_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def verdict(module: nn.Module, maps: Sequence[Tensor], weight: Tensor) -> Tensor:
+        told.extend((*maps, weight))
+        return weight.sum()
+
+    maps = [torch.arange(3.0)[:, None], 10 + torch.arange(3.0)[:, None]]
+    monkeypatch.setattr(avmixup, "pooled", lambda *more: maps)
+    monkeypatch.setattr(avmixup, "verdict", verdict)
+    labels = torch.zeros(3, dtype=torch.long)
+    avmixup.contrast(nn.Identity())(Discriminator(), torch.rand(3, 1, 2, 2), labels)
+    low, high, weight = told
+    assert low.flatten().tolist() == [0, 1, 2, 0, 1, 2]
+    assert high.flatten().tolist() == [10, 11, 12, 12, 10, 11]
+    assert weight.tolist() == [1, 1, 1, 0, 0, 0]
 
 
 def test_auroc_by_hand() -> None:

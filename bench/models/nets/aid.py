@@ -7,13 +7,56 @@ leads to clean images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.nets.normalised import has_features
+
+Taps = Literal["ends", "1", "2", "3", "4", "1+2", "1+3", "2+3", "2+4", "3+4"]
+"""Which of a classifier's four maps are read, from its input on; `ends`: the first and the last."""
+Augment = Literal["avmixup", "av", "mixup", "none"]
+"""What it is trained on: images between the clean one and the vertex (`avmixup`) or the adversarial
+one (`mixup`), or the ends alone."""
+Task = Literal["adversarial", "contrastive"]
+"""What it tells from clean images: adversarial ones, or maps of two images."""
+
+
+class Trained(NamedTuple):
+    """How a discriminator of the paper's form was made; its defaults are those of the paper."""
+
+    taps: Taps = "ends"
+    augment: Augment = "avmixup"
+    target: Task = "adversarial"
+
+    @property
+    def suffix(self) -> str:
+        """What the name of its weights has before the classifier: nothing, `-taps23`, `-none`."""
+        taps = "" if self.taps == "ends" else f"taps{self.taps.replace('+', '')}"
+        pairs = zip(self[1:], Trained()[1:], strict=True)
+        rest = (value for value, usual in pairs if value != usual)
+        return "".join(f"-{change}" for change in (taps, *rest) if change)
+
+    @property
+    def reason(self) -> str:
+        """Why there is none such, or nothing."""
+        if self.target == "contrastive" and len(self.taps) == 1:
+            return "target=contrastive pairs two maps"
+        if self.target == "contrastive" and self.augment != Trained().augment:
+            return "target=contrastive sees no adversarial images to mix with"
+        return ""
+
+    @classmethod
+    def all(cls) -> Iterator[Trained]:
+        """Every one that there can be, the paper's first."""
+        every = (cls(*choices) for choices in product(*map(get_args, (Taps, Augment, Task))))
+        return (each for each in every if not each.reason)
+
+
+PAPER = Trained()
 
 
 class Discriminator(nn.Module):

@@ -49,10 +49,7 @@ RECIPES: Mapping[str, Maker] = {
     "pixelcnn": pixelcnn.pixelcnn,
 }
 
-ADD_ONS: Mapping[str, aid.AddOn] = {
-    "aid-{classifier}": aid.aid,
-    "aid-code-{classifier}": aid.aid_code,
-}
+ADD_ONS: Mapping[str, aid.AddOn] = {**aid.VARIANTS, "aid-code-{classifier}": aid.aid_code}
 """Recipes of weights that belong to a classifier, under the names that defenses give them."""
 
 

@@ -9,15 +9,16 @@ at an eighth of the width; one epoch of their data are several of ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bench.api import Base
+from bench.api import OWNER, Base
 from bench.api.images import DatasetInfo
 from bench.errors import BenchError
-from bench.models.nets.aid import pooled
+from bench.models.nets.aid import PAPER, Trained, pooled
 from bench.training import avmixup, merit
 from bench.training.fit import Fit
 from bench.training.recipes.published import published
@@ -57,19 +58,25 @@ STEPS = {"patches": 250, "digits": 150}
 """Of 128 images, on embedded data."""
 
 
-def aid(info: DatasetInfo, base: Base) -> Recipe:
-    """The paper's discriminator on the classifier's first map and its last."""
+def aid(info: DatasetInfo, base: Base, trained: Trained = PAPER) -> Recipe:
+    """The paper's discriminator, or one of those that it compares with (Tables 14 and 15)."""
     row, taps, width = ROWS[info.source], _taps(base), _narrowed(info)
-    used = (taps[0], taps[-1])
+    used: tuple[str, ...] = (taps[0], taps[-1])
+    if trained.taps != "ends":
+        used = tuple(_four(base)[int(number) - 1] for number in trained.taps.split("+"))
     shape = {"width": width(WIDTH), "branch": row.branch, "trunk": [*map(width, row.trunk)]}
-    return _recipe("aid", {**_maps(base, used, info), **shape}, info, base)
+    return _recipe("aid", {**_maps(base, used, info), **shape}, info, base, trained)
+
+
+VARIANTS: Mapping[str, AddOn] = {
+    f"aid{trained.suffix}-{OWNER}": partial(aid, trained=trained) for trained in Trained.all()
+}
+"""By the name of their weights; the paper's is the first."""
 
 
 def aid_code(info: DatasetInfo, base: Base) -> Recipe:
     """The published code's discriminator on all four maps, two of them blanked."""
-    row, taps, width = ROWS[info.source], _taps(base), _narrowed(info, 2)
-    if len(taps) != 4:
-        raise BenchError(f"aid-code needs 4 maps; classifier '{base.part}' offers {len(taps)}")
+    row, taps, width = ROWS[info.source], _four(base), _narrowed(info, 2)
     shape = {
         "width": width(WIDTH),
         "branch": row.branch - 1,
@@ -92,6 +99,13 @@ def _taps(base: Base) -> tuple[str, ...]:
     return taps
 
 
+def _four(base: Base) -> tuple[str, ...]:
+    taps = _taps(base)
+    if len(taps) != 4:
+        raise BenchError(f"aid needs 4 maps for that; classifier '{base.part}' offers {len(taps)}")
+    return taps
+
+
 @torch.no_grad()
 def _maps(base: Base, taps: tuple[str, ...], info: DatasetInfo) -> dict[str, Any]:
     network = base.module()
@@ -100,7 +114,9 @@ def _maps(base: Base, taps: tuple[str, ...], info: DatasetInfo) -> dict[str, Any
     return {"taps": list(taps), "widths": [h.shape[1] for h in maps]}
 
 
-def _recipe(network: str, arguments: dict[str, Any], info: DatasetInfo, base: Base) -> Recipe:
+def _recipe(
+    network: str, arguments: dict[str, Any], info: DatasetInfo, base: Base, trained: Trained = PAPER
+) -> Recipe:
     row, classifier = ROWS[info.source], base.module()
     augment: Callable[[Tensor], Tensor] | None
     if info.name in SIZES:
@@ -112,10 +128,14 @@ def _recipe(network: str, arguments: dict[str, Any], info: DatasetInfo, base: Ba
         eps, steps, augment = data.eps, data.steps(1, 128), data.augment
         figures = merit.by_parts(_auroc(classifier, eps), 512, 32)
     radius = row.reach * eps
+    loss = avmixup.contrast(classifier)
+    if trained.target == "adversarial":
+        size, augmented = row.size * radius, trained.augment
+        loss = avmixup.discriminate(classifier, radius, size, row.gamma, augment=augmented)
     return Recipe(
         network,
         arguments,
-        avmixup.discriminate(classifier, radius, row.size * radius, row.gamma),
+        loss,
         Fit(steps, lr=0.01, optimizer="momentum", weight_decay=2e-4, schedule="constant"),
         figures,
         augment,
