@@ -32,15 +32,27 @@ COMPACT = (
 """Of data that shares its images with another set."""
 PRINTED = ("cifar10", "cifar100", "svhn", "tinyimagenet", "mnist", "fashionmnist")
 """Data sets that are fetched and that papers train networks on: those of `FULL` that fit."""
+CIFAR = ("cifar10", "cifar100")
+RESNETS = tuple(
+    f"resnet{depth}-{training}"
+    for depth in (18, 56, 62)
+    for training in ("natural", "madry", "trades")
+)
+OTHERS = ("wrn34", "wrn70", *RESNETS)
+"""On CIFAR, where papers stand on other classifiers than `natural` and `madry`."""
 FULL = (
-    *("natural", "madry", "trades", "lee", "twin", "vgg", "cnn", "noisy"),
+    *("natural", "wrn34", "wrn70", "madry", "trades", "lee", "twin", "vgg", "cnn", "noisy"),
     *("score-ncsnv2", "score-dct", "score-augmix"),
     *("edm-ddpmpp", "ebm", "ebm-igebm", "pixelcnn"),
+    *RESNETS,
 )
 CALLED = {"score": "score-ncsnv2", "edm": "edm-ddpmpp"}
 """What the compact networks of the embedded data are called, and the paper's in their place."""
 ADD_ONS = ("aid-{classifier}", "aid-code-{classifier}")
-"""Weights that belong to a classifier, under the names that defenses give them."""
+"""Weights that belong to a classifier, under the names that defenses give them.
+
+Not those that a paper only compares with.
+"""
 
 
 NOTHING = "nothing to train: name a defense (adp, aid@madry), weights or 'all'"
@@ -70,6 +82,8 @@ def _printed(info: DatasetInfo) -> list[str]:
         return []
     side = info.shape[1]
     without = {"cnn"} if side >= 32 else {"vgg"}
+    if info.name not in CIFAR:
+        without |= {*OTHERS}
     if side & (side - 1):
         without |= {"ebm", "ebm-igebm"}
     return [name for name in FULL if name not in without]

@@ -32,6 +32,8 @@ from tests.models.nets.test_layouts import TABLE
 NARROW: Mapping[str, Mapping[str, Any]] = {
     "wideresnet": {"depth": 10, "widen": 1},
     "wideresnet-meliketoy": {"depth": 10, "widen": 1},
+    "resnet": {"blocks": [1, 1, 1], "width": 4},
+    "resnet-projected": {"blocks": [1, 1], "width": 4},
     "vgg": {"depth": 11, "width": 4},
     "earlypool": {"widths": [4, 4, 4], "stem": 4},
     "unet": {"widths": [4, 4, 4]},

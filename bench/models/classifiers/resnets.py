@@ -1,6 +1,8 @@
-"""Somebody else's small classifier, whose file everybody can get."""
+"""ResNets for small images: a file that everybody can get, and those that older tables stand on."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from torch import nn
 
@@ -9,11 +11,13 @@ from bench.errors import BenchError
 from bench.models.zoo.networks import rebuild
 from bench.spec import Settings
 
+CIFAR = ("cifar10", "cifar100")
+
 
 def _published(settings: Settings, dataset: str) -> None:
     del settings
     if dataset not in ("", "cifar10"):  # where nobody has named one yet
-        raise BenchError("resnet20 is a published file for cifar10")
+        raise BenchError("resnet20 and cohen are published files for cifar10")
 
 
 @classifier(
@@ -28,3 +32,41 @@ def _published(settings: Settings, dataset: str) -> None:
 def resnet20(context: Context) -> nn.Module:
     """ResNet-20 trained on clean images by somebody else; 91.73 % of CIFAR-10 are right."""
     return rebuild(context.weights("resnet20"))
+
+
+def _small(settings: Settings, dataset: str) -> None:
+    del settings
+    if dataset not in ("", *CIFAR):
+        raise BenchError(f"resnet is for {', '.join(CIFAR)}")
+
+
+@classifier(
+    "resnet",
+    paper="He et al. 2016",
+    link="https://arxiv.org/abs/1512.03385",
+    weights=lambda settings: (f"resnet{settings['depth']}-{settings['training']}",),
+    fits=_small,
+)
+def resnet(
+    context: Context,
+    *,
+    depth: Literal["18", "56", "62"] = "18",
+    training: Literal["natural", "madry", "trades"] = "natural",
+) -> nn.Module:
+    """A ResNet for images of 32 pixels, trained naturally or adversarially: of ADP's tables."""
+    return rebuild(context.weights(f"resnet{depth}-{training}"))
+
+
+@classifier(
+    "cohen",
+    source="Cohen et al. 2019; the files of locuslab/smoothing",
+    paper="Cohen et al. 2019",
+    link="https://arxiv.org/abs/1902.02918",
+    weights=lambda settings: (f"cohen-{settings['sigma']}",),
+    fits=_published,
+)
+def cohen(
+    context: Context, *, sigma: Literal["0.12", "0.25", "0.50", "1.00"] = "0.25"
+) -> nn.Module:
+    """ResNet-110 trained on images with Gaussian noise, as published: a base of `smoothing`."""
+    return rebuild(context.weights(f"cohen-{sigma}"))

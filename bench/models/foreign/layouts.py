@@ -5,6 +5,7 @@ A state dict is recognised by its keys and its sizes are read off its shapes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +146,7 @@ def recognise(state: State | Tensors, where: str) -> Recognised:
     if f"{score_sde.LIST}0.weight" in tensors:
         tensors, kind = _of_score_sde(tensors, where), "VPPrecond"
     else:
-        kind = found.kind
+        tensors, kind = _of_smoothing(tensors), found.kind
     for name, layout in LAYOUTS.items():
         named = kind in layout.kinds
         if not named and not (all(key in tensors for key in layout.keys) and _may_be(layout, kind)):
@@ -179,6 +180,14 @@ def _sound(arguments: Mapping[str, Any]) -> bool:
         if key not in free and (not parts or min(parts) <= 0):
             return False
     return True
+
+
+def _of_smoothing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Cohen et al.'s ResNets behind their layer without tensors, under kuangliu's names."""
+    if "1.layer2.0.downsample.0.weight" not in tensors:
+        return tensors
+    names = {key: key.removeprefix("1.").replace(".downsample.", ".shortcut.") for key in tensors}
+    return {re.sub(r"^fc\.", "linear.", names[key]): value for key, value in tensors.items()}
 
 
 def _of_score_sde(tensors: Tensors, where: str) -> dict[str, Tensor]:

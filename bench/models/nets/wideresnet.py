@@ -9,9 +9,10 @@ from torch.nn import functional as F
 class PreBlock(nn.Module):
     """Pre-activation block; the stride sits on conv1, [B,in,H,W] -> [B,out,H/stride,W/stride]."""
 
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        """Channels in and out and the stride."""
+    def __init__(self, inside: int, outside: int, stride: int, dropout: float = 0.0) -> None:
+        """Channels in and out, the stride and the dropout rate between the convolutions."""
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.bn1 = nn.BatchNorm2d(inside)
         self.conv1 = nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outside)
@@ -24,19 +25,22 @@ class PreBlock(nn.Module):
         """A changed width sends the activated input down both paths, an equal one the raw input."""
         h = F.relu(self.bn1(x))
         shortcut = x if self.convShortcut is None else self.convShortcut(h)
-        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h)))) + shortcut
+        h = self.dropout(F.relu(self.bn2(self.conv1(h))))
+        out: Tensor = self.conv2(h) + shortcut
         return out
 
 
 class Group(nn.Module):
     """Blocks of one width under the name `layer`, the first with the stride."""
 
-    def __init__(self, count: int, inside: int, outside: int, stride: int) -> None:
+    def __init__(
+        self, count: int, inside: int, outside: int, stride: int, dropout: float = 0.0
+    ) -> None:
         """`count` blocks from `inside` to `outside` channels."""
         super().__init__()
-        self.layer = nn.Sequential(
-            *(PreBlock(outside if i else inside, outside, 1 if i else stride) for i in range(count))
-        )
+        first = PreBlock(inside, outside, stride, dropout)
+        rest = (PreBlock(outside, outside, 1, dropout) for _ in range(count - 1))
+        self.layer = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,inside,H,W] -> [B,outside,H/stride,W/stride]."""
@@ -54,8 +58,10 @@ class WideResNet(nn.Module):
         classes: int = 10,
         channels: int = 3,
         stem_stride: int = 1,
+        *,
+        dropout: float = 0.0,
     ) -> None:
-        """`depth` = 6n + 4 layers, widths 16, 32, 64 times `widen`.
+        """`depth` = 6n + 4 layers, widths 16, 32, 64 times `widen`; dropout: while it is trained.
 
         `stem_stride` 2 is ours, for 16x16 images; the global average pooling adapts.
         """
@@ -63,9 +69,9 @@ class WideResNet(nn.Module):
         count = (depth - 4) // 6
         widths = [16, 16 * widen, 32 * widen, 64 * widen]
         self.conv1 = nn.Conv2d(channels, 16, 3, stride=stem_stride, padding=1, bias=False)
-        self.block1 = Group(count, widths[0], widths[1], 1)
-        self.block2 = Group(count, widths[1], widths[2], 2)
-        self.block3 = Group(count, widths[2], widths[3], 2)
+        self.block1 = Group(count, widths[0], widths[1], 1, dropout)
+        self.block2 = Group(count, widths[1], widths[2], 2, dropout)
+        self.block3 = Group(count, widths[2], widths[3], 2, dropout)
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.fc = nn.Linear(widths[3], classes)
         for module in self.modules():

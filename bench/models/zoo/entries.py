@@ -29,8 +29,9 @@ class PublishedFile:
     dataset, weights: under which name it is used here. page: where its publishers offer it; urls:
     where it answers without a browser. bytes and sha256 of the file are 0 and empty where they are
     not publicly known. network, arguments: what it must hold; without a network, tensors that
-    belong to a classifier (AID-Purifier's discriminators). part: raw or averaged weights. reported:
-    somebody's figure, with its source.
+    belong to a classifier (AID-Purifier's discriminators). normalisation: a name of NORMALISATIONS,
+    where it is not the usual one of that network on that data set. part: raw or averaged weights.
+    reported: somebody's figure, with its source.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PublishedFile:
     sha256: str = ""
     network: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    normalisation: str = ""
     part: Part = ""
     reported: str = ""
     note: str = ""

@@ -96,7 +96,8 @@ def convert(entry: PublishedFile, source: Path, target: Path) -> Path:
         made = build(found, str(source))
         kept = made.state_dict()
         tensors = {key: found.tensors.get(key, value) for key, value in kept.items()}
-        layer = NORMALISATIONS[USUAL.get((found.network, entry.dataset), "none")]
+        usual = USUAL.get((found.network, entry.dataset), "none")
+        layer = NORMALISATIONS[entry.normalisation or usual]
         normalisation = layer and {"mean": layer[0], "std": layer[1]}
         facts |= {
             "network": found.network,

@@ -7,8 +7,10 @@ is marked as ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 from bench.api.images import DatasetInfo
@@ -35,7 +37,7 @@ def by_parts(measure: merit.Merit) -> merit.Merit:
 
 
 def _classifier(info: DatasetInfo, data: Paper, family: Family, loss: Loss, fit: Fit) -> Recipe:
-    """ADP and AID-Purifier feed their own networks raw images; meliketoy's are standardised."""
+    """ADP and AID-Purifier feed their own networks raw images; the others' are standardised."""
     network, arguments = classifier(family, info)
     return Recipe(
         network,
@@ -44,7 +46,7 @@ def _classifier(info: DatasetInfo, data: Paper, family: Family, loss: Loss, fit:
         fit,
         by_parts(merit.accuracy(data.eps)),
         data.augment,
-        normalised=family == "wrn28",
+        normalised=family in ("wrn28", "wrn70"),
     )
 
 
@@ -65,9 +67,33 @@ def natural(info: DatasetInfo, data: Paper) -> Recipe:
     return _classifier(info, data, data.natural, losses.natural, _schedule(data))
 
 
+def wrn34(info: DatasetInfo, data: Paper) -> Recipe:
+    """The natural classifier of AID-Purifier, which prints no schedule: that of `natural`."""
+    return _classifier(info, data, "wrn34", losses.natural, _schedule(data))
+
+
+def wrn70(info: DatasetInfo, data: Paper) -> Recipe:
+    """The large natural classifier of DiffPure and ScoreOpt, as long as `natural` (ours)."""
+    return _classifier(info, data, "wrn70", losses.natural, _schedule(data))
+
+
 def twin(info: DatasetInfo, data: Paper) -> Recipe:
     """`natural` from another seed."""
     return replace(natural(info, data), seed_offset=1)
+
+
+def resnets() -> Iterator[tuple[str, Full]]:
+    """ResNets for small images under the other papers' training, on standardised images (ours)."""
+    for depth, training in product((18, 56, 62), (natural, madry, trades)):
+        yield f"resnet{depth}-{training.__name__}", partial(_resnet, depth=depth, training=training)
+
+
+def _resnet(info: DatasetInfo, data: Paper, *, depth: int, training: Full) -> Recipe:
+    arguments: dict[str, Any] = {"classes": len(info.classes), "channels": info.shape[0]}
+    network = "resnet-projected"
+    if depth != 18:  # He et al. 2016, 4.2: 6n + 2 layers
+        network, arguments["blocks"] = "resnet", [(depth - 2) // 6] * 3
+    return replace(training(info, data), network=network, arguments=arguments, normalised=True)
 
 
 def vgg(info: DatasetInfo, data: Paper) -> Recipe:
@@ -245,6 +271,8 @@ def pixelcnn(info: DatasetInfo, data: Paper) -> Recipe:
 
 FULL: Mapping[str, Full] = {
     "natural": natural,
+    "wrn34": wrn34,
+    "wrn70": wrn70,
     "madry": madry,
     "trades": trades,
     "lee": lee,
@@ -259,6 +287,7 @@ FULL: Mapping[str, Full] = {
     "ebm": ebm,
     "ebm-igebm": ebm_igebm,
     "pixelcnn": pixelcnn,
+    **dict(resnets()),
 }
 
 

@@ -17,7 +17,7 @@ from bench.api.images import DatasetInfo
 from bench.errors import BenchError
 
 Augment = Callable[[Tensor], Tensor]
-Family = Literal["wrn28", "wrn34", "conv"]
+Family = Literal["wrn28", "wrn34", "wrn70", "conv"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ def classifier(family: Family, info: DatasetInfo) -> tuple[str, dict[str, Any]]:
         return "adp-simple-conv", {**sizes, "size": info.shape[1]}
     if family == "wrn28":
         return "wideresnet-meliketoy", {**sizes, "depth": 28, "widen": 10}
+    if family == "wrn70":  # dropout as in the class that DiffPure's authors publish
+        return "wideresnet", {**sizes, "depth": 70, "widen": 16, "dropout": 0.3}
     return "wideresnet", {**sizes, "depth": 34, "widen": 10}
 
 

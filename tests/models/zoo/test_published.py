@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.api import find_classifier
 from bench.errors import BenchError
 from bench.measure import build
 from bench.measure.weights_used import known_weights
@@ -54,7 +55,11 @@ LAYOUT = {
     "aid-discriminator-cifar10": "aid_discriminator_cifar10",
     "aid-discriminator-svhn": "aid_discriminator_svhn",
 }
-WITHOUT_LAYOUT = {"score-sde-cifar10", "aid-madry-cifar100", "aid-discriminator-cifar100"}
+WITHOUT_LAYOUT = {
+    *("score-sde-cifar10", "aid-madry-cifar100", "aid-discriminator-cifar100"),
+    "diffpure-wrn70-cifar10",
+    *(f"cohen-{noise}-cifar10" for noise in ("012", "025", "050", "100")),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +94,8 @@ def test_names_are_those_that_plugins_ask_for() -> None:
     alternatives = {"edm-vp", *ONLY}
     known = {*known_weights("digits"), *known_weights("cifar10"), "aid-code-madry"}
     known |= alternatives
+    for sigma in ("0.12", "0.50", "1.00"):  # what another setting asks for
+        known.update(find_classifier("cohen").weights({"sigma": sigma}))
     assert {entry.weights for entry in published.entries()} <= known
 
 
@@ -191,6 +198,36 @@ def test_pixelcnn_of_a_dataparallel_and_aids_classifier_with_its_unused_block(
     torch.save(wrn | extra, tmp_path / "model-madry-epoch_last.pt")
     published.fetch(tiny("aid-madry-cifar10"), tmp_path / "model-madry-epoch_last.pt")
     assert rebuild(find("cifar10", "madry")).state_dict().keys() == wrn.keys()
+
+
+def test_a_large_natural_classifier_brings_its_own_normalisation(tmp_path: Path) -> None:
+    """That of DiffPure's authors, whose class subtracts a mean that is in no tensor."""
+    wrn = make("wideresnet", {"depth": 10, "widen": 1, "dropout": 0.3})
+    torch.save({f"module.{k}": v for k, v in wrn.state_dict().items()}, tmp_path / "weights.pt")
+    published.fetch(tiny("diffpure-wrn70-cifar10"), tmp_path / "weights.pt")
+    made = build.classifier("wrn70", build.context("cifar10"))
+    assert isinstance(made, Normalised)
+    mean, std = layouts.NORMALISATIONS["cifar10-dm"] or ((), ())
+    x = torch.rand(2, 3, 32, 32)
+    centred = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    torch.testing.assert_close(made(x), wrn.eval()(centred))
+
+
+def test_a_resnet_behind_a_normalisation_layer_without_tensors(tmp_path: Path) -> None:
+    """Cohen et al.'s: `Sequential(normalisation, network)` under torchvision's names of parts."""
+    resnet = make("resnet-projected", {"blocks": [2, 2, 2], "width": 4}).eval()
+    theirs = {
+        f"1.{key}".replace(".shortcut.", ".downsample.").replace("1.linear.", "1.fc."): value
+        for key, value in resnet.state_dict().items()
+    }
+    file = {"epoch": 90, "arch": "cifar_resnet110", "state_dict": theirs}
+    torch.save(file, tmp_path / "checkpoint.pth.tar")
+    published.fetch(tiny("cohen-050-cifar10"), tmp_path / "checkpoint.pth.tar")
+    made = build.classifier("cohen:sigma=0.50", build.context("cifar10"))
+    mean, std = layouts.NORMALISATIONS["cifar10"] or ((), ())
+    x = torch.rand(2, 3, 32, 32)
+    centred = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    torch.testing.assert_close(made(x), resnet(centred))
 
 
 def test_a_discriminator_keeps_its_copy_and_never_touches_the_classifier(
