@@ -7,7 +7,7 @@ that its table names, complete. Larger presets are looked at first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,7 +148,8 @@ def _measure(cell: PrintedCell, sheet: Sheet, shelf: Shelf, dataset: str) -> Mea
     target = cell.target
     if not target.measurable or cell.value is None:
         return None
-    parts = [sheet.line(cell.row)[c - 1] for c in target.over] if target.over else [cell]
+    parts = [sheet.line(cell.row)[c - 1] for c in target.over]
+    parts = parts or [replace(cell, target=run) for run in target.runs]
     found = [_find(part, shelf, dataset) for part in parts]
     pairs = [pair for pair in found if pair is not None]
     if len(pairs) < len(parts):

@@ -64,8 +64,13 @@ class Claim:
 
     @property
     def conditions(self) -> str:
-        """Of an external figure: whose it is, under what, on which classifier and images."""
-        return f"{self.by}, {self.under}, on {self.base}, {self.n:,} images"
+        """Of an external figure: whose it is, under what, on which classifier and images.
+
+        As far as that is known.
+        """
+        base = f"on {self.base}" if self.base else ""
+        many = f"{self.n:,} images" if self.n else ""
+        return ", ".join(filter(None, (self.by, self.under, base, many)))
 
     @property
     def low(self) -> float:
@@ -143,7 +148,7 @@ def literature(dataset: str) -> Literature:
     for sheet in sheets():
         for cell in sheet.numbers():
             target = cell.target
-            if target.dataset == dataset and target.measurable and not target.over:
+            if target.dataset == dataset and target.runs == (target,):
                 where = key(target.defense, target.attack, target.threat)
                 found.setdefault(where, []).append(reported(sheet, cell))
     for figure in externals():
@@ -162,7 +167,7 @@ def literature(dataset: str) -> Literature:
 def datasets() -> set[str]:
     """The data sets on which something was published that a run here would measure."""
     cells = (cell.target for sheet in sheets() for cell in sheet.numbers())
-    return {target.dataset for target in cells if target.measurable and not target.over}
+    return {target.dataset for target in cells if target.runs == (target,)}
 
 
 def beside(dataset: str, defense: str, threat: str) -> tuple[Claim, ...]:

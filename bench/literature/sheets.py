@@ -29,6 +29,7 @@ TITLES = {"adp": "ADP", "aid": "AID-Purifier", "scoreopt": "ScoreOpt"}
 TEST_IMAGES = {
     **dict.fromkeys(("cifar10", "cifar100", "tinyimagenet", "mnist", "fashionmnist"), 10_000),
     "svhn": 26_032,
+    "imagenet": 50_000,
 }
 """Images of the published test sets."""
 EXTERNAL = "external"
@@ -44,8 +45,10 @@ PRINTED = re.compile(r"(?P<value>-?\d[\d,]*\.?\d*)(?:\s*±\s*(?P<std>\d+\.?\d*))
 class Target:
     """What measures a printed number, in the words of a run.
 
-    metric: `accuracy`, `protocol` (the attack's own verdict), a summary of the columns `over` of
-    its row (`average`, `minimum`, ...), or what no run measures. only: why it is only reported.
+    metric: `accuracy`, `protocol` (the attack's own verdict), a summary (`average`, `minimum`, ...)
+    of the columns `over` of its row or of `parts` that the print has no columns of, or what no run
+    measures. only: why it is only reported. lacks: what there is none of here, where that is why,
+    as `defense NAME`, `attack NAME` or `classifier NAME`, which may have settings.
     """
 
     dataset: str = ""
@@ -56,13 +59,20 @@ class Target:
     attack: str = ""
     metric: str = "accuracy"
     over: tuple[int, ...] = ()
+    parts: tuple[Target, ...] = ()
     only: str = ""
+    lacks: str = ""
     borrowed: bool = False
 
     @property
     def measurable(self) -> bool:
         """Whether some run gives this number."""
         return not self.only
+
+    @property
+    def runs(self) -> tuple[Target, ...]:
+        """What runs measure it: itself, or its parts; none where it is of other cells."""
+        return () if self.over or self.only else self.parts or (self,)
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ class Sheet:
 class External:
     """A figure that somebody else measured of a published defense: percent, with its conditions.
 
+    What is not known of it is empty.
+
     method, base, under: defense, classifier and attack in the words of the source. defense, attack:
     what comes nearest here, on `subset` with `preset`; no attack where nothing does. beside: the
     defense whose printed numbers it stands beside, if any.
@@ -148,13 +160,13 @@ class External:
     source: str
     dataset: str
     threat: str
-    subset: str
-    n: int
     value: str
     method: str
-    base: str
-    under: str
-    defense: str
+    defense: str = ""
+    subset: str = ""
+    n: int = 0
+    base: str = ""
+    under: str = ""
     attack: str = ""
     metric: str = "accuracy"
     beside: str = ""
@@ -267,8 +279,11 @@ def _target(*layers: Mapping[str, Any]) -> Target:
     """The nearest layer that has a field wins; what has no way to be measured says so."""
     known = [field.name for field in fields(Target)]
     merged = {key: layer[key] for layer in layers for key in known if key in layer}
-    target = Target(**{**merged, "over": tuple(merged.get("over", ()))})
-    if target.measurable and not target.over and not (target.defense and target.attack):
+    inside = {key: value for key, value in merged.items() if key not in ("parts", "metric")}
+    parts = tuple(Target(**{**inside, **part}) for part in merged.get("parts", ()))
+    whole = {"over": tuple(merged.get("over", ())), "parts": parts}
+    target = Target(**{**merged, **whole})
+    if not all(run.defense and run.attack for run in target.runs):
         raise ValueError("a cell that says neither what measures it nor why nothing does")
     return target
 

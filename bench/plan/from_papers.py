@@ -18,11 +18,7 @@ Where = tuple[str, str, str, str]
 def targets(sheets: Iterable[Sheet]) -> list[Target]:
     """What measures the numbers of `sheets`, each once, in the order of the print."""
     cells = (cell for sheet in sheets for cell in sheet.numbers())
-    return list(
-        dict.fromkeys(
-            cell.target for cell in cells if cell.target.measurable and not cell.target.over
-        )
-    )
+    return list(dict.fromkeys(run for cell in cells for run in cell.target.runs))
 
 
 def requests(

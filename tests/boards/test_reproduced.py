@@ -85,7 +85,8 @@ def test_what_others_measured_stands_beside_printed_accuracies_only(tmp_path: Pa
     found = {(line["attack"], line["external"]) for line in lines if line["defense"] == "adp"}
     assert ("clean", "86.9±0.44") in found
     assert {external for attack, external in found if attack != "clean"} == {"33.7±0.54"}
-    assert all("Croce et al. 2022" in line["note"] for line in lines if line["external"])
+    own = [line for line in lines if line["external"] and line["defense"] == "adp"]
+    assert all("Croce et al. 2022" in line["note"] for line in own)
     assert not any(line["external"] for line in tidy(fill(sheets.load("adp", "11"), shelf)))
     moved = tidy(fill(sheets.load("adp", "3"), shelf, "patches"))
     assert not any(line["external"] for line in moved)

@@ -20,7 +20,7 @@ def test_every_printed_number_that_a_run_measures_is_a_claim_of_its_experiment()
         (t.dataset, *key(t.defense, t.attack, t.threat), t.metric, cell.printed, sheet.table)
         for sheet in sheets.sheets()
         for cell in sheet.numbers()
-        if (t := cell.target).measurable and not t.over
+        if (t := cell.target).runs == (t,)
     )
     datasets = {line[0] for line in given}
     found = sorted(
@@ -88,7 +88,15 @@ def test_sizes_are_those_of_the_subsets() -> None:
         for sheet in sheets.sheets()
         for cell in sheet.numbers()
         if cell.target.measurable and cell.target.subset
-    } | {(figure.dataset, figure.subset) for figure in sheets.externals()}
+    } | {(figure.dataset, figure.subset) for figure in sheets.externals() if figure.subset}
     for dataset, subset in named:
         assert sheets.images(dataset, subset) == len(load_subset(dataset, subset))
     assert all(sheets.images(f.dataset, f.subset) == f.n for f in sheets.externals())
+
+
+def test_what_is_not_known_of_a_figure_of_others_stays_unsaid() -> None:
+    lowest = beside("cifar10", "diffpure:network=score-sde@robustbench/Standard", BALL)[0]
+    assert (lowest.text, lowest.conditions) == ("30.86", "Liu et al.")
+    (ebm,) = beside("cifar10", "langevin@natural", BALL)
+    assert ebm.conditions.startswith("Du, Hill & Cai 2026, an attack along the gradient")
+    assert "images" not in ebm.conditions

@@ -26,9 +26,9 @@ def test_every_target_can_be_planned(name: str) -> None:
     paper, _, table = name.partition("-")
     sheet = sheets.load(paper, table.lstrip("0"))
     asked = {
-        (target.dataset, target.threat, target.preset, target.subset, target.defense, target.attack)
-        for target in (cell.target for cell in sheet.numbers())
-        if target.measurable and not target.over
+        (run.dataset, run.threat, run.preset, run.subset, run.defense, run.attack)
+        for cell in sheet.numbers()
+        for run in cell.target.runs
     }
     for dataset, threat, preset, subset, defense, attack in sorted(asked):
         request = Request(
