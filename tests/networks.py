@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.nets.aid import CodeDiscriminator, Discriminator
+from bench.models.nets.disco import Disco
 from bench.models.nets.ebm import EBM
 from bench.models.nets.edm import Denoiser
+from bench.models.nets.igebm import IGEBM
+from bench.models.nets.magnet import MagNetAutoencoder
 from bench.models.nets.ncsnv2 import NCSNv2
 from bench.models.nets.normalised import Normalised
 from bench.models.nets.nrp import NRPDense, NRPResidual
 from bench.models.nets.pixelcnnpp import PixelCNNpp
 from bench.models.nets.soap import SoapAutoEncoder
 from bench.models.nets.unet import ScoreUNet
+from bench.models.nets.wgan import WGAN
 
 
 def answer(network: nn.Module, x: Tensor) -> Tensor:
@@ -23,6 +27,10 @@ def answer(network: nn.Module, x: Tensor) -> Tensor:
     ask: Callable[..., Tensor] = network
     if isinstance(network, Denoiser):
         return ask(x, torch.tensor(0.5))
+    if isinstance(network, WGAN):
+        return ask(torch.randn(len(x), network.latent))
+    if isinstance(network, IGEBM):
+        return ask(x, torch.zeros(len(x), dtype=torch.long))
     if isinstance(network, Discriminator | CodeDiscriminator):
         return ask([torch.rand(len(x), width) for width in _widths(network)])
     return ask(x)
@@ -43,9 +51,12 @@ def expected(network: nn.Module, x: Tensor, classes: int) -> tuple[int, ...]:
     """The shape that `answer` must have."""
     if isinstance(network, Normalised | SoapAutoEncoder):
         return (len(x), classes)
-    if isinstance(network, Denoiser | ScoreUNet | NCSNv2 | NRPDense | NRPResidual):
+    if isinstance(
+        network,
+        Denoiser | ScoreUNet | NCSNv2 | NRPDense | NRPResidual | MagNetAutoencoder | WGAN | Disco,
+    ):
         return tuple(x.shape)
-    if isinstance(network, EBM):
+    if isinstance(network, EBM | IGEBM):
         return (len(x),)
     if isinstance(network, PixelCNNpp):
         # Of each mixture: a weight, and per channel a mean and a scale, for colour 3 coefficients.

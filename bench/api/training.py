@@ -35,7 +35,7 @@ class Training:
     loss(network, images, labels): a scalar, in training mode. optimizer: adam, adamw, sgd,
     momentum; schedule: onecycle, cosine, constant. ema: of the weights, 0 for none; clip: the
     norm of a gradient, 0 for none. merit(network, validation images, labels): figures that are
-    stored with the weights; without it the loss.
+    stored with the weights; without it the loss. half: the file holds 16 bits a number.
     """
 
     network: Callable[[], nn.Module] | Named
@@ -50,6 +50,7 @@ class Training:
     clip: float = 0.0
     augment: Callable[[Tensor], Tensor] | None = None
     merit: Callable[[nn.Module, Tensor, Tensor], dict[str, float]] | None = None
+    half: bool = False
 
 
 Maker = Callable[["DatasetInfo"], Training]

@@ -41,5 +41,6 @@ def recipe(name: str, declared: Training) -> Recipe:
         declared.merit or left,
         declared.augment,
         normalised=named is not None and named.standardised,
+        half=declared.half,
         own=None if isinstance(declared.network, Named) else declared.network,
     )
