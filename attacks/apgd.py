@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from attacks.catalog import Begin, Count, Share, Step, begun, choosing, started
+from attacks.family import Begin, Count, Share, Step, begun, choosing, started
 from attacks.gradients import Blind, Bpda, Eot, Exact, Gradient, draws_of
 from attacks.keep import Keep
-from attacks.losses import AnyLoss, LossName
+from attacks.losses import AnyLoss, Climbed, LossName
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
+from attacks.targets import CANDIDATES, Aim, Likeliest, aimed
 from bench.api import Runs, attack
 from bench.api.purifier import Traits
 from bench.facts import Follows, Knows
@@ -28,7 +29,7 @@ CROCE: Mapping[str, str] = {
 """The adaptive attacks of Croce et al. 2022 on ADP and AID-Purifier, in the grammar."""
 
 
-def along(through: Through, loss: AnyLoss, eot: int) -> Gradient:
+def along(through: Through, loss: Climbed, eot: int) -> Gradient:
     """The gradient that an attacker who looks so far would follow."""
     if through == "blind":
         return Blind(loss)
@@ -58,7 +59,8 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     steps = int(settings["steps"]) + (settings["keep"] == "loss")
     looks, plain = steps * begun(settings), choosing(settings, traits)
     if settings["loss"] == "dlr-t":
-        plain += draws_of(PGD.select, traits.random)
+        plain += draws_of(Likeliest.draws, traits.random)
+        looks += CANDIDATES if settings["aim"] == "malt" else 0
     return replace(following(looks, settings, traits), plain=plain)
 
 
@@ -92,11 +94,13 @@ def apgd(
     loss: AnyLoss = "ce",
     gradient: Through = "bpda",
     start: Annotated[Begin, Later()] = "own",
+    aim: Annotated[Aim, Later()] = "likeliest",
 ) -> PGD:
     """PGD that sets its own steps by the mean loss over the draws.
 
-    loss=margin is CW; with loss=dlr-t restart i aims at the i-th likeliest wrong class.
-    start=base: one more restart, from the points of `transfer:source=base`.
+    loss=margin is CW; with loss=dlr-t restart i aims at the i-th likeliest wrong class,
+    with aim=malt at the i-th nearest by MALT. start=base: one more restart, from the points of
+    `transfer:source=base`.
     """
     return PGD(
         along(gradient, loss, eot),
@@ -105,7 +109,7 @@ def apgd(
         random_start,
         restarts,
         keep,
-        targeted=loss == "dlr-t",
+        targets=aimed(loss, aim, along(gradient, "gap", eot)),
         rule=Auto(),
         start=started(start),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from attacks.catalog import SHORT_EOT, Count, Step, bpda_runs, drawn, no_purifier, no_surrogate
+from attacks.family import SHORT_EOT, Count, Step, bpda_runs, drawn, no_purifier, no_surrogate
 from attacks.gradients import Bpda, BpdaSurrogate, Eot, Exact, Slope
 from attacks.losses import LossName
 from attacks.pgd import PGD

@@ -74,6 +74,7 @@ class AutoAttack:
         adversary.verbose = False
         # APGD derives its checkpoints from the number of steps when it is made.
         common = {**ball(threat, x), "n_iter": self.steps, "logger": adversary.logger}
+        common["use_largereps"] = threat.norm == "l1"  # as the library's own l1 version
         adversary.apgd = APGDAttack(view, **common)
         adversary.apgd_targeted = APGDAttack_targeted(view, n_target_classes=targets, **common)
         adversary.fab.n_iter, adversary.fab.n_restarts = self.steps, 1

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.catalog import At, Count, Step, blind_runs, bpda_runs, looking, looks, no_direction
+from attacks.family import At, Count, Step, blind_runs, bpda_runs, looking, looks, no_direction
 from attacks.gradients import Gradient, Score, Slope, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD

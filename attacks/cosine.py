@@ -7,7 +7,7 @@ no more than the exact gradient, and their angle is what the identity leaves out
 
 from __future__ import annotations
 
-from attacks.catalog import SHORT_EOT, Count, Step
+from attacks.family import SHORT_EOT, Count, Step
 from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import LossName
 from attacks.pgd import PGD, Followed

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.apgd import following, follows_of, knows_of, no_gradient
-from attacks.catalog import Count, Share, Step
+from attacks.family import Count, Share, Step
 from attacks.gradients import draws_of
 from attacks.library import GradientMode, View, quiet, straight_through
 from bench.api import Runs, attack

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from attacks.losses import AnyLoss, Climbed, climbed, expected_vote
+from attacks.losses import Climbed, climbed, expected_vote
 from attacks.spread import Spread, spread
 from bench.api.purifier import Defense, by_chunks, repeat
 
@@ -58,7 +58,7 @@ class Single(Protocol):
     """The gradient of one run, as EOT repeats it."""
 
     @property
-    def loss(self) -> AnyLoss:
+    def loss(self) -> Climbed:
         """What it climbs."""
         ...
 
@@ -82,7 +82,7 @@ class Direction(Protocol):
 class Blind:
     """The bare classifier's gradient at x: an attacker who knows of no purifier."""
 
-    loss: AnyLoss = "ce"
+    loss: Climbed = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor) -> Slope:
         """One classifier call with gradient."""
@@ -94,7 +94,7 @@ class Blind:
 class Bpda:
     """Forward through P, backward as the identity at z = P(x) (Athalye et al. 2018)."""
 
-    loss: AnyLoss = "ce"
+    loss: Climbed = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """One purification without a graph, one classifier call with gradient at z."""
@@ -112,7 +112,7 @@ class Exact:
     would have followed, which costs nothing.
     """
 
-    loss: AnyLoss = "ce"
+    loss: Climbed = "ce"
     through: Through = "purify"
     compare: bool = False
 
@@ -131,7 +131,7 @@ class Exact:
         )
 
 
-def surrogate(loss: AnyLoss = "ce") -> Exact:
+def surrogate(loss: Climbed = "ce") -> Exact:
     """Forward and backward through the defense's differentiable stand-in."""
     return Exact(loss, "surrogate")
 
@@ -140,7 +140,7 @@ def surrogate(loss: AnyLoss = "ce") -> Exact:
 class BpdaSurrogate:
     """Forward through P, backward through its stand-in S: dL/dz at z = P(x) times dS/dx at x."""
 
-    loss: AnyLoss = "ce"
+    loss: Climbed = "ce"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, together: int = 1) -> Slope:
         """The look of `Bpda`, then one product with the stand-in's Jacobian."""

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.catalog import Count, Step
+from attacks.family import Count, Step
 from attacks.gradients import Slope, classifier_slope, draws_of, pulled_back, voted
 from attacks.losses import AnyLoss, expected_vote
 from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Moves, Search
 from attacks.strict import losses_of
+from attacks.targets import Likeliest, aimed
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
@@ -213,7 +214,7 @@ class DiffHammer:
                 self.step,
                 True,
                 self.restarts,
-                targeted=loss == "dlr-t",
+                targets=aimed(loss),
                 rule=Hammering(),
             )
             for loss in self.losses
@@ -227,9 +228,9 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     begun = len(losses) * int(settings["restarts"])
     looks = begun * (int(settings["steps"]) + 1)
     chosen = (1 + begun) * draws_of(int(settings["select"]), traits.random) * traits.runs
-    aimed = draws_of(PGD.select, traits.random) if "dlr-t" in losses else 0
+    ordered = draws_of(Likeliest.draws, traits.random) if "dlr-t" in losses else 0
     return Runs(
-        plain=chosen + aimed,
+        plain=chosen + ordered,
         bpda=looks * draws_of(int(settings["draws"]), traits.random),
         pulled=looks,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from attacks.catalog import Count, Step
+from attacks.family import Count, Step
 from attacks.gradients import Eot, Exact, Slope
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Followed

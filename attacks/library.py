@@ -18,7 +18,7 @@ from bench.api.purifier import Defense
 from bench.compute import rng
 
 GradientMode = Literal["bpda", "exact"]
-NORMS = {"linf": "Linf", "l2": "L2"}
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 LOGGER = "auto-attack"
 
 

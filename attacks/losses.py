@@ -87,7 +87,7 @@ LOSSES: dict[Climbed, Loss] = {
 }
 
 
-def expected_vote(loss: AnyLoss, losses: Tensor) -> tuple[Tensor, Tensor]:
+def expected_vote(loss: Climbed, losses: Tensor) -> tuple[Tensor, Tensor]:
     """What copies of an image lose a vote by: a loss [B], and the weight of each copy [draws,B].
 
     losses: of each copy, [draws,B]. A copy votes for the label with a chance: its softmax there,

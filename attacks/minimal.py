@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
-from attacks.catalog import Count, Step
+from attacks.family import Count, Step
 from attacks.gradients import Gradient, Slope, classifier_slope, draws_of, mean_logits, voted
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked
@@ -177,6 +177,7 @@ def _cw_runs(settings: Settings, traits: Traits) -> Runs:
 
 @attack(
     "deepfool",
+    norms=("linf", "l2"),
     source="Moosavi-Dezfooli et al. 2016: 50 steps, overshoot .02, 10 classes",
     paper="Moosavi-Dezfooli et al. 2016",
     link="https://arxiv.org/abs/1511.04599",

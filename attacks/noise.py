@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.catalog import Count
+from attacks.family import Count
 from bench.api import attack
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.gradients import Direction, Gradient, Slope, draws_of, followed, mean_logits
+from attacks.gradients import Direction, Gradient, Slope, followed
 from attacks.keep import Keep, Keeper, Verify, keeper
 from attacks.steps import STRAIGHT, Rule, Search
+from attacks.targets import Targets
 from bench.api.attacked import Attack, Attacked, Trace
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
@@ -32,9 +33,9 @@ class PGD:
 
     direction, weight: move along (1 - weight) * steepest(gradient) + weight * steepest(direction)
     (Yoon et al. 2021, Table 1). keep: which point is handed over; where fresh draws choose (always
-    between restarts) there are `select` of them. targeted: restart i aims at the i-th likeliest
-    wrong class of the image, by the mean logits of `select` runs. start: where one more restart
-    begins, the last. The trace is the first restart's.
+    between restarts) there are `select` of them. targets: restart i aims at the i-th of these
+    wrong classes of the image. start: where one more restart begins, the last. The trace is the
+    first restart's.
     """
 
     gradient: Gradient
@@ -46,7 +47,7 @@ class PGD:
     direction: Direction | None = None
     weight: float = 0.5
     select: int = 4
-    targeted: bool = False
+    targets: Targets | None = None
     rule: Rule = STRAIGHT
     start: Start | None = None
 
@@ -73,7 +74,7 @@ class PGD:
     ) -> tuple[Trace, int]:
         """Every restart, in front of a keeper; gives the trace and the queries per image."""
         search = Search(x, threat, self.steps, self.step, partial(self._turn, defense, threat))
-        aims = self._aims(defense, x, y) if self.targeted else None
+        aims = self.targets(defense, x, y) if self.targets else None
         queries, slopes = 0, []
         for restart in range(self.begun):
             if self.start is not None and restart == self.restarts:
@@ -96,12 +97,6 @@ class PGD:
         compared = torch.stack(cosines) if cosines[0] is not None else None
         apart = torch.stack(spreads) if spreads[0] is not None else None
         return Trace(torch.stack(losses), torch.stack(norms), compared, apart), queries
-
-    def _aims(self, defense: Defense, x: Tensor, y: Tensor) -> Tensor:
-        """Labels with a target, likeliest first, [K-1,B,2]."""
-        logits = mean_logits(defense, x, draws_of(self.select, defense.random))
-        others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)[:, :-1]
-        return torch.stack([y.expand_as(others.T), others.T], 2)
 
     def _turn(self, defense: Defense, threat: ThreatModel, point: Tensor, slope: Slope) -> Tensor:
         """The unit step at a point, like x."""

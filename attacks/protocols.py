@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attacks.catalog import (
+from attacks.family import (
     Count,
     Share,
     Step,

@@ -16,11 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks import apgd, catalog, strict
-from attacks.catalog import Count, begun
+from attacks import apgd, family, strict
+from attacks.apgd import along, following
+from attacks.autoattack import AutoAttack
+from attacks.family import Count, begun
 from attacks.gradients import followed
 from attacks.keep import Keeper
+from attacks.library import GradientMode
+from attacks.losses import LossName
 from attacks.pgd import PGD, Followed, Strongest
+from attacks.steps import Auto
 from attacks.strict import losses_of
 from bench.api import AttackPlugin, Runs, attack
 from bench.api.attacked import Attack, Attacked
@@ -31,19 +36,35 @@ from bench.errors import BenchError
 from bench.spec import Settings, Value, resubmitted
 from bench.threat import RESUBMIT
 
+RAND: tuple[LossName, ...] = ("ce", "dlr")
+"""The losses of AutoAttack's version for random defenses."""
 SOURCE = "10 tries as in DiffBreak; AutoAttack as repaired by Liu et al."
+
+
+def rand(
+    *,
+    random_steps: int = AutoAttack.random_steps,
+    eot: int = AutoAttack.eot,
+    gradient: GradientMode = "bpda",
+) -> Strongest:
+    """What AutoAttack runs against random defenses, by our own APGD: along CE, then along DLR."""
+    follows = (along(gradient, loss, eot) for loss in RAND)
+    return Strongest(tuple(PGD(each, random_steps, 2.0, True, rule=Auto()) for each in follows))
+
+
 FAMILY: dict[str, Callable[..., Attack]] = {
-    "classifier-pgd": catalog.classifier_pgd,
-    "bpda": catalog.bpda,
-    "bpda-eot": catalog.bpda_eot,
-    "joint-score": catalog.joint_score,
-    "joint-full": catalog.joint_full,
-    "pgd-exact": catalog.pgd_exact,
-    "pgd-surrogate": catalog.pgd_surrogate,
+    "classifier-pgd": family.classifier_pgd,
+    "bpda": family.bpda,
+    "bpda-eot": family.bpda_eot,
+    "joint-score": family.joint_score,
+    "joint-full": family.joint_full,
+    "pgd-exact": family.pgd_exact,
+    "pgd-surrogate": family.pgd_surrogate,
     "apgd": apgd.apgd,
     "mim": apgd.mim,
     "pgd:protocol=strict": strict.pgd_strict,
     "apgd:protocol=strict": strict.apgd_strict,
+    "autoattack": rand,
 }
 """The searches that have a twin."""
 CHOOSING = ("keep", "select")
@@ -88,14 +109,22 @@ class Resubmitted:
 
 def steps_of(settings: Settings) -> int:
     """How many candidates a search comes to, over all of its losses and restarts."""
+    if "random_steps" in settings:
+        return int(settings["random_steps"]) * len(RAND)
     losses = len(losses_of(str(settings["losses"]))) if "losses" in settings else 1
     return int(settings["steps"]) * begun(settings) * losses
+
+
+def _rand_cost(settings: Settings, traits: Traits) -> Runs:
+    """One look a step; the judge chooses, and counts its tries by itself."""
+    return following(steps_of(settings), settings, traits)
 
 
 def _twin(base: AttackPlugin, factory: Callable[..., Attack]) -> None:
     """Register the attack that is `base` with its candidates tried again and again."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    kept = {key: hint for key, hint in base.hints.items() if key not in CHOOSING}
+    asked = {key for key in inspect.signature(factory).parameters if key not in CHOOSING}
+    kept = {key: hint for key, hint in base.hints.items() if key in asked}
     usual: dict[str, Value] = {"keep": "last", "select": 1}
 
     def whole(settings: Settings) -> Settings:
@@ -111,7 +140,8 @@ def _twin(base: AttackPlugin, factory: Callable[..., Attack]) -> None:
         return base.skip(whole(settings), traits)
 
     def cost(settings: Settings, traits: Traits) -> Runs:
-        return base.cost(whole(settings), traits)
+        counted = _rand_cost if factory is rand else base.cost
+        return counted(whole(settings), traits)
 
     made.__doc__ = f"`{base.name}`, whose candidate of each step is tried by `tries` fresh draws."
     made.__qualname__ = made.__name__ = resubmitted(base.name)
@@ -131,7 +161,7 @@ def _twin(base: AttackPlugin, factory: Callable[..., Attack]) -> None:
         software=base.software,
         norms=base.norms,
         settings={
-            table: {key: value for key, value in own.items() if key not in CHOOSING}
+            table: {key: value for key, value in own.items() if key in kept}
             for table, own in base.settings.items()
         },
         fits=base.fits,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.apgd import Through, along, following, follows_of, knows_of, no_gradient
-from attacks.catalog import Count
+from attacks.family import Count
 from attacks.gradients import Gradient
 from bench.api import Runs, attack
 from bench.api.attacked import Attacked, Trace

@@ -7,16 +7,17 @@ fresh draws choose between restarts.
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args
 
-from attacks.catalog import Begin, Count, Step, begun, started
+from attacks.family import Begin, Count, Step, begun, started
 from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Auto
+from attacks.targets import CANDIDATES, Aim, Likeliest, aimed
 from bench.api import Runs, attack
 from bench.api.purifier import Traits
-from bench.spec import Settings, Value, joined_names
+from bench.spec import Later, Settings, Value, joined_names
 
 SOURCE = "after Croce et al. 2022 and Lee & Kim 2023"
 QUICK: dict[str, Value] = {"steps": 10, "eot": 5, "restarts": 1, "select": 4}
@@ -40,9 +41,10 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     losses = losses_of(str(settings.get("losses", settings.get("loss"))))
     restarts = len(losses) * begun(settings)
     chosen = (1 + restarts) * draws_of(int(settings["select"]), traits.random) * traits.runs
-    aimed = draws_of(PGD.select, traits.random) if "dlr-t" in losses else 0
-    looks = restarts * (int(settings["steps"]) + 1)
-    return Runs(plain=chosen + aimed, exact=looks * draws_of(int(settings["eot"]), traits.random))
+    ordered = draws_of(Likeliest.draws, traits.random) if "dlr-t" in losses else 0
+    compared = CANDIDATES if ordered and settings.get("aim") == "malt" else 0
+    looks = restarts * (int(settings["steps"]) + 1) + compared
+    return Runs(plain=chosen + ordered, exact=looks * draws_of(int(settings["eot"]), traits.random))
 
 
 def _known(settings: Settings, dataset: str) -> None:
@@ -98,10 +100,12 @@ def apgd_strict(
     start: Begin = "base",
     select: Count = 20,
     losses: str = "ce+margin+dlr-t",
+    aim: Annotated[Aim, Later()] = "likeliest",
 ) -> Followed:
     """APGD through the whole defense along each of `losses`, the strongest point of all.
 
-    losses=margin is CW; with dlr-t restart i aims at the i-th likeliest wrong class.
+    losses=margin is CW; with dlr-t restart i aims at the i-th likeliest wrong class, with
+    aim=malt at the i-th nearest by MALT.
     """
     searches = (
         PGD(
@@ -110,7 +114,7 @@ def apgd_strict(
             step,
             True,
             restarts,
-            targeted=loss == "dlr-t",
+            targets=aimed(loss, aim, Eot(Exact("gap"), eot)),
             rule=Auto(),
             start=started(start),
         )

@@ -14,6 +14,7 @@ from attacks.gradients import Blind
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD, Strongest
 from attacks.steps import Auto
+from attacks.targets import aimed
 from bench.api import Context, find_attack, find_classifier
 from bench.api import attack as attack_plugin
 from bench.api.attacked import Attacked
@@ -115,9 +116,9 @@ class StaticBase:
         yield PGD(Blind(), self.steps, self.step, random_start=True)
         losses: tuple[AnyLoss, ...] = ("ce", "margin", "dlr-t")
         for loss in losses if classes >= 4 else losses[:2]:
-            aimed = loss == "dlr-t"
-            restarts = min(self.targets, classes - 1) if aimed else 1
-            yield PGD(Blind(loss), self.steps, 2.0, True, restarts, targeted=aimed, rule=Auto())
+            targets = aimed(loss)
+            restarts = min(self.targets, classes - 1) if targets else 1
+            yield PGD(Blind(loss), self.steps, 2.0, True, restarts, targets=targets, rule=Auto())
 
 
 @dataclass(frozen=True)

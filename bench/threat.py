@@ -8,13 +8,16 @@ from typing import Self
 from bench.errors import BenchError, plain, unknown
 from bench.spec import number
 
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 CERTIFIED = "certified"
 # Not balls: an unchanged image, images that a corruption made (only their range is checked), and an
 # unchanged image of which something is proven.
 MARKERS = ("none", "corruption", CERTIFIED)
 FLOW = "flow"
 """No ball either: every pixel is read from elsewhere, at most so far away along each axis."""
+SSIM = "ssim"
+"""Nor this: any image whose structural similarity to the first one is 1 - eps at least."""
+OWN = (FLOW, SSIM)
 KNOWN = "known"
 """Before a ball: the judge replays the random numbers that the attacker saw. A diagnostic."""
 PROBE = "probe"
@@ -29,12 +32,12 @@ ASIDE = (KNOWN, PROBE, RESUBMIT)
 class Threat:
     """A ball of radius `eps` around each image, in [0,1] pixel units, intersected with [0,1].
 
-    `norm` is `linf` or `l2`; the markers `none` and `certified` (x_adv is x) and `corruption` (any
-    image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is a
-    control: whatever attacks within it must leave what it found. aside: one of ASIDE, or empty.
+    `norm` is `linf`, `l2` or `l1`; the markers `none` and `certified` (x_adv is x) and `corruption`
+    (any image) have eps 0 and serve cells that are not attacks within a ball. A ball of radius 0 is
+    a control: whatever attacks within it must leave what it found. aside: one of ASIDE, or empty.
 
     `flow` moves pixels: its eps is in units in which the image reaches from -1 to 1, from the
-    centre of its first pixel to that of its last.
+    centre of its first pixel to that of its last. `ssim` measures how alike images look.
     """
 
     norm: str
@@ -53,7 +56,7 @@ class Threat:
             return replace(cls.parse(radius), aside=norm)
         if norm in MARKERS and not radius:
             return cls(norm, 0.0)
-        if norm not in (*NORMS, FLOW):
+        if norm not in (*NORMS, *OWN):
             raise unknown("threat", norm, NORMS)
         try:
             eps = number(radius) + 0.0  # of -0 it makes 0
@@ -77,7 +80,7 @@ class Threat:
     def radius(self) -> str:
         """The one text of eps: of a ball in grey levels where they are whole, such as `8/255`."""
         levels = self.eps * 255
-        if self.eps and self.norm != FLOW and abs(levels - round(levels)) < 1e-9:
+        if self.eps and self.norm not in (*OWN, "l1") and abs(levels - round(levels)) < 1e-9:
             return f"{round(levels)}/255"
         return f"{self.eps:.6g}"
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.threat import CERTIFIED, FLOW, Threat
+from bench.api.ssim import ssim
+from bench.threat import CERTIFIED, FLOW, SSIM, Threat
 
 TOLERANCE = 1e-6
 
@@ -17,10 +18,13 @@ class ThreatModel(Threat):
     """A threat that knows images: `norm`, `eps` and `aside` as in `Threat`."""
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The norm of the perturbation, [B]; l2 for `corruption` and `flow`."""
+        """The norm of the perturbation, [B]; 1 - SSIM; l2 for `corruption` and `flow`."""
         delta = (x_adv - x).flatten(1)
-        linf = self.norm in ("linf", "none", CERTIFIED)
-        size: Tensor = delta.abs().amax(1) if linf else delta.norm(dim=1)
+        if self.norm in ("linf", "none", CERTIFIED):
+            return delta.abs().amax(1)
+        if self.norm == SSIM:
+            return 1 - ssim(x_adv, x)
+        size: Tensor = delta.norm(p=1 if self.norm == "l1" else 2, dim=1)
         return size
 
     def contains(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -35,7 +39,7 @@ class ThreatModel(Threat):
             return valid
         if self.norm == FLOW:
             return valid & self._reached(x_adv, x).flatten(1).all(1)
-        slack = TOLERANCE if self.norm != "l2" else TOLERANCE * max(1.0, self.eps) * 10
+        slack = TOLERANCE if self.norm not in ("l2", "l1") else TOLERANCE * max(1.0, self.eps) * 10
         return valid & (self.distance(x_adv, x) <= self.eps + slack)
 
     def _reached(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -54,6 +58,8 @@ class ThreatModel(Threat):
         delta = x_adv - x
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
+        elif self.norm == "l1":
+            delta = _onto_l1(delta, self.eps)
         else:
             norms = _norms(delta)
             delta = delta * (self.eps / norms.clamp_min(self.eps or 1.0))
@@ -64,6 +70,8 @@ class ThreatModel(Threat):
         """A uniform point of the ball, clipped to [0,1], from the global generator."""
         if self.norm == "linf":
             return (x + torch.empty_like(x).uniform_(-self.eps, self.eps)).clamp(0, 1)
+        if self.norm == "l1":
+            return (x + self.eps * _within_l1(x)).clamp(0, 1)
         direction = torch.randn_like(x)
         size = x[0].numel()
         radius = torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype) ** (1 / size)
@@ -72,10 +80,14 @@ class ThreatModel(Threat):
     def steepest(self, gradient: Tensor) -> Tensor:
         """The unit step that raises a linear loss most: the sign, or g / ||g||.
 
-        0 where g is 0, and for an image whose norm is not a number.
+        In l1 that would be one pixel: the largest hundredth of all values take the same step, by
+        their signs (after SLIDE, Tramer & Boneh 2019). 0 where g is 0, and for an image whose norm
+        is not a number.
         """
         if self.norm == "linf":
             return gradient.sign()
+        if self.norm == "l1":
+            return _largest_signs(gradient)
         # The sign of NaN is 0 too.
         return (gradient / _norms(gradient).clamp_min(1e-12)).nan_to_num(0.0)
 
@@ -83,3 +95,32 @@ class ThreatModel(Threat):
 def _norms(x: Tensor) -> Tensor:
     norms: Tensor = x.flatten(1).norm(dim=1)
     return norms.view(-1, *[1] * (x.dim() - 1))
+
+
+def _onto_l1(delta: Tensor, eps: float) -> Tensor:
+    """The nearest perturbation whose absolute values sum to eps at most (Duchi et al. 2008).
+
+    All of them shrink by the same threshold; those below it become 0.
+    """
+    sizes = delta.flatten(1).abs()
+    falling = sizes.sort(dim=1, descending=True).values
+    count = torch.arange(1, sizes.shape[1] + 1, device=delta.device, dtype=delta.dtype)
+    cuts = (falling.cumsum(1) - eps) / count
+    kept = (falling > cuts).sum(1, keepdim=True).clamp_min(1)
+    cut = cuts.gather(1, kept - 1).clamp_min(0)
+    return delta.sign() * (sizes - cut).clamp_min(0).view_as(delta)
+
+
+def _within_l1(x: Tensor) -> Tensor:
+    """A uniform point whose absolute values sum to 1 at most, like x."""
+    sizes = torch.empty(len(x), x[0].numel() + 1, device=x.device, dtype=x.dtype).exponential_()
+    shares = (sizes / sizes.sum(1, keepdim=True))[:, 1:].view_as(x)
+    return shares * (2 * torch.randint_like(x, 2) - 1)
+
+
+def _largest_signs(gradient: Tensor) -> Tensor:
+    """Signs of the largest hundredth of each image's values, and 0; their sizes sum to 1."""
+    flat = gradient.flatten(1).nan_to_num(0.0)
+    index = flat.abs().topk(ceil(flat.shape[1] / 100), dim=1).indices
+    signs = torch.zeros_like(flat).scatter(1, index, flat.gather(1, index).sign())
+    return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)

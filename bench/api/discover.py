@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bench.api.deferred import is_deferred
 from bench.api.index import Index, forget
@@ -44,8 +44,6 @@ class Broken:
 
 
 BROKEN: list[Broken] = []
-CONSTANTS: dict[tuple[str, str], Any] = {}
-"""Module and name -> a constant that the index holds."""
 
 
 def load(files: Iterable[str] = ()) -> None:
@@ -65,8 +63,7 @@ def load(files: Iterable[str] = ()) -> None:
 def _load() -> None:
     if not import_house.cache_info().currsize:
         index = Index()
-        declared, constants = index.read(import_house)
-        CONSTANTS.update(constants)
+        declared = index.read(import_house)
         for plugin in declared:
             PLUGINS[plugin.kind].setdefault(plugin.name, plugin)
         if not declared:
@@ -88,14 +85,6 @@ def import_house() -> None:
         for name in [name for name, plugin in known.items() if is_deferred(plugin)]:
             del known[name]
             forget()  # what it imports from elsewhere is not what it was
-
-
-def constant(module: str, name: str) -> Any:
-    """A constant of a plug-in's module, which need not be imported for it."""
-    load()
-    if module not in sys.modules and (module, name) in CONSTANTS:
-        return CONSTANTS[module, name]
-    return getattr(importlib.import_module(module), name)
 
 
 def _alone() -> AbstractContextManager[None]:

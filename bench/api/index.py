@@ -30,13 +30,11 @@ from bench.files.paths import home
 from bench.files.write import write_whole
 from bench.spec import DEFAULT_CLASSIFIER, Later, Part, Range
 
-FORMAT = 1
+FORMAT = 2
 MOST = 16 << 20
 """Bytes of an index."""
 READ = (*all_suffixes(), ".toml", ".json")
 """What the names of files end with that plug-ins are made of."""
-CATALOGS = ("GROUPS", "BOARDS", "IMAGES")
-"""Constants of a plug-in's module that planning reads."""
 KINDS: dict[str, type[Plugin]] = {
     kind.kind: kind for kind in (AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin)
 }
@@ -50,20 +48,18 @@ class Index:
     def __init__(self) -> None:
         self._key = _key()
 
-    def read(self, bring: Callable[[], None]) -> tuple[list[Plugin], dict[tuple[str, str], Any]]:
-        """The declared plug-ins and constants; nothing where the file is not of today.
+    def read(self, bring: Callable[[], None]) -> list[Plugin]:
+        """The declared plug-ins; none where the file is not of today.
 
         bring: imports them all.
         """
         try:
             digest, _, body = content_of(_path(), MOST).partition(b"\n")
             if digest.decode() != _sealed(self._key, body):
-                return [], {}
-            told = json_of(body)
-            constants = {(where, name): _value(value) for where, name, value in told["constants"]}
-            return [_plugin(entry, bring) for entry in told["plugins"]], constants
+                return []
+            return [_plugin(entry, bring) for entry in json_of(body)["plugins"]]
         except (BenchError, ValueError, TypeError, KeyError, OSError, RuntimeError):
-            return [], {}
+            return []
 
     def write(self, table: Table) -> None:
         """Keep what all imported plug-ins declare; not where that cannot be said, or written.
@@ -73,15 +69,8 @@ class Index:
         """
         with suppress(Exception):
             plugins = [plugin for known in table.values() for plugin in known.values()]
-            modules = sorted({plugin.factory.__module__ for plugin in plugins})
-            constants = [
-                [where, name, _told(getattr(sys.modules[where], name))]
-                for where in modules
-                for name in CATALOGS
-                if hasattr(sys.modules[where], name)
-            ]
             entries = [_entry(plugin, table) for plugin in plugins]
-            body = json.dumps({"plugins": entries, "constants": constants}).encode()
+            body = json.dumps({"plugins": entries}).encode()
             if _key() == self._key:
                 write_whole(_path(), f"{_sealed(self._key, body)}\n".encode() + body)
 

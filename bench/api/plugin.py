@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 from bench.errors import BenchError, plain, told
 from bench.facts import BUDGET, LONGEST, About, Facts, Follows, Knows
 from bench.spec import COPIES, VOTE, Later, Part, Settings, Value, coerce, resolve
+from bench.threat import MARKERS, NORMS
 
 if TYPE_CHECKING:
     from bench.api.context import Context
@@ -279,7 +280,7 @@ class AttackPlugin(Plugin):
     """
 
     kind = "attack"
-    norms: tuple[str, ...] = ("linf", "l2")
+    norms: tuple[str, ...] = NORMS
     skip: Callable[[Settings, Traits], str | None] = lambda settings, traits: None
     cost: Callable[[Settings, Traits], Runs] = lambda settings, traits: Runs()
     variants: Callable[[Settings], int] = lambda settings: 1
@@ -317,8 +318,6 @@ class AttackPlugin(Plugin):
 
     def within(self, settings: Settings, ball: str) -> str:
         """The threat that it is judged under on a board of that ball."""
-        from bench.threat import MARKERS
-
         marker = next((marker for marker in MARKERS if marker in self.norms), None)
         return marker or self.threat(settings, ball)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.catalog import Clean
+from attacks.family import Clean
 from attacks.gradients import Bpda, Exact
 from attacks.pgd import PGD
 from bench.api.attacked import Attack

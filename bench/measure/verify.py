@@ -32,7 +32,7 @@ from bench.plan.request import Request, defense_groups, find_info
 from bench.results.store import SHARD, Cell, Plan, Planned, Record, Store
 from bench.spec import NO_ATTACK, parse_part, split_list
 from bench.stats import Comparison, Floats, Ints, compare
-from bench.threat import CERTIFIED, FLOW, KNOWN, MARKERS, RESUBMIT
+from bench.threat import CERTIFIED, KNOWN, MARKERS, OWN, RESUBMIT
 
 STREAM = "verify"
 DATASET = "patches"
@@ -196,7 +196,7 @@ def gather(claim: ScoredClaim) -> bytes:
         BenchError: they are corrupted, moved or unchanged images, which no ball holds.
     """
     found = [_again(claim, n)[0] for n in range(len(claim.files))]
-    if claim.threat.norm in (*MARKERS, FLOW) or any(each.variants for each in found):
+    if claim.threat.norm in (*MARKERS, *OWN) or any(each.variants for each in found):
         kinds = "corrupted, moved or unchanged images"
         raise BenchError(f"{claim.name}: {kinds} are no attack within a ball")
     labels = dict(zip(claim.subset.index, claim.subset.label, strict=True))

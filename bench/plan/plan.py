@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from attacks.catalog import BOARDS, IMAGES
 from bench import api
 from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, Plugin, owned
 from bench.api.images import DatasetInfo
@@ -14,7 +15,6 @@ from bench.errors import BenchError
 from bench.facts import About
 from bench.plan import cost
 from bench.plan.request import (
-    CATALOG,
     Request,
     check,
     command,
@@ -182,9 +182,8 @@ def _images(asked: int, available: int, notes: list[str]) -> int:
 
 def _affordable(request: Request, available: int, notes: list[str]) -> int:
     """The images of a group that takes fewer than the subset has, where none were asked for."""
-    some: Mapping[tuple[str, str], int] = api.constant(CATALOG, "IMAGES")
-    asked = [text for text in split_list(request.attacks) if (text, request.preset) in some]
-    fewest = min((some[group, request.preset] for group in asked), default=available)
+    asked = [text for text in split_list(request.attacks) if (text, request.preset) in IMAGES]
+    fewest = min((IMAGES[group, request.preset] for group in asked), default=available)
     if fewest < available:
         notes.append(
             f"{', '.join(asked)}, preset {request.preset}: {fewest} of {available} images; "
@@ -258,9 +257,8 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 def _board_of(columns: Sequence[Column]) -> str:
     """The group of `BOARDS`, where all that only it asks for was asked for."""
-    boards: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "BOARDS")
     asked = {column.label for column in columns}
-    return next((group for group, own in boards.items() if asked.issuperset(own)), "")
+    return next((group for group, own in BOARDS.items() if asked.issuperset(own)), "")
 
 
 def about(cells: Iterable[Cell]) -> dict[str, dict[str, About]]:

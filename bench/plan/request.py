@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from attacks import catalog as attacks
 from bench import api
 from bench.api import PRESETS, AttackPlugin
 from bench.api.images import DatasetInfo
@@ -13,11 +14,10 @@ from bench.data.subsets import load_subset
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense, parse_part, split_list
 from bench.threat import Threat
-from defenses.catalog import GROUPS
+from defenses import catalog as defenses
 
 MOST_SEEDS = 1000
 """Every seed is a cell of its own: a slip of the finger must not fill the memory with them."""
-CATALOG = "attacks.catalog"
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ def check_defense(text: str, dataset: str, preset: str = "") -> None:
 
 def groups() -> Mapping[str, tuple[str, ...]]:
     """The groups of attacks, each with its members."""
-    found: Mapping[str, tuple[str, ...]] = api.constant(CATALOG, "GROUPS")
-    return found
+    return attacks.GROUPS
 
 
 def defense_groups() -> Mapping[str, tuple[str, ...]]:
@@ -93,9 +92,9 @@ def defense_groups() -> Mapping[str, tuple[str, ...]]:
         BenchError: a declared group has the name of a defense, or of a group of ours.
     """
     declared = api.groups()
-    if taken := sorted({*declared} & {*GROUPS, *api.names("defense")}):
+    if taken := sorted({*declared} & {*defenses.GROUPS, *api.names("defense")}):
         raise BenchError(f"group '{taken[0]}' of a plug-in: a defense or group has that name")
-    return {**declared, **GROUPS}
+    return {**declared, **defenses.GROUPS}
 
 
 def labels(texts: Iterable[str], known: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bench.api.ball import ThreatModel
 from bench.errors import BenchError
 
-BALLS = st.builds(ThreatModel, st.sampled_from(["linf", "l2"]), st.floats(1e-3, 3))
+BALLS = st.builds(ThreatModel, st.sampled_from(["linf", "l2", "l1"]), st.floats(1e-3, 3))
 
 
 def images(seed: int, batch: int = 3) -> torch.Tensor:
@@ -20,6 +20,7 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
     [
         "linf:8/255",
         "l2:0.5",
+        "l1:12",
         "linf:0",
         "linf:255/255",
         "l2:0",
@@ -28,6 +29,7 @@ def images(seed: int, batch: int = 3) -> torch.Tensor:
         "known:l2:0.5",
         "probe:linf:8/255",
         "flow:0.2",
+        "ssim:0.05",
     ],
 )
 def test_text_round_trip(text: str) -> None:
@@ -47,6 +49,7 @@ def test_no_radius_has_a_sign() -> None:
     "text",
     [
         "flow",
+        "ssim",
         "known:",
         "probe:x:1",
         "linf",
@@ -83,7 +86,7 @@ def test_random_start_is_inside(threat: ThreatModel, seed: int) -> None:
     assert threat.contains(threat.random_start(x), x).all()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_ball_of_radius_zero_is_its_centre(norm: str) -> None:
     threat, x = ThreatModel(norm, 0.0), images(0)
     assert torch.equal(threat.project(images(1), x), x)
@@ -118,9 +121,14 @@ def test_steepest_maximises_a_linear_loss() -> None:
     faint = ThreatModel("l2", 1.0).steepest(2e-12 * g)
     torch.testing.assert_close(faint, torch.tensor([[[[0.6, -0.8]]]]))
     assert not ThreatModel("l2", 1.0).steepest(torch.zeros_like(g)).any()
+    assert torch.equal(ThreatModel("l1", 1.0).steepest(g), torch.tensor([[[[0.0, -1.0]]]]))
+    wide = torch.arange(1.0, 201).view(1, 2, 10, 10)
+    step = ThreatModel("l1", 1.0).steepest(-wide).flatten()
+    assert step[-2:].tolist() == [-0.5, -0.5]
+    assert not step[:-2].any()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_step_along_what_is_not_a_number_goes_nowhere(norm: str) -> None:
     g = torch.tensor([[[[torch.nan, torch.nan]]], [[[3.0, -4.0]]]])
     step = ThreatModel(norm, 1.0).steepest(g)
@@ -129,16 +137,18 @@ def test_a_step_along_what_is_not_a_number_goes_nowhere(norm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threat", "slack"), [("linf:0.1", 1e-6), ("none", 1e-6), ("l2:0.5", 1e-5), ("l2:3", 3e-5)]
+    ("threat", "slack"),
+    [("linf:0.1", 1e-6), ("none", 1e-6), ("l2:0.5", 1e-5), ("l2:3", 3e-5), ("l1:12", 1.2e-4)],
 )
 def test_the_ball_ends_where_rounding_ends(threat: str, slack: float) -> None:
     """A little less than the slack beyond the ball is rounding, a little more is another threat."""
     ball = ThreatModel.parse(threat)
     x = torch.full((2, 1, 30, 30), 0.3, dtype=torch.double)
     x_adv = x.clone()
-    side = 30 if ball.norm == "l2" else 1
+    # The side of the square that is moved, and how often a pixel's way goes into the distance.
+    side, ways = {"l1": (30, 900), "l2": (30, 30)}.get(ball.norm, (1, 1))
     for image, share in enumerate((0.95, 1.05)):
-        x_adv[image, 0, :side, :side] += (ball.eps + share * slack) / side
+        x_adv[image, 0, :side, :side] += (ball.eps + share * slack) / ways
     assert ball.contains(x_adv, x).tolist() == [True, False]
 
 
@@ -151,13 +161,13 @@ def test_a_flow_ends_where_rounding_ends() -> None:
 
 
 def test_a_random_start_is_uniform_in_the_ball() -> None:
-    """In D dimensions (r / eps)^D of an l2 ball is uniform; so is each pixel of an linf ball."""
+    """In D dimensions (r / eps)^D of l1 and l2 is uniform; so is each pixel of an linf ball."""
     x = torch.full((4000, 1, 1, 3), 0.5)
     torch.manual_seed(0)
-    for norm, power in (("l2", 3), ("linf", 1)):
+    for norm, power in (("l1", 3), ("l2", 3), ("linf", 1)):
         ball = ThreatModel(norm, 0.2)
         found = ball.random_start(x)
-        size = ball.distance(found, x) if norm == "l2" else (found - x)[:, 0, 0, 0].abs()
+        size = ball.distance(found, x) if norm != "linf" else (found - x)[:, 0, 0, 0].abs()
         share = (size / 0.2) ** power
         assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
         assert float(share.std()) == pytest.approx(12**-0.5, abs=0.02)
@@ -174,3 +184,16 @@ def test_a_flow_reaches_as_many_pixels_as_it_says() -> None:
             moved[0, 0, 0, place] = 1
             assert flow.contains(moved, x).item() == (place <= far)
             assert flow.contains(moved.mT, x).item() == (place <= far)
+
+
+@given(st.floats(0, 3), st.integers(0, 10**6))
+@settings(max_examples=30)
+def test_the_projection_onto_l1_is_the_nearest_point(eps: float, seed: int) -> None:
+    """No point of the ball lies at an obtuse angle: (v - p) (q - p) <= 0 for each corner q."""
+    v = 2 * images(seed).flatten(1)[:, :5].double()[:, None, None] - 1
+    p = ThreatModel("l1", eps).onto(v, torch.zeros_like(v))
+    away = (v - p).flatten(1)
+    corners = eps * torch.cat([torch.eye(5), -torch.eye(5)]).double()
+    ahead = (away @ corners.T).amax(1) - (away * p.flatten(1)).sum(1)
+    assert (ahead <= 1e-9).all()
+    assert (p.flatten(1).abs().sum(1) <= eps + 1e-9).all()

@@ -42,7 +42,7 @@ def written() -> Path:
 def test_the_declared_plugins_are_the_imported_ones(home: Path) -> None:
     api.load()
     written()
-    declared, constants = Index().read(nothing)
+    declared = Index().read(nothing)
     shipped = [plugin for known in PLUGINS.values() for plugin in known.values()]
     assert len(declared) == len(shipped)
     for found, real in zip(declared, shipped, strict=True):
@@ -56,14 +56,12 @@ def test_the_declared_plugins_are_the_imported_ones(home: Path) -> None:
         assert found.summary == real.summary
         factories = found.factory, real.factory
         assert len({(f.__module__, f.__qualname__) for f in factories}) == 1
-    assert constants["attacks.catalog", "GROUPS"] == api.constant("attacks.catalog", "GROUPS")
-    assert constants["attacks.catalog", "IMAGES"] == {("strict", "standard"): 128}
 
 
 def test_a_list_needs_no_import_and_says_the_same(home: Path) -> None:
     api.load()
     written()
-    for found in Index().read(nothing)[0]:
+    for found in Index().read(nothing):
         if found.pattern:
             continue
         real = PLUGINS[found.kind][found.name]
@@ -77,7 +75,7 @@ def test_a_list_needs_no_import_and_says_the_same(home: Path) -> None:
 def test_a_function_that_is_asked_something_else_imports(home: Path) -> None:
     api.load()
     written()
-    (found,) = [p for p in Index().read(nothing)[0] if (p.kind, p.name) == ("classifier", "cnn")]
+    (found,) = [p for p in Index().read(nothing) if (p.kind, p.name) == ("classifier", "cnn")]
     found.fits({}, "")
     with pytest.raises(AssertionError, match="imported"):
         found.fits({}, "cifar10")
@@ -87,7 +85,7 @@ def test_a_function_that_is_asked_something_else_imports(home: Path) -> None:
 def test_a_plugin_that_no_longer_imports_says_so(home: Path) -> None:
     api.load()
     written()
-    found = Index().read(lambda: None)[0][0]
+    found = Index().read(lambda: None)[0]
     assert is_deferred(found)
     with pytest.raises(BenchError, match=f"'{found.name}' no longer imports"):
         found.factory()
@@ -99,21 +97,21 @@ def test_a_damaged_index_is_none(home: Path, damage: bytes) -> None:
     path = written()
     whole = path.read_bytes()
     path.write_bytes(damage)
-    assert Index().read(nothing) == ([], {})
+    assert Index().read(nothing) == []
     path.write_bytes(whole.replace(b"adp", b"apd", 1))
-    assert Index().read(nothing) == ([], {})
+    assert Index().read(nothing) == []
     path.write_bytes(whole[:-1])
-    assert Index().read(nothing) == ([], {})
-    assert len(Index().read(nothing)[0]) == 0
+    assert Index().read(nothing) == []
+    assert Index().read(nothing) == []
     path.write_bytes(whole)
-    assert Index().read(nothing)[0]
+    assert Index().read(nothing)
 
 
 def test_a_folder_that_takes_no_file_is_no_error(home: Path) -> None:
     api.load()
     home.write_text("a file")
     Index().write(PLUGINS)
-    assert Index().read(nothing) == ([], {})
+    assert Index().read(nothing) == []
 
 
 def test_what_cannot_be_said_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +255,7 @@ def test_an_edit_is_seen_at_once(tmp_path: Path, home: Path) -> None:
     first, imported = listed("attacks")
     assert imported
     assert listed("attacks") == (first, False)
-    file = tree / "attacks" / "catalog.py"
+    file = tree / "attacks" / "family.py"
     before, text = file.stat(), file.read_text()
     file.write_text(text.replace("steps: Count = 40", "steps: Count = 41"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.catalog import Clean
 from attacks.certify import Certify
+from attacks.family import Clean
 from attacks.gradients import Blind
 from attacks.pgd import PGD
 from bench.api.attacked import ABSTAINED, Certificate

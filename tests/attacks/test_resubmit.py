@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.catalog import bpda_eot
+from attacks.apgd import apgd
+from attacks.family import bpda_eot
 from attacks.resubmit import FAMILY, Resubmitted, steps_of
 from attacks.strict import apgd_strict
 from bench import api
@@ -159,7 +161,11 @@ def test_candidates_are_the_points_of_the_search() -> None:
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_twin_has_the_settings_of_its_search_and_stands_aside(name: str) -> None:
     base, twin = (api.find_attack(text) for text in (name, resubmitted(name)))
-    own: dict[str, Any] = {k: v for k, v in base.defaults.items() if k not in ("keep", "select")}
+    asked = inspect.signature(FAMILY[name]).parameters
+    own: dict[str, Any] = {
+        k: v for k, v in base.defaults.items() if k in asked and k not in ("keep", "select")
+    }
+    assert own
     assert twin.defaults == {**own, "tries": 10}
     assert (twin.version, twin.software) == (base.version, base.software)
     for preset in api.PRESETS:
@@ -172,6 +178,21 @@ def test_a_twin_has_the_settings_of_its_search_and_stands_aside(name: str) -> No
     assert twin.facts(found[1]).knows == base.facts(found[0]).knows
     assert "deterministic" in str(twin.skip(found[1], Traits()))
     assert twin.tries(found[1]) == 10 * steps_of(found[1])
+
+
+def test_autoattacks_twin_tries_every_point_of_its_two_searches() -> None:
+    """APGD along CE and DLR; each step of each search is a candidate, and AutoAttack's budgets."""
+    defense, x = Defense(smooth(), [Noise(0.1)]), images()
+    plugin = api.find_attack("autoattack:protocol=resubmit")
+    part = parse_part("autoattack:protocol=resubmit,random_steps=3,eot=2")
+    search = plugin.factory(**dict(plugin.resolve(part, "digits", "quick").settings))
+    with rng.work("cell"), rng.stream("attack"):
+        found = search(defense, x, labels(defense, x), ThreatModel("linf", 0.05))
+    assert len(found.candidates) == 6
+    alone = apgd(steps=3, eot=2, keep="last")
+    with rng.work("cell"), rng.stream("attack"):
+        first = alone(defense, x, labels(defense, x), ThreatModel("linf", 0.05))
+    assert torch.equal(found.candidates[2], first.x_adv)
 
 
 def test_names_of_twins() -> None:

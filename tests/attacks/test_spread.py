@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.catalog import pgd_exact
+from attacks.family import pgd_exact
 from attacks.gradients import Bpda, Eot
 from attacks.spread import spread
 from attacks.strict import apgd_strict, pgd_strict

@@ -13,6 +13,7 @@ from attacks.library import View
 from attacks.losses import AnyLoss
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum, Search, _AutoWalk
+from attacks.targets import Likeliest
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from tests.tiny import Levels, Noise, images, labels, linear, smooth
@@ -62,13 +63,14 @@ def test_targeted_apgd_aims_at_one_wrong_class_after_the_other(
     offered: list[Tensor] = []
     monkeypatch.setattr("attacks.keep.Best.offer", lambda self, x, index: offered.append(x.clone()))
     follow = Blind("dlr-t")
-    PGD(follow, 20, 2.0, True, 3, keep="loss", targeted=True, rule=Auto())(defense, x, y, threat)
-    search = library(norm, "dlr-targeted", 20, defense)
-    search.init_hyperparam(x)
+    search = PGD(follow, 20, 2.0, True, 3, keep="loss", targets=Likeliest(), rule=Auto())
+    search(defense, x, y, threat)
+    theirs = library(norm, "dlr-targeted", 20, defense)
+    theirs.init_hyperparam(x)
     assert len(offered) == 3
     for place, found in enumerate(offered):
-        search.y_target = defense.classifier(x).argsort(1)[:, -place - 2]
-        highest = search.attack_single_run(x, y, x_init=x)[0]
+        theirs.y_target = defense.classifier(x).argsort(1)[:, -place - 2]
+        highest = theirs.attack_single_run(x, y, x_init=x)[0]
         torch.testing.assert_close(found, highest, atol=1e-4, rtol=0)
 
 

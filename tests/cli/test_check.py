@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from attacks.catalog import Clean
+from attacks.family import Clean
 from bench import api, contract
 from bench.api import Runs, register
 from bench.api.purifier import Purifier, Traits

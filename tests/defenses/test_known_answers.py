@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.catalog import bpda, classifier_pgd
+from attacks.family import bpda, classifier_pgd
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network, Purifier, Traits
 from bench.measure.judge import evaluate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.auxiliary import Joint
-from attacks.catalog import Clean
+from attacks.family import Clean
 from attacks.gradients import Blind, Bpda, BpdaSurrogate, Eot, Exact
 from attacks.losses import LOSSES, margin
 from attacks.pgd import PGD

@@ -44,7 +44,7 @@ def _threat(text: str) -> object:
 TEXTS: Mapping[str, Reader] = {
     "defense": _typed(_defense, "adp:sigma=0.25,runs=3+gaussian@madry", "none@natural"),
     "attack": _typed(_attack, "bpda-eot:steps=40,restarts=2,bpda", "pgd-exact:step=2/255"),
-    "threat": _typed(_threat, "linf:8/255", "l2:0.5", "known:linf:8/255", "flow:0.05"),
+    "threat": _typed(_threat, "linf:8/255", "l2:0.5", "known:linf:8/255", "flow:0.05", "ssim:0.1"),
     "shard": _typed(Slice.parse, "2/8"),
     "subset-name": _typed(lambda text: load_subset("mnist", text), "first-100", "every-7", "512"),
     "dataset-name": _typed(find_dataset, "patches", "mnist"),

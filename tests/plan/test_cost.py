@@ -37,7 +37,7 @@ VOTED = f"{NOISY},vote=3"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
 # They end early on images that fall; against luck they ask again.
 AT_MOST = (
-    *("square", "autoattack", "deepfool"),
+    *("square", "rays", "autoattack", "deepfool"),
     *("bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"),
     *(parse_part(text).name for text in RESUBMIT),
 )
@@ -168,6 +168,21 @@ def test_planned_calls_are_the_counted_ones(defended: str, attacked: str) -> Non
 def test_a_purifier_that_may_stop_early_asks_at_most_what_is_planned(attacked: str) -> None:
     planned, counted = planned_and_counted(EARLY, attacked)
     assert bounded(counted, planned)
+
+
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize(
+    "attacked",
+    [
+        "apgd:loss=dlr-t,aim=malt,steps=2,eot=2",
+        "apgd:protocol=strict,losses=dlr-t,aim=malt,steps=2",
+    ],
+)
+def test_malt_asks_a_gradient_of_each_wrong_class_and_plans_those_of_many(attacked: str) -> None:
+    planned, counted = planned_and_counted(NOISY, attacked)
+    assert bounded(counted, planned)
+    without, _ = planned_and_counted(NOISY, attacked.replace("malt", "likeliest"))
+    assert counted["classifier"][1] > without.networks["classifier"][1]
 
 
 @pytest.mark.usefixtures("toys")

@@ -277,6 +277,7 @@ def test_settings_say_through_what_the_gradient_went(tmp_path: Path) -> None:
         ("known-randomness", f"known:{THREAT}", "known-randomness: attacker and judge"),
         ("gradient-cosine", f"probe:{THREAT}", "gradient-cosine: a diagnostic"),
         ("stadv", "flow:0.05", "stadv: pixels move"),
+        ("lf", "ssim:0.05", "lf: pixels are averaged"),
         (
             "bpda-eot:protocol=resubmit",
             f"resubmit:{THREAT}",
