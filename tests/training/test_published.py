@@ -33,7 +33,7 @@ NARROW: Mapping[str, Mapping[str, Any]] = {
     "wideresnet": {"depth": 10, "widen": 1},
     "wideresnet-meliketoy": {"depth": 10, "widen": 1},
     "resnet": {"blocks": [1, 1, 1], "width": 4},
-    "resnet-projected": {"blocks": [1, 1], "width": 4},
+    "resnet-projected": {"blocks": [1, 1], "width": 8},  # torch 2.15 fails on 4 channels
     "vgg": {"depth": 11, "width": 4},
     "earlypool": {"widths": [4, 4, 4], "stem": 4},
     "unet": {"widths": [4, 4, 4]},
