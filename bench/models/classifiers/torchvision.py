@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Literal
 
 from torch import nn
 
 from bench.api import Context, classifier
 from bench.errors import BenchError
-from bench.models.foreign.layouts import NORMALISATIONS
-from bench.models.nets.normalised import Normalised
-from bench.models.zoo.networks import filled
+from bench.models.zoo.networks import rebuild
 from bench.spec import Settings
 
 
@@ -30,13 +27,6 @@ def _photographs(settings: Settings, dataset: str) -> None:
 )
 def of_torchvision(
     context: Context, *, network: Literal["resnet50", "resnet152", "wide_resnet50_2"] = "resnet50"
-) -> Normalised:
-    """A ResNet trained on clean photographs, from torchvision's first weights (V1) of it.
-
-    The file is given: `--weights torchvision-resnet50=resnet50-0676ba61.pth`.
-    """
-    models = importlib.import_module("torchvision.models")
-    made: nn.Module = getattr(models, network)(weights=None)
-    layer = NORMALISATIONS["imagenet"]
-    assert layer
-    return Normalised(filled(made, context.weights(f"torchvision-{network}")), *layer)
+) -> nn.Module:
+    """A ResNet trained on clean photographs, from torchvision's first weights (V1) of it."""
+    return rebuild(context.weights(f"torchvision-{network}"))

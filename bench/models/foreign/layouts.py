@@ -43,7 +43,7 @@ USUAL = {
     ("wideresnet-dm", "cifar100"): "cifar100-dm",
     ("resnet", "cifar10"): "imagenet",
     ("resnet-projected", "cifar10"): "cifar10",
-    ("vgg", "imagenet"): "imagenet",
+    **{(name, "imagenet"): "imagenet" for name in ("vgg", "resnet-bottleneck")},
 }
 Tensors = Mapping[str, Tensor]
 
@@ -95,6 +95,11 @@ LAYOUTS: Mapping[str, Layout] = {
     "resnet-projected": Layout(
         ("bn1.weight", "layer1.0.bn2.weight", "layer2.0.shortcut.0.weight", "linear.weight"),
         sizes.resnet_projected,
+        activation="relu",
+    ),
+    "resnet-bottleneck": Layout(
+        ("layer1.0.conv3.weight", "layer1.0.downsample.0.weight", "fc.weight"),
+        sizes.bottlenecks,
         activation="relu",
     ),
     "vgg": Layout(("features.0.weight", "features.1.running_mean"), sizes.vgg, activation="relu"),

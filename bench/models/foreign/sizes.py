@@ -117,6 +117,15 @@ def resnet_projected(state: State) -> Arguments:
     }
 
 
+def bottlenecks(state: State) -> Arguments:
+    """ResNet of torchvision for photographs."""
+    return {
+        "blocks": [count(state, f"layer{stage}.") for stage in range(1, 5)],
+        "width": len(state["layer1.0.conv2.weight"]),
+        "classes": len(state["fc.weight"]),
+    }
+
+
 def vgg(state: State) -> Arguments:
     """Convolutions count towards the depth with three linear layers, whatever the head."""
     convolutions = sum(v.dim() == 4 for k, v in state.items() if k.startswith("features."))

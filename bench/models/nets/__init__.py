@@ -26,6 +26,7 @@ NETWORKS: Mapping[str, str] = {
     "soap-autoencoder": "bench.models.nets.soap:SoapAutoEncoder",
     "resnet": "bench.models.nets.resnet:ResNet",
     "resnet-projected": "bench.models.nets.resnet:projected",
+    "resnet-bottleneck": "bench.models.nets.bottleneck:bottlenecks",
     "vgg": "bench.models.nets.vgg:VGG",
     "adp-simple-conv": "bench.models.nets.adp_simple:SimpleConv",
     "adp-simple-mlp": "bench.models.nets.adp_simple:SimpleMLP",

@@ -1,33 +1,30 @@
-"""torchvision's ImageNet classifiers: its own class, the given file, its normalisation."""
+"""torchvision's ImageNet classifiers: its own class, a published file, its normalisation."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from bench.errors import BenchError
 from bench.measure import build
-
-
-def narrow(weights: None = None) -> nn.Module:
-    """One block a stage, where the published network has 16."""
-    made: nn.Module = ResNet(Bottleneck, [1, 1, 1, 1])
-    return made
+from bench.models.zoo import published
 
 
 def test_the_file_of_a_published_layout_answers_normalised_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "wide_resnet50_2", narrow)
-    theirs, path = narrow().eval(), tmp_path / "wide_resnet50_2-95faca4d.pth"
+    """One block a stage and few channels, where the published network has 16 blocks."""
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    theirs = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8).eval()
+    path = tmp_path / "wide_resnet50_2-95faca4d.pth"
     torch.save(theirs.state_dict(), path)
-    context = build.context("imagenet", weights_override={"torchvision-wide_resnet50_2": path})
-    made = build.classifier("torchvision:network=wide_resnet50_2", context)
+    entry = replace(published.find("torchvision-wide-resnet50-2"), arguments={})
+    published.fetch(entry, path)
+    made = build.classifier("torchvision:network=wide_resnet50_2", build.context("imagenet"))
     x = torch.rand(2, 3, 64, 64)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     wanted = theirs((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))

@@ -38,6 +38,7 @@ NETWORKS: Mapping[str, dict[str, Any]] = {
     "wideresnet-dm": {"depth": 16, "width": 2, "classes": 7, "channels": 1},
     "resnet": {"blocks": [2, 1, 1], "width": 4, "classes": 7, "channels": 1},
     "resnet-projected": {"blocks": [2, 1, 1, 1], "width": 4, "classes": 7, "channels": 3},
+    "resnet-bottleneck": {"blocks": [2, 1, 1, 1], "width": 4, "classes": 7},
     "vgg": {"depth": 11, "width": 2, "classes": 7, "channels": 3, "hidden": 0, "pool": 1},
     "adp-simple-conv": {"classes": 7, "channels": 1, "size": 8},
     "adp-simple-mlp": {"classes": 7, "pixels": 64},
@@ -104,6 +105,25 @@ def test_torchvisions_vgg_is_recognised_down_to_its_head() -> None:
     assert found.arguments == {
         "depth": 13, "classes": 1000, "channels": 3, "width": 64, "hidden": 4096, "pool": 7
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "width"),
+    [
+        ("resnet50", [3, 4, 6, 3], 64),
+        ("resnet152", [3, 8, 36, 3], 64),
+        ("wide_resnet50_2", [3, 4, 6, 3], 128),
+    ],
+)
+def test_torchvisions_resnets_are_recognised(name: str, blocks: list[int], width: int) -> None:
+    from torchvision import models
+
+    with torch.device("meta"):
+        state = getattr(models, name)(weights=None).state_dict()
+        found = layouts.recognise(state, "here")
+        made = make(found.network, found.arguments).state_dict()
+    assert found.arguments == {"blocks": blocks, "width": width, "classes": 1000}
+    assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in state.items()}
 
 
 @pytest.mark.parametrize("state", [{"x": torch.zeros(1)}, {"fc.weight": torch.zeros(2, 2)}])

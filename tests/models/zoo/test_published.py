@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -58,6 +58,7 @@ LAYOUT = {
 WITHOUT_LAYOUT = {
     *("score-sde-cifar10", "aid-madry-cifar100", "aid-discriminator-cifar100"),
     "diffpure-wrn70-cifar10",
+    *("torchvision-resnet50", "torchvision-resnet152", "torchvision-wide-resnet50-2"),
     *(f"cohen-{noise}-cifar10" for noise in ("012", "025", "050", "100")),
 }
 
@@ -94,8 +95,10 @@ def test_names_are_those_that_plugins_ask_for() -> None:
     alternatives = {"edm-vp", *ONLY}
     known = {*known_weights("digits"), *known_weights("cifar10"), "aid-code-madry"}
     known |= alternatives
-    for sigma in ("0.12", "0.50", "1.00"):  # what another setting asks for
-        known.update(find_classifier("cohen").weights({"sigma": sigma}))
+    for name, setting in (("cohen", "sigma"), ("torchvision", "network")):
+        plugin = find_classifier(name)
+        for choice in get_args(plugin.hints[setting]):
+            known.update(plugin.weights({setting: choice}))
     assert {entry.weights for entry in published.entries()} <= known
 
 
