@@ -105,7 +105,7 @@ def _line(filled: Filled, cell: PrintedCell) -> dict[str, str]:
         "column": sheet.columns[cell.column - 1],
         "dataset": filled.dataset or target.dataset,
         "defense": target.defense,
-        "attack": target.attack,
+        "attack": target.attack or "; ".join(run.attack for run in target.parts),
         "threat": target.threat,
         "metric": target.metric,
         "reported": claim.value,

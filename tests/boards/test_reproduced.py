@@ -11,6 +11,7 @@ import pytest
 from bench.boards.reproduced import Shelf, fill, tidy
 from bench.literature import sheets
 from bench.literature.sheets import Sheet
+from bench.plan.from_papers import targets
 from bench.report.paper import document, summary
 from bench.report.render import markdown
 from tests import factories
@@ -57,6 +58,20 @@ def test_measured_numbers_stand_beside_the_printed_ones(tmp_path: Path) -> None:
     assert len(lines) == 7
     assert [line["measured"] != "" for line in lines] == [True] * 4 + [False] * 3
     assert lines[4]["note"] == "reported only: a competitor"
+
+
+def test_the_least_of_attacks_that_the_print_has_no_columns_of(tmp_path: Path) -> None:
+    parts = [{"attack": "clean"}, {"attack": "bpda"}]
+    worst = {"head": "Worst", "metric": "minimum-of-means", "parts": parts}
+    row = {"head": ["ADP"], "defense": "adp", "cells": ["60", "1.0"]}
+    one = sheet(column=[worst, {"head": "BPDA", "attack": "bpda"}], row=[row])
+    filled = fill(one, Shelf(factories.fill(tmp_path)))
+    assert filled.found[1, 1].figure == filled.found[1, 2].figure
+    assert [line["attack"] for line in tidy(filled)] == ["clean; bpda", "bpda"]
+    assert [target.attack for target in targets([one])] == ["clean", "bpda"]
+    unknown = [*parts, {"attack": "deepfool"}]
+    lacking = sheet(column=[worst | {"parts": unknown}], row=[row | {"cells": ["60"]}])
+    assert not fill(lacking, Shelf(factories.fill(tmp_path))).found
 
 
 def test_other_conditions_are_named_and_never_reproduced(tmp_path: Path) -> None:
