@@ -66,8 +66,9 @@ def _speeds(
 
 def _speed(call: Call, arguments: tuple[Tensor, ...], chunk: int) -> Speed:
     def batch(images: int) -> tuple[Tensor, ...]:
-        """The one image of the first argument, and what goes with it, so many times."""
-        return tuple(a.expand(images, *a.shape[1:]).clone() if a.dim() else a for a in arguments)
+        """The first image of the first argument, and what goes with it, so many times."""
+        firsts = (a[:1] if a.dim() else a for a in arguments)
+        return tuple(a.expand(images, *a.shape[1:]).clone() if a.dim() else a for a in firsts)
 
     def forward(given: tuple[Tensor, ...]) -> None:
         with torch.no_grad():

@@ -117,6 +117,15 @@ def test_stand_ins_read_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured["denoiser"].images == 4
 
 
+def test_a_network_that_is_asked_for_several_images_at_once_is_timed_as_any() -> None:
+    """SOAP's first call has every radius of an image."""
+    measured = speeds("soap:steps=1@soap", "digits", "cpu", 2)
+    assert {name: speed.images for name, speed in measured.items()} == {
+        "classifier": 2,
+        "auxiliary": 2,
+    }
+
+
 def test_networks_that_nobody_describes_are_a_note() -> None:
     with pytest.raises(BenchError, match="nobody says which network"):
         footprints("none@natural", "imagenet", frozenset())
