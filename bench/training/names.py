@@ -36,7 +36,10 @@ CIFAR = ("cifar10", "cifar100")
 RESNETS = tuple(
     f"resnet{depth}-{training}"
     for depth in (18, 56, 62)
-    for training in ("natural", "madry", "trades")
+    for training in (
+        *("natural", "madry", "trades"),
+        *("completed-0.4-0.6", "completed-0.6-0.8", "completed-0.8-1.0"),
+    )
 )
 OTHERS = ("wrn34", "wrn70", *RESNETS)
 """On CIFAR, where papers stand on other classifiers than `natural` and `madry`."""

@@ -212,6 +212,23 @@ def test_schedules_drop_where_the_papers_say() -> None:
     assert set(warm[5:]) == {1e-3}
 
 
+def test_a_share_of_the_pixels_is_left_to_be_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ME-Net's training: each image has its own share, between those of the name."""
+    left: list[Tensor] = []
+
+    def seen(x: Tensor, mask: Tensor, complete: object) -> Tensor:
+        left.append(mask.flatten(1).mean(1))
+        return x
+
+    monkeypatch.setattr(full, "completed", seen)
+    found = recipe("resnet18-completed-0.6-0.8", info("cifar10"))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(10))
+    found.loss(network, torch.rand(64, 3, 32, 32), torch.zeros(64, dtype=torch.long))
+    (shares,) = left
+    assert 0.57 < shares.min() < 0.65
+    assert 0.75 < shares.max() < 0.83
+
+
 def test_madry_takes_seven_steps_of_two_greys() -> None:
     steps, reach = full._inner(published(info("cifar10")))
     assert steps == 7

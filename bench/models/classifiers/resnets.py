@@ -12,6 +12,9 @@ from bench.models.zoo.networks import rebuild
 from bench.spec import Settings
 
 CIFAR = ("cifar10", "cifar100")
+Training = Literal[
+    "natural", "madry", "trades", "completed-0.4-0.6", "completed-0.6-0.8", "completed-0.8-1.0"
+]
 
 
 def _published(settings: Settings, dataset: str) -> None:
@@ -48,12 +51,12 @@ def _small(settings: Settings, dataset: str) -> None:
     fits=_small,
 )
 def resnet(
-    context: Context,
-    *,
-    depth: Literal["18", "56", "62"] = "18",
-    training: Literal["natural", "madry", "trades"] = "natural",
+    context: Context, *, depth: Literal["18", "56", "62"] = "18", training: Training = "natural"
 ) -> nn.Module:
-    """A ResNet for images of 32 pixels, trained naturally or adversarially: of ADP's tables."""
+    """A ResNet for images of 32 pixels, trained naturally or adversarially: of ADP's tables.
+
+    training=completed-0.8-1.0: on images that ME-Net completes from that share of their pixels.
+    """
     return rebuild(context.weights(f"resnet{depth}-{training}"))
 
 

@@ -13,6 +13,9 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from bench.api.images import DatasetInfo
 from bench.training import augment, avmixup, energy, likelihood, losses, merit
 from bench.training.fit import Fit, Loss
@@ -20,6 +23,7 @@ from bench.training.recipes import edm, noisy
 from bench.training.recipes.classifiers import with_cnn
 from bench.training.recipes.published import Family, Paper, classifier, published
 from bench.training.recipes.recipe import Recipe
+from defenses.menet import completed, usvt
 
 Full = Callable[[DatasetInfo, Paper], Recipe]
 HELD_OUT = 512
@@ -27,6 +31,8 @@ HELD_OUT = 512
 AT_ONCE = 32
 SIGMA = 0.25
 """Of `noisy`: what ADP compares with (Fig. 4), of the four levels of Cohen et al. 2019."""
+LEFT = ((0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
+"""Shares of pixels that ME-Net leaves in training (Yoon et al. 2021, Table 2)."""
 SIGMAS = (0.05, 0.1, 0.25, 0.5)
 """Noise levels at which the denoising loss is reported."""
 
@@ -84,8 +90,22 @@ def twin(info: DatasetInfo, data: Paper) -> Recipe:
 
 def resnets() -> Iterator[tuple[str, Full]]:
     """ResNets for small images under the other papers' training, on standardised images (ours)."""
-    for depth, training in product((18, 56, 62), (natural, madry, trades)):
-        yield f"resnet{depth}-{training.__name__}", partial(_resnet, depth=depth, training=training)
+    trainings: dict[str, Full] = {"natural": natural, "madry": madry, "trades": trades}
+    trainings |= {f"completed-{low}-{high}": partial(_completed, low, high) for low, high in LEFT}
+    for depth, (name, training) in product((18, 56, 62), trainings.items()):
+        yield f"resnet{depth}-{name}", partial(_resnet, depth=depth, training=training)
+
+
+def _completed(low: float, high: float, info: DatasetInfo, data: Paper) -> Recipe:
+    """`natural` on images of which ME-Net (Yang et al. 2019) leaves that share, and completes."""
+    complete = usvt(0.8)
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        share = low + (high - low) * torch.rand(len(x), 1, 1, 1, device=x.device)
+        seen = completed(x, (torch.rand_like(x) < share).to(x.dtype), complete)
+        return losses.natural(module, seen, y)
+
+    return replace(natural(info, data), loss=loss)
 
 
 def _resnet(info: DatasetInfo, data: Paper, *, depth: int, training: Full) -> Recipe:
