@@ -174,6 +174,7 @@ def song_unet(state: State) -> Arguments:
     widths = [len(state[f"enc.{side}x{side}_block0.conv1.weight"]) for side in sides]
     blocks = {k.split(".")[1] for k in state if k.startswith(f"enc.{sides[0]}x{sides[0]}_block")}
     augment = state.get("map_augment.weight")
+    label = state.get("map_label.weight")
     return {
         "img_resolution": sides[0],
         "img_channels": state[f"enc.{sides[0]}x{sides[0]}_conv.weight"].shape[1],
@@ -183,6 +184,7 @@ def song_unet(state: State) -> Arguments:
         "num_blocks": len(blocks),
         "attn_resolutions": [s for s in sides if f"enc.{s}x{s}_block0.qkv.weight" in state],
         "augment_dim": 0 if augment is None else augment.shape[1],
+        **({} if label is None else {"label_dim": label.shape[1]}),
     }
 
 

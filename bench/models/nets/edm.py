@@ -40,14 +40,19 @@ class Denoiser(nn.Module, ABC):
     def scales(self, sigma: Tensor) -> Scales:
         """The coefficients at noise levels `sigma` [B,1,1,1]."""
 
-    def forward(self, x: Tensor, sigma: Tensor, *labels: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, *labels: Tensor, classes: Tensor | None = None
+    ) -> Tensor:
         """The denoised images, like `x` [B,C,H,W]; `sigma` has one value, or one per image.
 
-        `labels`: further arguments of the U-Net (augmentation labels).
+        `labels`: further arguments of the U-Net (augmentation labels). `classes`: int64 [B], of a
+        network that was trained for classes.
         """
         levels = torch.as_tensor(sigma, device=x.device).to(x.dtype).reshape(-1, 1, 1, 1)
         s = self.scales(levels)
-        out: Tensor = self.model(s.input * x, s.noise.flatten().expand(len(x)), *labels)
+        told = {} if classes is None else {"classes": classes}
+        noise = s.noise.flatten().expand(len(x))
+        out: Tensor = self.model(s.input * x, noise, *labels, **told)
         return s.skip * x + s.out * out
 
 
@@ -82,17 +87,25 @@ class VPPrecond(Denoiser):
 class CompactUNet(nn.Module):
     """`ScoreUNet` whose gates see the noise label: a tenth of DDPM++'s cost on 16x16 images."""
 
-    def __init__(self, *, embedding: int, **unet: Any) -> None:
-        """`embedding`: width of the noise embedding; the rest are arguments of ScoreUNet."""
+    def __init__(self, *, embedding: int, classes: int = 0, **unet: Any) -> None:
+        """`embedding`: width of the noise embedding; the rest are arguments of ScoreUNet.
+
+        `classes`: how many it knows; 0 for a network that is told none.
+        """
         super().__init__()
         self.map = nn.Sequential(
             nn.Linear(1, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
+        self.classes = classes
+        self.label = nn.Embedding(classes, embedding) if classes else None
         self.unet = ScoreUNet(**unet, centre=0.0, scale=1.0, condition=embedding)
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """[B,C,H,W] of unit size and noise labels [B] to F like x."""
-        out: Tensor = self.unet(x, self.map(4 * noise[:, None]))
+    def forward(self, x: Tensor, noise: Tensor, *, classes: Tensor | None = None) -> Tensor:
+        """[B,C,H,W] of unit size and noise labels [B] to F like x; classes: int64 [B]."""
+        seen = self.map(4 * noise[:, None])
+        if self.label is not None and classes is not None:
+            seen = seen + self.label(classes)
+        out: Tensor = self.unet(x, seen)
         return out
 
 
@@ -115,13 +128,15 @@ def compact(
     stem_stride: int = 1,
     embedding: int = 32,
     sigma_data: float = 0.5,
+    classes: int = 0,
 ) -> EDMPrecond:
-    """The small denoiser of the embedded data."""
+    """The small denoiser of the embedded data; `classes`: how many it is told apart, or 0."""
     unet = CompactUNet(
         channels=channels,
         widths=widths,
         blocks=blocks,
         stem_stride=stem_stride,
         embedding=embedding,
+        classes=classes,
     )
     return EDMPrecond(unet, sigma_data)

@@ -116,17 +116,20 @@ class SongUNet(nn.Module):
         attn_resolutions: Sequence[int] = (16,),
         dropout: float = 0.13,
         augment_dim: int = 9,
+        label_dim: int = 0,
     ) -> None:
         """Arguments under their published names; the defaults are the CIFAR-10 network of EDM.
 
         `augment_dim`: width of augmentation labels, which nothing here gives it; 0 for none.
+        `label_dim`: classes, or 0 for a network that is told none.
         """
         super().__init__()
-        self.width = model_channels
+        self.width, self.classes = model_channels, label_dim
         embedding = channel_mult_emb * model_channels
         self.map_augment = (
             nn.Linear(augment_dim, model_channels, bias=False) if augment_dim else None
         )
+        self.map_label = nn.Linear(label_dim, model_channels) if label_dim else None
         self.map_layer0 = nn.Linear(model_channels, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
 
@@ -171,9 +174,24 @@ class SongUNet(nn.Module):
         self.dec[f"{name}_aux_norm"] = group_norm(now)
         self.dec[f"{name}_aux_conv"] = ScaledConv(now, plan.channels, 3)
 
-    def forward(self, x: Tensor, noise: Tensor, augment: Tensor | None = None) -> Tensor:
-        """x [B,C,H,W] scaled to unit size, noise labels [B], augmentation labels; F like x."""
+    def forward(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        augment: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
+    ) -> Tensor:
+        """x [B,C,H,W] scaled to unit size, noise labels [B], augmentation labels; F like x.
+
+        classes: int64 [B]; the network sees one-hot labels times the root of their number.
+        """
         e = positions(noise, self.width)
+        if self.map_label is not None:
+            shown = e.new_zeros(len(x), self.classes)
+            if classes is not None:
+                shown = F.one_hot(classes, self.classes).to(e.dtype) * math.sqrt(self.classes)
+            e = e + self.map_label(shown)
         if self.map_augment is not None and augment is not None:
             e = e + self.map_augment(augment)
         e = F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
