@@ -232,7 +232,7 @@ class Training:
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         defense.classifier.module.train()
         y.zero_()
-        return Attacked(x.mul_(0.999))
+        return Attacked(x.mul_(0.9999))
 
 
 def test_an_attack_may_write_into_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
