@@ -48,27 +48,15 @@ SETTINGS: Mapping[str, Settings] = {
 class Langevin(Purifier):
     """Steps down an energy in fresh noise; differentiable with the memory of one step."""
 
-    def __init__(
-        self,
-        energy: Network,
-        steps: int,
-        step: float,
-        noise: float,
-        *,
-        rounded: Network | None = None,
-    ) -> None:
-        """`energy`: images [B,C,H,W] in [-1,1] to [B]. rounded: the same without kinks."""
+    def __init__(self, energy: Network, steps: int, step: float, noise: float) -> None:
+        """`energy`: images [B,C,H,W] in [-1,1] to [B]."""
         super().__init__()
-        self.energy, self.rounded = energy, rounded
+        self.energy = energy
         self.steps, self.step, self.noise = steps, step, noise
 
     def forward(self, x: Tensor) -> Tensor:
         """One purification, [B,C,H,W] in [0,1] to the same."""
         return run(self.chain(x), x)
-
-    def surrogate(self, x: Tensor) -> Tensor:
-        """The same walk; its gradient is that of the energy without kinks at the same images."""
-        return run(self.chain(x, followed=self.rounded), x)
 
     def one_step(self, x: Tensor) -> Tensor:
         """The first step of the walk."""
@@ -98,6 +86,21 @@ class Langevin(Purifier):
 
         for _ in range(self.steps):
             yield down(torch.randn_like(x) if self.noise else torch.zeros_like(x))
+
+
+class Kinked(Langevin):
+    """Steps down an energy with kinks, of which `rounded` is the same without."""
+
+    def __init__(
+        self, energy: Network, steps: int, step: float, noise: float, *, rounded: Network
+    ) -> None:
+        """Both: images [B,C,H,W] in [-1,1] to [B]."""
+        super().__init__(energy, steps, step, noise)
+        self.rounded = rounded
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """The same walk; its gradient is that of `rounded` at the same images."""
+        return run(self.chain(x, followed=self.rounded), x)
 
 
 def _traits(settings: Settings) -> Traits:
@@ -146,5 +149,8 @@ def langevin(
 ) -> Langevin:
     """Long-run Langevin sampling on an energy-based model, started at the image."""
     energy = rebuild_as(context.weights(WEIGHTS[network]), "an energy model", EBM)
-    soft = None if network == "smooth" else context.network(softened(energy, SHARPNESS), "energy")
-    return Langevin(context.network(energy, "energy"), steps, step, noise, rounded=soft)
+    walked = context.network(energy, "energy")
+    if network == "smooth":
+        return Langevin(walked, steps, step, noise)
+    rounded = context.network(softened(energy, SHARPNESS), "energy")
+    return Kinked(walked, steps, step, noise, rounded=rounded)

@@ -10,7 +10,7 @@ from bench.api import find_defense
 from bench.api.purifier import Network
 from bench.models.nets.ebm import EBM, softened
 from bench.spec import parse_part
-from defenses.langevin import Langevin
+from defenses.langevin import Kinked, Langevin
 
 STIFFNESS = 0.1
 
@@ -80,7 +80,7 @@ def test_the_surrogate_walks_alike_and_follows_rounded_kinks() -> None:
     energy, rounded = (
         Network(net, "energy", lambda x, n=net: n(x)[:, 0]) for net in (kinked, soft)
     )
-    walk = Langevin(energy, 1, step, 0.0, rounded=rounded)
+    walk = Kinked(energy, 1, step, 0.0, rounded=rounded)
     x = 0.4 + 0.2 * torch.rand(6, 1, 2, 2, dtype=torch.double)
     w = linear.weight[0].detach()
     u = (2 * x - 1).flatten(1) @ w
