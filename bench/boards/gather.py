@@ -42,11 +42,11 @@ def boards(source: Results, dataset: str, preset: str = "") -> list[Board]:
         key = (plan.subset, plan.threat, plan.preset, plan.images)
         groups.setdefault(key, []).append(plan)
     made = [
-        replace(_board(some, found), about=told, without=without)
+        (replace(_board(some, found), about=told, without=without), not without and _mostly(group))
         for _, group in sorted(groups.items())
         for without, some in _parts(group)
     ]
-    return sorted(made, key=_worth)
+    return [board for board, _ in sorted(made, key=lambda item: _worth(*item))]
 
 
 def _parts(plans: list[Plan]) -> Iterator[tuple[str, list[Plan]]]:
@@ -68,11 +68,18 @@ def _only(plan: Plan, others: Iterable[Plan]) -> Plan:
     return replace(plan, cells=cells, skips=tuple(s for s in plan.skips if s.attack in names))
 
 
-def _worth(board: Board) -> tuple[bool, int, bool, bool, int, int]:
+def _mostly(plans: list[Plan]) -> bool:
+    """Whether a group of attacks as expensive as `strict` was asked for most of the rows."""
+    given = {item.cell.defense for plan in plans if plan.group for item in plan.cells}
+    return 2 * len(given) > len({item.cell.defense for plan in plans for item in plan.cells})
+
+
+def _worth(board: Board, strict: bool) -> tuple[bool, int, bool, bool, bool, int, int]:
     """What is worth reading first: larger presets, all attacks, `ENOUGH` images, most defenses.
 
-    Among boards of as many defenses, the one of most measured images; a board without a number
-    comes last.
+    strict: most rows were attacked harder (`_mostly`), which goes before more rows or images. Among
+    boards of as many defenses, the one of most measured images; a board without a number comes
+    last.
     """
     defenses = sum(bool(row.kind == DEFENSE and row.complete(board.threat)) for row in board.rows)
     return (
@@ -80,6 +87,7 @@ def _worth(board: Board) -> tuple[bool, int, bool, bool, int, int]:
         AMOUNT.get(board.preset, 0),
         bool(board.without),
         board.images < ENOUGH,
+        not strict,
         -defenses,
         -board.measured * board.images,
     )

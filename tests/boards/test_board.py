@@ -89,6 +89,24 @@ def test_strict_attacks_on_other_images_have_their_own_board(tmp_path: Path) -> 
     assert [(b.images, b.without) for b in boards(store, "patches")] == [(64, ""), (32, "")]
 
 
+def test_a_board_that_was_attacked_harder_goes_before_more_rows_and_images(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    others = ("gdmp", "langevin", "denoise", "diffpure", "gradual")
+    wide = [measure(store, cell(f"{n}@natural", "bpda"), verdicts([0.5] * 128)) for n in others]
+    store.write_plan(plan(wide, images=128))
+    assert [b.images for b in boards(store, "patches")] == [128, 64]
+    rows = [row.label for row in boards(store, "patches")[1].rows]
+    strict = [
+        measure(store, cell(row, attack), verdicts([0.1] * 64))
+        for row in rows
+        for attack in SEARCHES
+    ]
+    store.write_plan(plan(strict[: len(SEARCHES)], group="strict"))
+    assert next(b.images for b in boards(store, "patches")) == 128
+    store.write_plan(plan(strict, group="strict"))
+    assert [b.images for b in boards(store, "patches")] == [64, 128]
+
+
 @pytest.mark.parametrize("name", SEARCHES)
 def test_one_strict_search_is_a_column_like_others(tmp_path: Path, name: str) -> None:
     store = fill(tmp_path)
