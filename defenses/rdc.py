@@ -113,9 +113,10 @@ class DiffusionClassifier(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """With fresh noise at each level."""
+        """With fresh noise at each level; where only sizes are asked for, one level says them."""
         z, logits = 2 * x - 1, x.new_zeros(len(x), self.classes)
-        for sigma, factor in zip(self.sigmas, self.weights, strict=True):
+        count = 1 if x.is_meta else len(self.sigmas)
+        for sigma, factor in zip(self.sigmas[:count], self.weights[:count], strict=True):
             seen = z.repeat(self.classes, 1, 1, 1) if self.separate else z
             logits = logits - factor * self.at(z, sigma, torch.randn_like(seen))
         return logits

@@ -173,3 +173,19 @@ def test_networks_that_are_told_the_class() -> None:
         if name == "edm-ddpmpp":
             state = {k.removeprefix("model."): v for k, v in network.state_dict().items()}
             assert recognise(state, "here").arguments["label_dim"] == 3
+
+
+def test_sizes_are_those_of_one_level() -> None:
+    """A plan asks on a device without numbers, and must not wait for every level."""
+    asked = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor, sigma: Tensor, *, classes: Tensor) -> Tensor:
+            asked.append(len(x))
+            return x
+
+    made = DiffusionClassifier(Counting(), 3, *(torch.ones(5),) * 2, separate=False)
+    assert made(torch.rand(2, 1, 4, 4)).shape == (2, 3)
+    assert asked == [6] * 5
+    assert made.to("meta")(torch.rand(2, 1, 4, 4, device="meta")).shape == (2, 3)
+    assert asked[5:] == [6]
