@@ -19,9 +19,11 @@ help:
 $(UV):
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools uv
 
-.venv/.ready: requirements.lock pyproject.toml | $(UV)
+.venv/.ready: requirements.lock pyproject.toml Makefile | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
 	@VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	@# torchattacks ships an older copy of robustbench's files: whichever is written last stays.
+	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --require-hashes --reinstall-package robustbench --requirements requirements.lock
 	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@# Compiled copies of what every run imports: without them torch takes twice as long, each time.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "from bench.api import import_house; import_house()"

@@ -45,8 +45,18 @@ def nearest(name: str, options: Iterable[str]) -> str:
 def unknown(kind: str, name: str, options: Iterable[str]) -> BenchError:
     """The error for a name that no one has registered: what was wrong, what is allowed."""
     names = sorted(set(options))
-    allowed = ", ".join(names) or "none"
-    return BenchError(f"unknown {kind} '{plain(name)}'{nearest(name, names)} (known: {allowed})")
+    return BenchError(
+        f"unknown {kind} '{plain(name)}'{nearest(name, names)} (known: {_listed(names)})"
+    )
+
+
+def _listed(names: Sequence[str], most: int = 600) -> str:
+    """Names with commas; of more than `most` characters the first, and how many more there are."""
+    shown = ", ".join(names) or "none"
+    if len(shown) <= most:
+        return shown
+    first = shown[:most].rpartition(", ")[0]
+    return f"{first} and {len(names) - first.count(', ') - 1} more"
 
 
 def require_suffix(out: Path, suffixes: Sequence[str]) -> None:

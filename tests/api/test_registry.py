@@ -8,7 +8,7 @@ import pytest
 from bench import api
 from bench.api import AttackPlugin, DefensePlugin, Plugin
 from bench.api.purifier import Traits
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.spec import Later, Range, parse_part
 
 
@@ -81,6 +81,14 @@ def test_the_first_line_of_the_docstring_is_the_summary() -> None:
 
 def test_every_shipped_plugin_imports() -> None:
     assert api.broken() == ()
+
+
+def test_of_many_known_names_the_first_are_listed() -> None:
+    error = str(unknown("thing", "x", [f"name-{n:03}" for n in range(200)]))
+    assert error.startswith("unknown thing 'x' (known: name-000, name-001, ")
+    listed, more = error.removesuffix(" more)").rsplit(" and ", 1)
+    assert listed.count("name-") + int(more) == 200
+    assert len(error) < 700
 
 
 def test_unknown_names_list_what_is_known() -> None:

@@ -26,8 +26,8 @@ SHARED = (
     *("defenses", "attacks", "dataset", "threats", "subset", "images", "seeds", "preset"),
     *("controls", "paper", "number", "draws"),
 )
-# Per call where docs/cost.md gives no row of its table: PixelCNN++ and the energy.
-BESIDE = {"pixelcnn-decode": (0.96, 0.0), "energy": (0.002, 0.002)}
+# Per call where docs/cost.md gives no row of its table: PixelCNN++, the energy and DISCO.
+BESIDE = {"pixelcnn-decode": (0.96, 0.0), "energy": (0.002, 0.002), "purifier": (0.04, 0.044)}
 
 
 def commands(name: str) -> Iterator[str]:

@@ -1,14 +1,21 @@
 """The models of RobustBench, through its package.
 
-The package is made importable: it asks for `autoattack`, PyPI has `pyautoattack`.
+The package is made importable: it asks for `autoattack`, PyPI has `pyautoattack`. And it is asked
+whether its files are its own: torchattacks 3.5.1 ships an older copy of them, and whichever package
+was installed last has overwritten the other.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
+import importlib.metadata
 import sys
 import warnings
 from functools import cache
+from importlib.metadata import Distribution
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +37,15 @@ def load() -> ModuleType:
     """The module `robustbench`, imported at the first call and without its warnings.
 
     Raises:
-        BenchError: it is not installed or does not import, with the reason.
+        BenchError: it is not installed or does not import, with the reason, or another package has
+            overwritten its files.
     """
     try:
+        if changed := overwritten(importlib.metadata.distribution("robustbench")):
+            raise BenchError(
+                f"robustbench: {changed[0]} is not that of its version (torchattacks has an older "
+                "copy); run: make setup, or pip install --force-reinstall --no-deps robustbench"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if EXPECTED not in sys.modules:
@@ -42,6 +55,17 @@ def load() -> ModuleType:
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise BenchError(f"robustbench does not import ({reason}); run: make setup") from None
+
+
+def overwritten(package: Distribution) -> list[str]:
+    """Modules of an installed package whose content is not what its own list says."""
+    found = []
+    for file in package.files or ():
+        if file.hash and file.suffix == ".py" and (path := Path(str(file.locate()))).is_file():
+            digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+            if base64.urlsafe_b64encode(digest).decode().rstrip("=") != file.hash.value:
+                found.append(str(file))
+    return found
 
 
 DATASETS = ("cifar10", "cifar100", "imagenet")
