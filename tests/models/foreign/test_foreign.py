@@ -56,6 +56,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def cifar10(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     """A data set under the name of CIFAR-10, with two grey images."""
+    build.dataset.cache_clear()  # of the real one, if an earlier test has asked for it
+    build._context.cache_clear()
     names("dataset")
     others = {n: p for n, p in declare.PLUGINS["dataset"].items() if n != "cifar10"}
     monkeypatch.setitem(declare.PLUGINS, "dataset", others)
