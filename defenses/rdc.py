@@ -113,10 +113,9 @@ class DiffusionClassifier(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """With fresh noise at each level; where only sizes are asked for, one level says them."""
+        """With fresh noise at each level."""
         z, logits = 2 * x - 1, x.new_zeros(len(x), self.classes)
-        count = 1 if x.is_meta else len(self.sigmas)
-        for sigma, factor in zip(self.sigmas[:count], self.weights[:count], strict=True):
+        for sigma, factor in zip(self.sigmas, self.weights, strict=True):
             seen = z.repeat(self.classes, 1, 1, 1) if self.separate else z
             logits = logits - factor * self.at(z, sigma, torch.randn_like(seen))
         return logits
@@ -149,13 +148,16 @@ def rdc(
     variant: Literal["paper", "code"] = "paper",
 ) -> DiffusionClassifier:
     """A diffusion model as a classifier: the class under which images denoise best."""
-    made = rebuild_as(context.weights("rdc"), "an EDM denoiser", EDMPrecond)
+    stored = context.weights("rdc")
+    made = rebuild_as(stored, "an EDM denoiser", EDMPrecond)
     if _told(made) != context.classes:
         raise BenchError(
             f"rdc: this denoiser is told {_told(made)} classes; {context.dataset} has "
             f"{context.classes}"
         )
-    sigmas, part = levels(points, top)
+    # A plan asks for sizes alone, which one level says as well as all of them.
+    sizes_only = stored.untrained in ("zeros", "shapes")
+    sigmas, part = levels(1 if sizes_only else points, top)
     weights = weight(sigmas, made.sigma_data, code=variant == "code") * part
     return DiffusionClassifier(made, context.classes, sigmas, weights, separate=noise == "separate")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.api.purifier import Network
+from bench.estimate.memory import footprints
+from bench.measure import build
 from bench.models.foreign.layouts import recognise
 from bench.models.nets import make
 from bench.models.nets.edm import EDMPrecond
@@ -175,17 +178,19 @@ def test_networks_that_are_told_the_class() -> None:
             assert recognise(state, "here").arguments["label_dim"] == 3
 
 
-def test_sizes_are_those_of_one_level() -> None:
-    """A plan asks on a device without numbers, and must not wait for every level."""
-    asked = []
+def test_a_plan_asks_one_level_for_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every level has the same ones, and 125 of a full-width denoiser take minutes."""
+    asked: list[int] = []
 
-    class Counting(nn.Module):
-        def forward(self, x: Tensor, sigma: Tensor, *, classes: Tensor) -> Tensor:
-            asked.append(len(x))
-            return x
+    def counted(*given: Any) -> Tensor:
+        asked.append(len(given[1]))
+        return errors(*given)
 
-    made = DiffusionClassifier(Counting(), 3, *(torch.ones(5),) * 2, separate=False)
-    assert made(torch.rand(2, 1, 4, 4)).shape == (2, 3)
-    assert asked == [6] * 5
-    assert made.to("meta")(torch.rand(2, 1, 4, 4, device="meta")).shape == (2, 3)
-    assert asked[5:] == [6]
+    monkeypatch.setattr("defenses.rdc.errors", counted)
+    found = footprints("none@rdc:points=50", "digits", frozenset())
+    assert found["classifier"].forward > 0
+    assert 0 < len(asked) < 5
+    made = build.classifier("rdc:points=50", build.context("digits"))
+    asked.clear()
+    made(torch.rand(2, 1, 16, 16))
+    assert asked == [2] * 50
