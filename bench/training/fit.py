@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from bench.compute.rng import seeded
 from bench.errors import BenchError
 from bench.training.onlooker import Onlooker, StoppedError
+from bench.training.precision import require_same_direction
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(module in training mode, images [B,C,H,W] in [0,1], labels [B]) -> scalar."""
@@ -96,7 +97,8 @@ def fit(
 
     The result is the moving average of the weights where `settings.ema` asks for one. `amp`
     computes the loss in mixed precision (bfloat16, which needs no scaling; weights and optimiser
-    stay float32): faster on a GPU, and other bits. With a
+    stay float32): faster on a GPU, and other bits; an error where its first gradient is not that
+    of float32. With a
     `checkpoint` path the state is written there every `every` steps (200, a fifth of a shorter run,
     a hundredth of a longer one; whole or not at all), every minute and where the onlooker stops it,
     and read back at the start, so that a killed run ends with the same bits as an undisturbed one;
@@ -112,6 +114,9 @@ def fit(
         identity = _identity(state.module, x, y, settings, seed=seed, amp=amp)
         if checkpoint is not None and checkpoint.exists():
             _restore(state, checkpoint, identity, x.device)
+        if amp:
+            first = _batch(len(x), settings.batch, seed, 0).to(x.device)
+            require_same_direction(state.module, loss, x[first], y[first])
         onlooker.begins(state.module, state.step, settings.steps, settings.batch)
         last = time.monotonic()
         while state.step < settings.steps:

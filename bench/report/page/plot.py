@@ -224,7 +224,9 @@ def _spread(middles: Sequence[float], lift: int) -> list[float]:
             blocks[-2:] = [[(a * n + b * m) / (n + m), n + m]]
     starts = [start for start, count in blocks for _ in range(int(count))]
     highest = HEIGHT - BOTTOM - LINE / 2 - (len(middles) - 1 + lift) * LINE
-    return [max(LINE / 2, min(start, highest)) + k * LINE for k, start in enumerate(starts)]
+    # Rounded before lines are added: neighbours touch, and no rounding makes them overlap.
+    firsts = [round(max(LINE / 2, min(start, highest)), 1) for start in starts]
+    return [first + k * LINE for k, first in enumerate(firsts)]
 
 
 def _alone(x: float, y: float, width: float, taken: Sequence[Box]) -> Box | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.boards.analysis import analyse, percent
@@ -92,6 +92,7 @@ POINTS = st.lists(
 
 
 @given(POINTS)
+@example([Dot("a", "defense", 1.0, share, share / 2, 0.7) for share in (0.365, 0.367)])
 def test_labels_of_a_plot_never_overlap_and_stay_inside(points: list[Dot]) -> None:
     found = plot(points)
     assert found
