@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.models.classifiers.dct import basis
 from bench.models.nets.ncsnv2 import ladder
 from bench.training.fit import Loss
 
@@ -34,21 +34,12 @@ POSTERIZE = 4
 """Bits."""
 
 
-@cache
-def _dct(size: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix [size,size]: one frequency per row."""
-    positions = (torch.arange(size, dtype=torch.double) + 0.5) * math.pi / size
-    rows = torch.cos(torch.arange(size, dtype=torch.double)[:, None] * positions)
-    rows[0] *= math.sqrt(0.5)
-    return rows * math.sqrt(2 / size)
-
-
 def dct(x: Tensor, share: float = DROPPED) -> Tensor:
     """Without the smallest DCT coefficients, which make up `share` of their absolute sum.
 
     Per image, over all its channels together; not clipped to [0,1].
     """
-    down, across = _dct(x.shape[2]).to(x), _dct(x.shape[3]).to(x)
+    down, across = basis(x.shape[2]).to(x), basis(x.shape[3]).to(x)
     coefficients = down @ x @ across.T
     size, order = coefficients.abs().flatten(1).sort(1)
     dropped = size.cumsum(1) <= share * size.sum(1, keepdim=True)
