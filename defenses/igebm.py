@@ -8,10 +8,14 @@ gradient goes through the steps; the authors' attack follows that of the unrefin
 theirs does not know the refinement.
 
 Defaults are the authors' steps, in images from 0 to 1; their energy is trained with steps that
-long, ours is not. Unlike theirs, images are clipped to [0,1] at the end, and energies have smooth
-activations (bench/models/nets/igebm.py). `bench train igebm` is ours for small images: contrastive,
-with short walks that start at other images in place of a buffer of samples. Their TensorFlow
-checkpoints are not read.
+long, ours is not. Unlike theirs, images are clipped to [0,1] at the end, and energies trained here
+have smooth activations (bench/models/nets/igebm.py). `bench train igebm` is ours for small images:
+contrastive, with short walks that start at other images in place of a buffer of samples.
+
+Their TensorFlow checkpoints are read (`--weights igebm=model_74700.index`, its .data file beside
+it): of the network for CIFAR-10, the larger and the wider one. Their energy is linear between its
+kinks, so that the gradient through its steps is the identity where nothing is clipped. Without
+their classifier's biases of classes, which are in none of these files.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from torch import Tensor, nn
 from bench.api import Context, Named, Training, classifier, recipe
 from bench.api.chain import Step, chain
 from bench.api.images import DatasetInfo
+from bench.errors import BenchError
 from bench.models.nets.ebm import slope
 from bench.models.nets.igebm import IGEBM
 from bench.models.zoo.networks import rebuild_as
@@ -101,7 +106,13 @@ def igebm(
     eps: Annotated[float, Range(0, 1)] = 8 / 255,
 ) -> Refined:
     """Minus an energy of image and class, after the image was refined for each class."""
-    made = rebuild_as(context.weights("igebm"), "an energy of image and class", IGEBM)
+    weights = context.weights("igebm")
+    made = rebuild_as(weights, "an energy of image and class", IGEBM)
+    if made.classes != context.classes:
+        raise BenchError(
+            f"weights {weights.path} are an energy of {made.classes} classes; "
+            f"{context.dataset} has {context.classes}"
+        )
     return Refined(made, steps, step=step, noise=noise, eps=eps)
 
 

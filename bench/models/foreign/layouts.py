@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.errors import BenchError, plain
-from bench.models.foreign import score_sde, sizes
+from bench.models.foreign import igebm, score_sde, sizes
 from bench.models.foreign.states import State
 
 # Mean and standard deviation per channel of what published classifiers were trained on: the
@@ -119,6 +119,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "pixelcnnpp": Layout(("u_init.conv.weight_v", "nin_out.lin_a.weight_v"), sizes.pixelcnnpp),
     "guided": Layout(("time_embed.0.weight", "out.2.weight"), sizes.guided, "model."),
     "ebm": Layout(("f.0.weight", "f.2.weight", "f.4.weight"), sizes.ebm),
+    "igebm": Layout(("stem.weight", "blocks.0.shift1.weight", "head.weight"), sizes.igebm),
 }
 
 
@@ -150,6 +151,8 @@ def recognise(state: State | Tensors, where: str) -> Recognised:
     tensors = found.tensors
     if f"{score_sde.LIST}0.weight" in tensors:
         tensors, kind = _of_score_sde(tensors, where), "VPPrecond"
+    elif igebm.FIRST in tensors:
+        tensors, kind = _of_igebm(tensors, where), ""
     else:
         tensors, kind = _of_smoothing(tensors), found.kind
     for name, layout in LAYOUTS.items():
@@ -202,4 +205,13 @@ def _of_score_sde(tensors: Tensors, where: str) -> dict[str, Tensor]:
         raise BenchError(
             f"weights {where} are no DDPM++ of score-SDE for 32x32 images (another configuration "
             "of it?)"
+        ) from None
+
+
+def _of_igebm(tensors: Tensors, where: str) -> dict[str, Tensor]:
+    try:
+        return igebm.renamed(tensors)
+    except (LookupError, RuntimeError):
+        raise BenchError(
+            f"weights {where} are none of IGEBM's networks of 6 or 9 blocks without attention"
         ) from None

@@ -212,6 +212,25 @@ def ebm(state: State) -> Arguments:
     return {"channels": first.shape[1], "width": len(first), "stages": count(state, "f.") - 2}
 
 
+def igebm(state: State) -> Arguments:
+    """IGEBM's networks of three widths: 6 blocks, or 9, in whose wider form the stem is narrower.
+
+    Told a class, the one of 9 blocks alone ends with a leaky ReLU.
+    """
+    first = state["stem.weight"]
+    each, rest = divmod(count(state, "blocks."), 3)
+    if rest:
+        raise LookupError("blocks")
+    widths = [len(state[f"blocks.{each * i}.conv1.weight"]) for i in range(3)]
+    classes = len(state["blocks.0.shift1.weight"])
+    leaky = each == 3 and len(first) == widths[0] and classes > 1
+    return {
+        **{"channels": first.shape[1], "classes": classes, "stem": len(first), "each": each},
+        **{"widths": widths, "published": True},
+        **({"leaky": True} if leaky else {}),
+    }
+
+
 def guided(state: State) -> Arguments:
     """Guided diffusion's U-Net at ImageNet's depth, whatever its width."""
     first = state["input_blocks.0.0.weight"]

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.api.context import Weights
 from bench.errors import BenchError, plain
 from bench.files.pickles import Made, Name
+from bench.models.foreign import bundle
 from bench.models.foreign.containers import PERSISTENT, TENSORS, WRAPPED, Unpacked, unpack
 from bench.models.foreign.storages import UnreadableError
 from bench.models.zoo.weights import PICKLED, SUFFIX, load_state, what_it_is
@@ -64,6 +65,8 @@ def read_state(weights: Weights, part: Choice = "") -> State:
     try:
         if where.suffix == SUFFIX:
             return State(_named(load_state(weights)))
+        if where.suffix == bundle.SUFFIX:
+            return State(_named(bundle.read(where)))
         with unpack(where) as file:
             found = _found(file, part)
     except OSError as error:
@@ -81,7 +84,7 @@ def read_state(weights: Weights, part: Choice = "") -> State:
 def _unreadable(weights: Weights, reason: str) -> BenchError:
     """What the file is, as far as its beginning tells; else what stopped the reader."""
     what = PICKLED
-    if weights.path.is_file() and weights.path.suffix != SUFFIX:
+    if weights.path.is_file() and weights.path.suffix not in (SUFFIX, bundle.SUFFIX):
         with weights.path.open("rb") as file:
             what = what_it_is(file.read(512))
     if what != PICKLED:

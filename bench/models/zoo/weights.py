@@ -25,6 +25,7 @@ from bench.errors import BenchError, plain
 from bench.files.bounded import is_file, json_of
 from bench.files.paths import home
 from bench.files.write import write_whole
+from bench.models.foreign import bundle
 from bench.models.zoo.entries import how_to_get
 
 SUFFIX = ".safetensors"
@@ -127,6 +128,7 @@ def _foreign(dataset: str, name: str, paths: Sequence[Path]) -> Weights:
 
     Those that say nothing of themselves count as made for `dataset`.
     """
+    paths = [file for path in paths for file in bundle.files(path)]
     for path in paths:
         if not is_file(path) and os.path.exists(path):  # a device or a pipe would never end
             raise BenchError(f"cannot read weights {path}: it is no file")

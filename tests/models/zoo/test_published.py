@@ -57,7 +57,7 @@ LAYOUT = {
 }
 WITHOUT_LAYOUT = {
     *("score-sde-cifar10", "aid-madry-cifar100", "aid-discriminator-cifar100"),
-    *("diffpure-wrn70-cifar10", "edm-cond-cifar10"),
+    *("diffpure-wrn70-cifar10", "edm-cond-cifar10", "igebm-cifar10"),
     *("torchvision-resnet50", "torchvision-resnet152", "torchvision-wide-resnet50-2"),
     *(f"cohen-{noise}-cifar10" for noise in ("012", "025", "050", "100")),
 }
