@@ -14,7 +14,7 @@ from bench.api import Context
 from bench.cli.doctor import doctor_command
 from bench.models.zoo.weights import own, packaged, save
 from tests.cli.test_cli import bench
-from tests.models.foreign.test_foreign import cifar10
+from tests.models.foreign.conftest import cifar10
 
 __all__ = ["cifar10"]
 

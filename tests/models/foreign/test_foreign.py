@@ -1,37 +1,32 @@
-"""Classifiers from files that others made: `@file:PATH` and `@robustbench/NAME`."""
+"""Classifiers from files that others made: `@file:PATH`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import contract
-from bench.api import Context, find_classifier, find_defense, names
-from bench.api import dataset as register
-from bench.api import register as declare
-from bench.api.images import Dataset, DatasetInfo, Images
+from bench.api import Context
 from bench.errors import BenchError
 from bench.measure import build, weights_used
 from bench.models.foreign import layouts
 from bench.models.nets import make
 from bench.models.nets.normalised import Normalised
-from bench.models.zoo import robustbench
 from bench.models.zoo import weights as zoo
-from bench.models.zoo.networks import rebuild
 from bench.plan import plan
 from bench.plan.request import Request
-from bench.spec import Part, parse_defense
+from bench.spec import parse_defense
+from tests.models.foreign.files import files_used, published, tiny
 
+pytestmark = pytest.mark.usefixtures("home")
 NETWORKS: Mapping[str, dict[str, Any]] = {
     "wideresnet": {"depth": 16, "widen": 2, "classes": 7, "channels": 3},
     "wideresnet-meliketoy": {"depth": 16, "widen": 2, "classes": 7, "channels": 3},
@@ -43,48 +38,6 @@ NETWORKS: Mapping[str, dict[str, Any]] = {
     "adp-simple-conv": {"classes": 7, "channels": 1, "size": 8},
     "adp-simple-mlp": {"classes": 7, "pixels": 64},
 }
-INFO = DatasetInfo("cifar10", "toy", (3, 32, 32), tuple("abcdefghij"), "linf:8/255")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def cifar10(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    """A data set under the name of CIFAR-10, with two grey images."""
-    build.dataset.cache_clear()  # of the real one, if an earlier test has asked for it
-    build._context.cache_clear()
-    names("dataset")
-    others = {n: p for n, p in declare.PLUGINS["dataset"].items() if n != "cifar10"}
-    monkeypatch.setitem(declare.PLUGINS, "dataset", others)
-
-    def load(split: str) -> Images:
-        grey = torch.full((2, 3, 32, 32), 0.5)
-        return Images(grey, torch.tensor([0, 1]), torch.arange(2))
-
-    register("cifar10", info=INFO)(lambda: Dataset(INFO, load))
-    yield build.context("cifar10")
-    build.dataset.cache_clear()
-    build._context.cache_clear()
-
-
-def published(path: Path, network: nn.Module, prefix: str = "", container: str = "") -> Path:
-    """The state dict of a network as a torch checkpoint."""
-    state: Any = {prefix + key: value for key, value in network.state_dict().items()}
-    torch.save({container: state, "epoch": 3} if container else state, path)
-    return path
-
-
-def tiny(seed: int = 0, **changes: Any) -> nn.Module:
-    torch.manual_seed(seed)
-    return make("wideresnet", {"depth": 10, "widen": 1, **changes}).eval()
-
-
-# --- recognising a layout ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
@@ -138,12 +91,6 @@ def test_other_layouts_are_named_as_unknown(state: dict[str, Tensor]) -> None:
 
 
 # --- @file:PATH --------------------------------------------------------------------------------
-
-
-def files_used(defense: str, context: Context) -> dict[str, str]:
-    """The weight files of a defense; not the code of the toy data set, which is the test's own."""
-    used = weights_used.weights_used(defense, None, context)
-    return {name: sha256 for name, sha256 in used.items() if weights_used.is_file(name)}
 
 
 @pytest.mark.parametrize(
@@ -342,164 +289,3 @@ def test_a_damaged_state_dict_names_its_key(tmp_path: Path, cifar10: Context) ->
 def test_an_unknown_normalisation_is_refused_at_planning() -> None:
     with pytest.raises(BenchError, match=r"'#cifar' is no normalisation .*cifar10"):
         plan.make(Request(["none@file:net.pt#cifar"], ["clean"], "digits"))
-
-
-# --- @robustbench/NAME -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def model(cifar10: Context, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A model of RobustBench's zoo whose network is tiny."""
-    robustbench.load()
-    from robustbench.model_zoo.architectures.wide_resnet import WideResNet
-
-    entry = {"model": lambda: WideResNet(depth=10, widen_factor=1), "gdrive_id": "nowhere"}
-    monkeypatch.setitem(robustbench.models("cifar10"), "Tiny2026", entry)
-    return "Tiny2026"
-
-
-@pytest.mark.parametrize("place", ["home/robustbench", "models"])
-def test_a_model_of_robustbench_comes_from_its_file(
-    tmp_path: Path, cifar10: Context, model: str, place: str
-) -> None:
-    path = tmp_path / place / "cifar10" / "Linf" / f"{model}.pt"
-    path.parent.mkdir(parents=True)
-    network = tiny()
-    published(path, network, "module.", "state_dict")
-    made = build.classifier(f"robustbench/{model}", cifar10)
-    x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(made(x), network(x), atol=1e-5, rtol=1e-5)
-    used = files_used(f"none@robustbench/{model}", cifar10)
-    assert used == {f"robustbench/{model}": hashlib.sha256(path.read_bytes()).hexdigest()}
-    published(path, tiny(widen=2), "module.")
-    with pytest.raises(BenchError, match="does not load from") as caught:
-        build.classifier(f"robustbench/{model}", cifar10)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("board", ["l2", "corruptions"])
-def test_a_model_of_another_board_of_robustbench_is_not_the_linf_one(
-    tmp_path: Path, cifar10: Context, model: str, board: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = robustbench.models("cifar10")[model]
-    monkeypatch.setitem(robustbench.models("cifar10", board), model, entry)
-    networks: list[nn.Module] = []
-    for folder in ("Linf", {"l2": "L2"}.get(board, board)):
-        path = tmp_path / "home" / "robustbench" / "cifar10" / folder / f"{model}.pt"
-        path.parent.mkdir(parents=True)
-        networks.append(tiny(len(networks)))
-        published(path, networks[-1], "module.", "state_dict")
-    x = torch.rand(2, 3, 32, 32)
-    for name, network in zip((model, f"{board}/{model}"), networks, strict=True):
-        made = build.classifier(f"robustbench/{name}", cifar10)
-        torch.testing.assert_close(made(x), network(x), atol=1e-5, rtol=1e-5)
-    assert str(parse_defense(f"adp@robustbench/{board}/{model}")).endswith(f"/{board}/{model}")
-    assert not torch.equal(networks[0](x), networks[1](x))
-
-
-def test_boards_of_robustbench_are_checked_at_planning(cifar10: Context) -> None:
-    def ask(name: str, dataset: str = "cifar10") -> None:
-        build.classifier(f"robustbench/{name}", build.context(dataset))
-
-    with pytest.raises(BenchError, match=r"did you mean 'Hendrycks2020AugMix_WRN'"):
-        ask("corruptions/Hendrycks2020AugMix_WR")
-    with pytest.raises(BenchError, match=r"unknown RobustBench model on cifar10 \(linf\)"):
-        ask("Hendrycks2020AugMix_WRN")
-    with pytest.raises(BenchError, match="RobustBench has no l2 models on cifar100"):
-        ask("l2/Standard", "cifar100")
-    for other in ("linf", "l1"):
-        with pytest.raises(BenchError, match=r"models are named robustbench/NAME \(linf\), "):
-            ask(f"{other}/Standard")
-
-
-def test_a_missing_file_says_where_to_put_it(cifar10: Context, model: str) -> None:
-    for ask in (
-        build.classifier,
-        lambda text, where: weights_used.weights_used(f"none@{text}", None, where),
-    ):
-        with pytest.raises(BenchError, match=rf"put its checkpoint there as {model}.pt") as caught:
-            ask(f"robustbench/{model}", cifar10)
-        assert "home/robustbench/cifar10/Linf" in str(caught.value)
-
-
-def test_names_and_data_sets_are_checked_at_planning(
-    cifar10: Context, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ask(defense: str, dataset: str) -> None:
-        build.classifier(parse_defense(defense).classifier, build.context(dataset))
-
-    with pytest.raises(BenchError, match=r"did you mean 'Carmon2019Unlabeled'"):
-        ask("none@robustbench/Carmon2019Unlabelled", "cifar10")
-    entry = {"model": lambda: pytest.fail("built"), "gdrive_id": ""}
-    monkeypatch.setitem(robustbench.models("cifar10"), "Fileless2026", entry)
-    with pytest.raises(BenchError, match="robustbench/Fileless2026: RobustBench has no file"):
-        ask("none@robustbench/Fileless2026", "cifar10")
-    aid = find_defense("aid")
-    settings = dict(aid.resolve(Part("aid"), "cifar10").settings)
-    reason = aid.misfit(settings, find_classifier("robustbench"), INFO)
-    assert reason == "aid reads maps of the classifier, and 'robustbench' offers none on cifar10"
-    with pytest.raises(BenchError, match="not for 'digits'"):
-        plan.make(Request([f"adp@robustbench/{model}"], ["clean"], "digits"))
-
-
-def test_the_name_of_a_model_is_part_of_the_classifiers_name() -> None:
-    spec = parse_defense("adp:sigma=0.1@robustbench/Standard")
-    assert (spec.classifier.name, dict(spec.classifier.settings)) == (
-        "robustbench",
-        {"model": "Standard"},
-    )
-    assert str(spec) == "adp:sigma=0.1@robustbench/Standard"
-    assert json.dumps(str(parse_defense(str(spec)))) == json.dumps(str(spec))
-    assert {"file", "robustbench"}.isdisjoint(names("classifier"))
-
-
-# --- what wrappers and other versions of torch do to names ---------------------------------------
-
-WRAPPERS = ("_orig_mod.", "module.", "model.", "_fsdp_wrapped_module.", "network.", "net.")
-
-
-@given(st.lists(st.sampled_from(WRAPPERS), max_size=4), st.booleans())
-def test_wrappers_in_any_combination(tmp_path_factory: Any, wraps: list[str], old: bool) -> None:
-    network, prefix = tiny(), "".join(wraps)
-    state = {prefix + k: v for k, v in network.state_dict().items()}
-    if old:  # torch before 0.4.1 did not count batches
-        state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-        assert len(state) < len(network.state_dict())
-    path = tmp_path_factory.mktemp("wrapped") / "net.pt"
-    torch.save(state, path)
-    made = rebuild(zoo.find("svhn", f"file:{path}"))
-    x = torch.rand(1, 3, 32, 32)
-    torch.testing.assert_close(made(x), network(x), atol=0, rtol=0)
-
-
-def test_wrappers_around_a_part_of_a_network(tmp_path: Path) -> None:
-    network = tiny()
-    network.add_module("block1", nn.DataParallel(network.get_submodule("block1")))
-    path = published(tmp_path / "net.pt", network)
-    x = torch.rand(1, 3, 32, 32)
-    made = rebuild(zoo.find("svhn", f"file:{path}"))
-    torch.testing.assert_close(made(x), network(x), atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-def test_two_keys_that_become_one_name_are_an_error(tmp_path: Path, suffix: str) -> None:
-    state = tiny().state_dict()
-    state["module.fc.bias"] = state["fc.bias"] + 1
-    path = tmp_path / f"net.{suffix}"
-    if suffix == "pt":
-        torch.save(state, path)
-    else:
-        zoo.save(path, state, {})
-    with pytest.raises(
-        BenchError, match=r"net\..*'fc.bias' and 'module.fc.bias' are both 'fc.bias"
-    ):
-        rebuild(zoo.find("svhn", f"file:{path}"))
-
-
-@pytest.mark.parametrize("key", ["block1.layer.0.bn1.running_mean", "fc.bias"])
-def test_nothing_else_may_be_missing(tmp_path: Path, key: str) -> None:
-    state = tiny().state_dict()
-    del state[key]
-    torch.save(state, tmp_path / "net.pt")
-    with pytest.raises(BenchError, match=rf"'{key}' is missing"):
-        rebuild(zoo.find("svhn", f"file:{tmp_path / 'net.pt'}"))

@@ -1,18 +1,16 @@
-"""Files made to do harm: nothing of them runs, they cost little, and each is one line."""
+"""Pickles made to do harm: nothing of them runs, they cost little, and each is one line."""
 
 from __future__ import annotations
 
 import io
 import os
 import pickle
-import resource
-import stat
+import re
 import struct
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +19,10 @@ import torch
 
 from bench.errors import BenchError
 from bench.models.foreign.states import read_state
-from bench.models.zoo.networks import rebuild
 from bench.models.zoo.weights import find
-from tests.reference import GOLDEN
+from tests.models.foreign.harm import handmade, refused, text, whole
 
-LIMIT_S, LIMIT_BYTES = 20.0, 300 * 2**20
-"""CPU time and growth of the process that any small file may cost."""
-
-
-@pytest.fixture(autouse=True)
-def flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that harm would write; nothing may have written it in the end."""
-    path = tmp_path / "harm"
-    monkeypatch.chdir(tmp_path)
-    yield path
-    assert not path.exists(), "the file's code ran"
-
-
-def refused(path: Path, says: str = ".") -> str:
-    """The one line that a file ends in, within the limits."""
-    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(BenchError, match=says) as caught:
-        rebuild(find("cifar10", "any", path))
-    line = str(caught.value)
-    assert "\n" not in line
-    assert "\x1b" not in line
-    assert len(line) < 600
-    assert time.process_time() - start < LIMIT_S
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown * 1024 < LIMIT_BYTES
-    return line
+pytestmark = pytest.mark.usefixtures("flag")
 
 
 class Reduces:
@@ -101,16 +73,6 @@ def test_calls_are_refused_by_name(
     save(harms(flag)[harm], tmp_path / "evil.pt")
     says = refused(tmp_path / "evil.pt", "wants to call")
     assert "which was not done" in says
-
-
-def handmade(path: Path, *operations: bytes) -> Path:
-    path.write_bytes(b"\x80\x02" + b"".join(operations) + b".")
-    return path
-
-
-def text(value: str) -> bytes:
-    encoded = value.encode()
-    return b"X" + struct.pack("<I", len(encoded)) + encoded
 
 
 STORED = b"ctorch.storage\n_load_from_bytes\n"
@@ -252,23 +214,18 @@ def tensor(path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: i
     with zipfile.ZipFile(path) as file:
         entries = {name: file.read(name) for name in file.namelist()}
     name = next(n for n in entries if n.endswith("data.pkl"))
-    numbers = [b"".join(_whole(n) for n in part) for part in (size, stride)]
+    numbers = [b"".join(whole(n) for n in part) for part in (size, stride)]
     old = b"K\x00K\x04\x85q"
     assert entries[name].count(old) == 1
     before, _, after = entries[name].partition(old)
     stop = after.index(b"K\x01\x85")
-    content = before + _whole(offset) + b"(" + numbers[0] + b"tq" + after[:1]
+    content = before + whole(offset) + b"(" + numbers[0] + b"tq" + after[:1]
     content += b"(" + numbers[1] + b"t" + after[stop + 3 :]
     entries[name] = content
     with zipfile.ZipFile(path, "w") as file:
         for entry, value in entries.items():
             file.writestr(entry, value)
     return path
-
-
-def _whole(number: int) -> bytes:
-    length = max((number.bit_length() + 8) // 8, 1)
-    return b"\x8a" + bytes([length]) + number.to_bytes(length, "little", signed=True)
 
 
 @pytest.mark.parametrize(
@@ -312,157 +269,12 @@ def test_sizes_that_would_build_a_giant(tmp_path: Path) -> None:
         refused(tmp_path / "a.pt", r"larger than they are|cannot be built")
 
 
-# --- zip files ---------------------------------------------------------------------------------
-
-
-def zipped(path: Path, change: Callable[[zipfile.ZipFile], None], **options: Any) -> Path:
-    """A whole checkpoint, written again with something added."""
-    torch.save({"a": torch.zeros(4)}, path)
-    with zipfile.ZipFile(path) as file:
-        entries = {name: file.read(name) for name in file.namelist()}
-    with zipfile.ZipFile(path, "w", **options) as file:
-        for name, content in entries.items():
-            file.writestr(name, content)
-        change(file)
-    return path
-
-
-def link(file: zipfile.ZipFile) -> None:
-    info = zipfile.ZipInfo("a/data/9")
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    file.writestr(info, "/etc/passwd")
-
-
-def again(file: zipfile.ZipFile) -> None:
-    name = next(n for n in file.namelist() if n.endswith("data.pkl"))
-    file.writestr(name, pickle.dumps({}))
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda file: file.writestr("../../evil", "x"), r"the entry '\.\./\.\./evil'"),
-        (lambda file: file.writestr("/etc/evil", "x"), "the entry '/etc/evil'"),
-        (lambda file: file.writestr("a\\..\\evil", "x"), "the entry"),
-        (link, "the entry 'a/data/9'"),
-        (again, "two entries of one name"),
-        (lambda file: file.writestr("b/data.pkl", pickle.dumps({})), "without the pickle"),
-    ],
-)
-def test_odd_entries(change: Callable[[zipfile.ZipFile], None], says: str, tmp_path: Path) -> None:
-    refused(zipped(tmp_path / "a.pt", change), says)
-    assert not (tmp_path.parent / "evil").exists()
-
-
-def test_compressed_entries_are_not_inflated(tmp_path: Path) -> None:
-    def bomb(file: zipfile.ZipFile) -> None:
-        file.writestr("a/data/9", bytes(50_000_000))
-
-    path = zipped(tmp_path / "a.pt", bomb, compression=zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 100_000
-    refused(path, "a compressed zip file")
-
-
-def test_entries_that_lie_over_each_other(tmp_path: Path) -> None:
-    """Many names for the same bytes: what they declare is more than the file holds."""
-    path = zipped(tmp_path / "a.pt", lambda file: file.writestr("a/data/9", bytes(100_000)))
-    content = path.read_bytes()
-    end = content.rindex(b"PK\x05\x06")
-    count, length, start = struct.unpack("<HII", content[end + 10 : end + 20])
-    directory = content[start : start + length]
-    last = directory[directory.rindex(b"PK\x01\x02") :]
-    more = b"".join(last.replace(b"a/data/9", b"a/dat%c/9" % (65 + i)) for i in range(20))
-    head = struct.pack("<HHII", count + 20, count + 20, length + len(more), start)
-    path.write_bytes(content[:end] + more + content[end : end + 8] + head + content[end + 20 :])
-    refused(path, "declare more than it holds|damaged")
-
-
-# --- what is no file ---------------------------------------------------------------------------
-
-
-def test_links_to_devices_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "zero.pt").symlink_to("/dev/zero")
-    os.mkfifo(tmp_path / "pipe.pt")
-    (tmp_path / "folder.pt").mkdir()
-    (tmp_path / "round.pt").symlink_to(tmp_path / "round.pt")
-    for name in ("zero", "pipe", "folder", "round"):
-        path = tmp_path / f"{name}.pt"
-        for weights, override in ((f"file:{path}", None), ("any", path)):
-            with pytest.raises(BenchError) as caught:
-                find("cifar10", weights, override)
-            assert "\n" not in str(caught.value)
-
-
-def test_a_link_to_a_whole_file_is_that_file(tmp_path: Path) -> None:
-    (tmp_path / "net.pth").symlink_to(GOLDEN / "ckpt_ncsnv2_list.pth")
-    assert rebuild(find("cifar10", "any", tmp_path / "net.pth"))
-
-
 def test_pickles_are_followed_without_the_library_that_runs_them() -> None:
-    """No module of the zoo unpickles, and none of its readers imports what it does not need."""
-    zoo = Path(sys.modules[BenchError.__module__].__file__ or "").parent / "zoo"
-    for path in zoo.glob("*.py"):
-        source = path.read_text()
-        assert "torch.load(" not in source
-        assert "import pickle\n" not in source
-        assert "Unpickler" not in source
-
-
-# --- trees that cost more than they hold -------------------------------------------------------
-
-
-def doubled(start: bytes, times: int) -> bytes:
-    """Pairs of pairs of pairs: as a text they double each time."""
-    return start + b"".join(b"q%c0h%ch%c\x86" % (i, i, i) for i in range(times))
-
-
-REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
-FLOATS = b"ctorch\nFloatStorage\n"
-
-
-@pytest.mark.parametrize("place", ["key", "type", "address", "name"])
-def test_nested_texts_are_never_written_out(place: str, tmp_path: Path) -> None:
-    """A pickle of 200 bytes whose storage has a key of 2**40 parts."""
-    bomb = doubled(text("a"), 40)
-    parts = {"key": text("0"), "type": FLOATS, "address": text("cpu"), "tag": text("storage")}
-    parts |= {place: bomb}
-    storage = b"(" + parts["tag"] + parts["type"] + parts["key"] + parts["address"] + b"K\x04tQ"
-    tensor = b"(" + storage + b"K\x00K\x04\x85K\x01\x85\x89NtR"
-    key = bomb if place == "name" else text("conv1.weight")
-    refused(handmade(tmp_path / "evil.pkl", b"}", key, REBUILD, tensor, b"s"))
-    magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
-    head = magic + pickle.dumps({"little_endian": True}, 2)
-    root, keys = b"\x80\x02}" + key + REBUILD + tensor + b"s.", b"\x80\x02](" + bomb + b"e."
-    (tmp_path / "evil.pth").write_bytes(head + root + keys)
-    refused(tmp_path / "evil.pth", "damaged|of tensors")
-
-
-def test_whole_numbers_of_one_hash(tmp_path: Path) -> None:
-    """640 kB of keys (and places of the memo) that all fall on one place of a table."""
-    prime = 2**61 - 1
-    keys = b"".join(_whole(i * prime) + b"N" for i in range(1, 40_000))
-    refused(handmade(tmp_path / "evil.pkl", b"}(", keys, b"u"), "hold no state dict")
-    puts = b"".join(b"p%d\n" % (i * prime) for i in range(1, 30_000))
-    refused(handmade(tmp_path / "evil.pkl", b"N", puts), "damaged")
-
-
-def test_a_key_of_a_million_digits(tmp_path: Path) -> None:
-    huge = b"\x8b" + struct.pack("<I", 500_000) + b"\x01" * 500_000
-    refused(handmade(tmp_path / "evil.pkl", b"}", huge, b"Ns"), "hold no state dict")
-
-
-def test_one_list_made_into_a_dictionary_again_and_again(tmp_path: Path) -> None:
-    pairs = b"](" + b"NN\x86" * 20_000 + b"e\x85q\x00"
-    again = b"ccollections\nOrderedDict\nq\x010" + b"h\x01h\x00R0" * 20_000
-    refused(handmade(tmp_path / "evil.pkl", pairs, again), "operations")
-
-
-def test_settings_that_ask_for_a_giant_are_refused(tmp_path: Path) -> None:
-    from bench.compute.tensor_file import packed
-
-    for arguments in ('{"depth": 100000}', '{"widen": 100000}', "[" * 100_000, '{"depth": "x"}'):
-        facts = {"network": "wideresnet", "arguments": arguments}
-        content = packed({"a": torch.zeros(4)}, facts)
-        (tmp_path / "a.safetensors").write_bytes(content)
-        refused(tmp_path / "a.safetensors")
+    """Nothing that reads somebody's weights unpickles or loads them with torch."""
+    folder = Path(sys.modules[BenchError.__module__].__file__ or "").parent
+    readers = [path for part in ("models", "files") for path in (folder / part).rglob("*.py")]
+    assert {"pickles.py", "states.py", "networks.py"} <= {path.name for path in readers}
+    for path in readers:
+        assert not re.search(r"\btorch\.load\(|import pickle$|Unpickler", path.read_text(), re.M), (
+            path
+        )
