@@ -16,6 +16,8 @@ LIVE = {
     "images": "An image clean, attacked and after every step of purification.",
     "scores": "Score norms of natural, attacked and purified images.",
     "trajectory": "The way of attacked images through the classifier's features.",
+    "regions": "Where the classifier is right around one image under several attacks.",
+    "information": "Mutual information of a classifier's maps, clean and attacked.",
 }
 
 
@@ -34,6 +36,6 @@ class Pictures(LazyGroup):
 def show_command() -> None:
     """Draw a picture, PNG or SVG by the suffix of --out.
 
-    The first four are made from stored results, with the numbers of the board; the last three
+    The first four are made from stored results, with the numbers of the board; the others
     attack and purify images with the seeds of a run.
     """

@@ -1,4 +1,4 @@
-"""`bench show images|scores|trajectory`: pictures of what a run does to images."""
+"""`bench show images|scores|trajectory|regions|information`: what a run does to images."""
 
 from __future__ import annotations
 
@@ -58,9 +58,17 @@ def live(function: F) -> F:
     return add(data_root(function), OPTIONS)
 
 
+ATTACKS = click.option(
+    "--attack", "attacks", multiple=True, required=True, metavar="SPEC", help="One or several."
+)
+INDEX = click.option(
+    "--index", default=0, show_default=True, metavar="N", help="Place in the subset."
+)
+
+
 @click.command("images")
 @ATTACK
-@click.option("--index", default=0, show_default=True, metavar="N", help="Place in the subset.")
+@INDEX
 @click.option("--frames", default=6, show_default=True, metavar="N", help="Steps shown, at most.")
 @live
 def images_command(attack: str, index: int, frames: int, **asked: Any) -> None:
@@ -117,6 +125,45 @@ def trajectory_command(attack: str, images: int, **asked: Any) -> None:
         return plane(trajectories(wanted, images, setup, _say))
 
     _draw((attack,), asked, make)
+
+
+@click.command("regions")
+@ATTACKS
+@INDEX
+@live
+def regions_command(attacks: tuple[str, ...], index: int, **asked: Any) -> None:
+    """One image under each attack and every step of its way back, in a plane (t-SNE).
+
+    Colours say whether the classifier alone is right at the nearest point: by pixels on the left,
+    by the classifier's features on the right.
+    """
+
+    def make(wanted: Wanted, setup: Setup) -> Figure:
+        from bench.report.figures.regions import regions
+        from bench.walkthrough.regions import regions as found
+
+        return regions(found(wanted, index, setup, _say))
+
+    _draw(attacks, asked, make)
+
+
+@click.command("information")
+@ATTACKS
+@click.option("--images", default=512, show_default=True, metavar="N", help="Of the subset.")
+@live
+def information_command(attacks: tuple[str, ...], images: int, **asked: Any) -> None:
+    """Mutual information of a classifier's first and last map, at clean and attacked images.
+
+    A lower bound by a network that is trained on half of the images and judged on the other.
+    """
+
+    def make(wanted: Wanted, setup: Setup) -> Figure:
+        from bench.report.figures.estimates import estimates
+        from bench.walkthrough.information import information
+
+        return estimates(information(wanted, images, setup, _say))
+
+    _draw(attacks, asked, make)
 
 
 def _draw(

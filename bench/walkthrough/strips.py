@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.measure.worker import Setup
 from bench.report.figures.data import Frame, Strip, Strips
 from bench.results.store import SHARD
-from bench.walkthrough.walk import Say, Scene, Walk, Wanted, attack, one_walk, scenes, where
+from bench.walkthrough.walk import Say, Scene, Walk, Wanted, at, attack, one_walk, scenes
 
 SHOWN = 0.5
 """How far from grey an amplified perturbation may go."""
@@ -24,12 +24,7 @@ def strips(wanted: Wanted, index: int, frames: int, setup: Setup, say: Say) -> S
 
     frames: steps of purification that are shown, at most, the last one included.
     """
-    info, subset = where(wanted)
-    if not 0 <= index < len(subset):
-        raise BenchError(
-            f"--index {index}: subset '{subset.name}' of '{info.name}' has images 0 to "
-            f"{len(subset) - 1}"
-        )
+    info, subset = at(wanted, index)
     if frames < 1:
         raise BenchError("--frames needs at least 1")
     found = scenes(wanted)

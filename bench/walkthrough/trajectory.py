@@ -35,7 +35,7 @@ def trajectories(wanted: Wanted, images: int, setup: Setup, say: Say) -> Traject
     space = ""
     for done in all_walks(scene, count, setup, wanted, say):
         states = torch.stack([done.shard.x, done.points, *done.states])
-        values, correct, space = _features(done, states)
+        values, correct, space = features(done, states)
         rows.append(values)
         right.append(correct)
     longest = max(len(each) for each in rows)
@@ -65,35 +65,46 @@ def embed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(made, dtype=np.float64)
 
 
-class _Features(nn.Module):
-    """A classifier's last map, averaged over its positions, and its logits."""
+class _Pooled(nn.Module):
+    """A map of a classifier, averaged over its positions."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: nn.Module, place: int) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifier, self.place = classifier, place
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,H,W] to [B,D]."""
         assert has_features(self.classifier)
-        last = list(self.classifier.features(x).values())[-1]
-        return last.mean((2, 3)) if last.dim() == 4 else last.flatten(1)
+        found = list(self.classifier.features(x).values())[self.place]
+        return found.mean((2, 3)) if found.dim() == 4 else found.flatten(1)
 
 
-def _features(done: Walk, states: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
-    """Features [T,B,D] of states [T,B,C,H,W], where the classifier is right [T,B], their name."""
-    classifier = done.defense.classifier
-    flat = states.flatten(0, 1)
-    with torch.no_grad():
-        logits = classifier(flat)
-        values, space = logits, "logits of the classifier"
-        if _has_maps(classifier.module):
-            values = Network(_Features(classifier.module), "features")(flat)
-            space = "last map of the classifier"
-    right = (logits.argmax(1).view(len(states), -1) == done.shard.y).cpu().numpy()
-    shaped = values.view(*states.shape[:2], -1).double().cpu().numpy()
-    return shaped, right, space
+def pooled(module: nn.Module, x: Tensor, place: int) -> Tensor | None:
+    """Map number `place` of a classifier for images, averaged over its positions; None without."""
+    found: Tensor | None = None
+    if _has_maps(module):
+        found = Network(_Pooled(module, place), "features")(x)
+    return found
 
 
 def _has_maps(module: nn.Module) -> bool:
     inside = module.network if isinstance(module, Normalised) else module
     return has_features(module) and has_features(inside)
+
+
+@torch.no_grad()
+def features(
+    done: Walk, states: Tensor, rows: slice = slice(None)
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
+    """Features [T,B,D] of states [T,B,C,H,W], where the classifier is right [T,B], their name.
+
+    rows: which images of the walk they are of.
+    """
+    classifier = done.defense.classifier
+    flat = states.flatten(0, 1)
+    logits = classifier(flat)
+    last = pooled(classifier.module, flat, -1)
+    values, space = (logits, "logits") if last is None else (last, "last map")
+    right = (logits.argmax(1).view(len(states), -1) == done.shard.y[rows]).cpu().numpy()
+    shaped = values.view(*states.shape[:2], -1).double().cpu().numpy()
+    return shaped, right, f"{space} of the classifier"

@@ -123,6 +123,17 @@ def where(wanted: Wanted) -> tuple[DatasetInfo, Subset]:
     return info, subset_here(info.name, wanted.subset or info.subset)
 
 
+def at(wanted: Wanted, index: int) -> tuple[DatasetInfo, Subset]:
+    """The same, for image number `index` of the subset, which has to be there."""
+    info, subset = where(wanted)
+    if not 0 <= index < len(subset):
+        raise BenchError(
+            f"--index {index}: subset '{subset.name}' of '{info.name}' has images 0 to "
+            f"{len(subset) - 1}"
+        )
+    return info, subset
+
+
 def walks(scene: Scene, images: int, setup: Setup, store: Store | None) -> Iterator[Walk]:
     """The first `images` images of a cell, shard by shard."""
     for number in range(shards_of(images)):

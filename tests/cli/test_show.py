@@ -54,6 +54,27 @@ def test_the_pictures_are_listed(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["regions", "--defense", "gaussian", "--attack", "bpda:steps=1,bpda:steps=2,mim:steps=1"],
+        ["information", "--defense", "none", "--attack", "classifier-pgd:steps=1", "--images=16"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_command_draws_what_warm_networks_do(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "drawn.png"
+    code, _, err = here([*arguments, "--dataset", "digits", "--out", str(out)], monkeypatch, capsys)
+    assert code == 0, err
+    assert err.splitlines()[-1] == str(out)
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["curve", "--out", "x.png"], "Missing option '--over'"),
@@ -73,6 +94,10 @@ def test_the_pictures_are_listed(
         (
             ["images", "--defense", "none", "--attack", "bpda", "--out", "x.png"],
             "no purifier: duplicate of classifier-pgd",
+        ),
+        (
+            ["information", "--defense=none", "--attack=mim", "--images=8", "--out", "x.png"],
+            "--images 8: an estimate needs at least 16",
         ),
         (
             ["images", "--defense", "none", "--attack", "clean", "--index", "-1", "--out", "x.png"],

@@ -31,7 +31,7 @@ def typed(line: str) -> None:
 def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = [line for line in COMMANDS if line.startswith("bench show ")]
-    assert len(made) == 8
+    assert len(made) == 10
     for line in COMMANDS:
         typed(line)
     for line in made:
@@ -41,7 +41,7 @@ def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_pictures_shown_are_small_and_there() -> None:
-    assert len(SHOWN) == 2
+    assert len(SHOWN) == 4
     for name in SHOWN:
         content = (ROOT / "docs" / name).read_bytes()
         assert content.startswith(b"\x89PNG")

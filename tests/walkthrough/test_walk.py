@@ -20,7 +20,11 @@ from bench.errors import BenchError
 from bench.measure.judge import judge
 from bench.measure.shard import begun
 from bench.measure.worker import Saved, Setup, Task, context_of, measure
+from bench.models.nets.normalised import has_features
 from bench.results.store import Planned, Store
+from bench.walkthrough import mine
+from bench.walkthrough.information import information
+from bench.walkthrough.regions import regions
 from bench.walkthrough.scores import score_norms
 from bench.walkthrough.strips import amplified, strips
 from bench.walkthrough.trajectory import embed, trajectories
@@ -180,6 +184,41 @@ def test_a_trajectory_has_every_step_and_where_the_classifier_is_right() -> None
     assert "last map of the classifier" in made.caption
 
 
+def test_regions_are_of_one_image_by_pixels_and_by_features() -> None:
+    _, done = walked()
+    wanted = replace(WANTED, attacks=("bpda:steps=2", "classifier-pgd:steps=2"))
+    made = regions(wanted, 5, SETUP, quiet)
+    assert [title for title, _ in made.panels] == ["pixels", "last map of the classifier"]
+    assert made.labels == ("bpda:steps=2", "classifier-pgd:steps=2")
+    states = torch.stack([state[5] for state in (done.shard.x, done.points, *done.states)])
+    called = done.defense.classifier(states).argmax(1) == done.shard.y[5]
+    for _, ways in made.panels:
+        assert list(ways[0].right) == called.tolist()
+        assert [len(way.path) for way in ways] == [5, 5]
+        assert np.array_equal(ways[0].clean, ways[1].clean)
+    assert "image 5" in made.caption
+    assert "11 points" in made.caption
+
+
+def test_information_is_of_the_first_and_the_last_map_of_the_bare_classifier() -> None:
+    wanted = replace(WANTED, defenses=("none",), attacks=("classifier-pgd:steps=2",))
+    made = information(wanted, 32, SETUP, quiet)
+    ((name, numbers),) = made.groups
+    assert name == "none@natural"
+    assert [(n.label, n.attacked) for n in numbers] == [
+        ("clean", False),
+        ("classifier-pgd:steps=2", True),
+    ]
+    _, done = walked()
+    module = done.defense.classifier.module
+    assert has_features(module)
+    maps = [each.detach().mean((2, 3)) for each in module.features(done.shard.x).values()]
+    values = [mine.information(maps[0], maps[-1], seed) for seed in range(3)]
+    assert numbers[0].value == pytest.approx(np.mean(values), abs=1e-4)
+    assert (numbers[0].low, numbers[0].high) == pytest.approx((min(values), max(values)), abs=1e-4)
+    assert "n = 32 images" in made.caption
+
+
 def test_the_plane_is_the_same_each_time_and_keeps_clusters_apart() -> None:
     values = np.random.default_rng(0).normal(size=(40, 6))
     values[20:] += 50
@@ -211,6 +250,15 @@ def test_what_cannot_be_shown_is_refused() -> None:
         )
     with pytest.raises(BenchError, match=r"no part of the defense \(Median\) has a score network"):
         score_norms(replace(blurred, attacks=("classifier-pgd",)), 4, 0, SETUP, quiet)
+    bare = replace(WANTED, defenses=("none",), attacks=("classifier-pgd:steps=2",))
+    with pytest.raises(BenchError, match="2 points are too few for regions: name more attacks"):
+        regions(bare, 0, SETUP, quiet)
+    with pytest.raises(BenchError, match="its classifier offers no maps"):
+        information(replace(bare, defenses=("none@cnn",)), 16, SETUP, quiet)
+    with pytest.raises(BenchError, match="--images 8: an estimate needs at least 16"):
+        information(bare, 8, SETUP, quiet)
+    with pytest.raises(BenchError, match="regions are of one defense"):
+        regions(replace(blurred, defenses=("median", "none")), 0, SETUP, quiet)
     with pytest.raises(BenchError, match="allows 2 to 512"):
         trajectories(WANTED, 1, SETUP, quiet)
     with pytest.raises(BenchError, match=r"--after 99: this defense takes \d steps, added noise"):

@@ -20,8 +20,8 @@ from bench.models.foreign.storages import UnreadableError
 
 SUFFIX = ".index"
 FOOTER, MAGIC = 48, (0xDB4775248B80FB57).to_bytes(8, "little")
-LARGEST, LONGEST_KEY, MOST_FILES = 1 << 24, 1000, 100
-"""Bytes of an index, characters of a name, files of numbers."""
+LARGEST, LONGEST_KEY, MOST_FILES, MOST_TENSORS = 1 << 24, 1000, 100, 20_000
+"""Bytes of an index, characters of a name, files of numbers, entries."""
 TYPES = {1: torch.float32, 2: torch.float64, 3: torch.int32, 9: torch.int64, 19: torch.float16}
 """By number in TensorFlow's list; others are left out."""
 SLICES = 7
@@ -58,7 +58,9 @@ def read(index: Path) -> dict[str, Tensor]:
     left = sum(map(len, numbers))
     found = {}
     try:
-        for key, entry in _entries(table):
+        for count, (key, entry) in enumerate(_entries(table)):
+            if count > MOST_TENSORS:
+                raise UnreadableError("of more tensors than a network has")
             told = _fields(entry)
             if not key or (dtype := TYPES.get(_number(told, 1))) is None:
                 continue  # the first entry is of the whole
@@ -81,8 +83,8 @@ def _tensor(told: Fields, dtype: torch.dtype, numbers: list[bytes]) -> Tensor:
     content = numbers[file][start : start + length]
     if len(content) != length or length != math.prod(shape) * dtype.itemsize:
         raise UnreadableError("damaged (a tensor is not whole)")
-    if not length:
-        return torch.empty(shape, dtype=dtype)
+    if not length:  # whatever its other dimensions
+        return torch.empty(0, dtype=dtype)
     return torch.frombuffer(bytearray(content), dtype=dtype).view(shape)
 
 

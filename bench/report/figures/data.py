@@ -166,3 +166,35 @@ class Trajectories:
     journeys: tuple[Journey, ...]
     label: tuple[str, ...]
     caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The ways of one image under several attacks, in a plane for each of `panels` (title, ways).
+
+    labels: the attacks, in the order of the ways.
+    """
+
+    panels: tuple[tuple[str, tuple[Journey, ...]], ...]
+    labels: tuple[str, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the least and the largest that repetitions gave. attacked: its other colour."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    attacked: bool = False
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Numbers in groups (name, numbers) on one axis that begins at 0."""
+
+    groups: tuple[tuple[str, tuple[Estimate, ...]], ...]
+    x_label: str
+    caption: str

@@ -11,6 +11,7 @@ import pytest
 from matplotlib import image as mpl_image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from bench.errors import BenchError, require_suffix
@@ -18,11 +19,14 @@ from bench.report.figures.data import (
     Axis,
     Bars,
     Chart,
+    Estimate,
+    Estimates,
     Frame,
     Histograms,
     Journey,
     Panel,
     Point,
+    Regions,
     Scatter,
     Series,
     Spot,
@@ -30,10 +34,12 @@ from bench.report.figures.data import (
     Strips,
     Trajectories,
 )
+from bench.report.figures.estimates import estimates
 from bench.report.figures.files import SUFFIXES, encode
 from bench.report.figures.histograms import histograms
 from bench.report.figures.lines import lines
 from bench.report.figures.plane import plane
+from bench.report.figures.regions import nearest, regions
 from bench.report.figures.scatter import scatter
 from bench.report.figures.strips import mark, pixels, shortened, strips
 from bench.report.figures.style import COLOURS, MARKERS, RIGHT, WRONG
@@ -84,12 +90,18 @@ BARS = (
 HISTOGRAMS = Histograms((("bpda", BARS), ("square", BARS)), "norm of the score (l2)", CAPTION)
 JOURNEY = Journey(np.zeros(2), np.array([[1.0, 1.0], [0.5, 0.5]]), (True, False, True))
 PLANE = Trajectories((JOURNEY, JOURNEY), ("coffee", "rocket"), CAPTION)
+WAYS = (JOURNEY, Journey(np.zeros(2), np.array([[2.0, 0.0], [2.0, 1.0]]), (True, False, False)))
+REGIONS = Regions((("pixels", WAYS), ("features", WAYS)), ("bpda", "square"), CAPTION)
+NUMBERS = (Estimate("clean", 0.5, 0.4, 0.6), Estimate("bpda", 0.25, 0.2, 0.3, attacked=True))
+ESTIMATES = Estimates((("none@natural", NUMBERS), ("none@madry", NUMBERS)), "nats", CAPTION)
 DRAWN = {
     "lines": lambda: lines(CHART),
     "scatter": lambda: scatter(SCATTER),
     "strips": lambda: strips(STRIPS),
     "histograms": lambda: histograms(HISTOGRAMS),
     "plane": lambda: plane(PLANE),
+    "regions": lambda: regions(REGIONS),
+    "estimates": lambda: estimates(ESTIMATES),
 }
 
 
@@ -224,6 +236,34 @@ def test_the_plane_has_a_way_and_three_points_for_each_image() -> None:
     faces = [to_hex(tuple(colour)).upper() for colour in colours]
     assert faces == [RIGHT, WRONG, RIGHT]
     assert {text.get_text() for text in axes.texts} == {"coffee", "rocket"}
+
+
+def test_a_place_counts_as_its_nearest_point() -> None:
+    points, right = np.array([[0.0, 0.0], [4.0, 0.0]]), [True, False]
+    found = nearest(points, right, np.array([-1.0, 1.9, 2.1, 9.0]), np.array([0.0, 5.0]))
+    assert found.tolist() == [[True, True, False, False]] * 2
+
+
+def test_regions_have_a_way_for_each_attack_and_one_clean_point() -> None:
+    figure = regions(REGIONS)
+    assert [axes.get_title() for axes in figure.axes] == ["pixels", "features"]
+    for axes in figure.axes:
+        assert len(axes.lines) == 2
+        assert np.asarray(axes.lines[0].get_xdata()).tolist() == [1.0, 0.5]
+    assert legend(figure) == ["natural", "bpda", "square", "classified right", "classified wrong"]
+
+
+def test_estimates_are_bars_with_their_value_and_range() -> None:
+    (axes,) = estimates(ESTIMATES).axes
+    widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert widths == [0.5, 0.25, 0.5, 0.25]
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines[:2]] == [
+        [0.4, 0.6],
+        [0.2, 0.3],
+    ]
+    texts = [text.get_text().strip() for text in axes.texts]
+    assert texts == ["none@natural", "0.50", "0.25", "none@madry", "0.50", "0.25"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["clean", "bpda"] * 2
 
 
 def test_other_suffixes_are_refused() -> None:

@@ -1,0 +1,43 @@
+"""MINE on Gaussian pairs, whose mutual information is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.walkthrough.mine import information
+
+
+def pairs(count: int, correlation: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    a, noise = torch.randn(2, count, 1, generator=generator)
+    return a, correlation * a + math.sqrt(1 - correlation**2) * noise
+
+
+@pytest.mark.parametrize("correlation", [0.6, -0.9])
+def test_correlated_gaussians_have_what_the_formula_says(correlation: float) -> None:
+    exact = -math.log(1 - correlation**2) / 2
+    found = information(*pairs(1000, correlation))
+    assert found == pytest.approx(exact, abs=0.1)
+
+
+def test_independent_samples_have_none_however_many_numbers_they_are_of() -> None:
+    torch.manual_seed(0)
+    assert information(torch.randn(100, 30), torch.randn(100, 30)) < 0.05
+
+
+def test_it_is_the_same_each_time_and_in_other_units() -> None:
+    a, b = pairs(200, 0.9)
+    found = information(a, b)
+    torch.manual_seed(1)
+    assert information(a, b) == found
+    assert information(100 * a - 7, b / 50) == pytest.approx(found, abs=1e-3)
+
+
+def test_it_needs_no_line_to_follow() -> None:
+    """Without any correlation, b tells the size of a."""
+    a, _ = pairs(600, 0.0)
+    assert information(a, a.square()) > 0.7
