@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
+# Where Python may keep no compiled copy of what it imports, each process would compile all of it again.
+COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
 .PHONY: help setup demo test test-all test-faults bench-compare mutants check lock clean
 help:
@@ -21,12 +23,13 @@ $(UV):
 
 .venv/.ready: requirements.lock pyproject.toml Makefile | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	@VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes $(COMPILED) requirements.lock
 	@# torchattacks ships an older copy of robustbench's files: whichever is written last stays.
 	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --require-hashes --reinstall-package robustbench --requirements requirements.lock
 	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@# Compiled copies of what every run imports: without them torch takes twice as long, each time.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "from bench.api import import_house; import_house()"
+	@$(BIN)/python -m compileall -q bench defenses attacks
 	@touch $@
 
 setup: .venv/.ready

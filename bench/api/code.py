@@ -12,7 +12,8 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,27 +85,33 @@ def _followed(file: Path, root: Path, within: Path) -> dict[Path, str]:
         path = left.pop()
         if path in found:
             continue
-        tree = ast.parse(path.read_bytes())
-        near = {each for each in _imported(tree, path, root) if each.is_relative_to(within)}
+        found[path], imports = _read(path.read_bytes())
+        near = {each for each in _files(imports, path, root) if each.is_relative_to(within)}
         left += sorted(near - set(found))
-        found[path] = _plain(tree)
     return dict(sorted(found.items()))
 
 
-def _imported(tree: ast.Module, path: Path, root: Path) -> Iterator[Path]:
+@cache
+def _read(content: bytes) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """What runs of a file, and what it imports: leading dots and name."""
+    tree = ast.parse(content)
+    imports: dict[tuple[int, str], None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names, start = [alias.name for alias in node.names], root
+            imports |= dict.fromkeys((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names = [module, *(f"{module}.{alias.name}".strip(".") for alias in node.names)]
-            start = path.parents[node.level - 1] if node.level else root
-        else:
-            continue
-        for name in names:
-            place = start.joinpath(*filter(None, name.split(".")))
-            files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-            yield from (file for file in files if name and file.is_file())
+            imports |= dict.fromkeys((node.level, name) for name in names if name)
+    return _plain(tree), tuple(imports)
+
+
+def _files(imports: Iterable[tuple[int, str]], path: Path, root: Path) -> Iterator[Path]:
+    """The local files of what the file at `path` imports."""
+    for dots, name in imports:
+        place = (path.parents[dots - 1] if dots else root).joinpath(*filter(None, name.split(".")))
+        files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+        yield from (file for file in files if file.is_file())
 
 
 def _plain(tree: ast.Module) -> str:
