@@ -26,6 +26,25 @@ def smoothed(spread: float) -> Loss:
     return loss
 
 
+def consistent(augment: Callable[[Tensor], Tensor], weight: float = 12.0) -> Loss:
+    """Cross-entropy on images and `weight` times how much augmented ones change the prediction.
+
+    AugMix (Hendrycks et al. 2020, 3): the Jensen-Shannon divergence of the softmax of an image and
+    of two versions of it, all of one batch.
+    """
+
+    def loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        views = torch.cat([x, augment(x), augment(x)])
+        logs = module(views).float().log_softmax(1).view(3, len(x), -1)
+        shares = logs.exp()
+        mean = shares.mean(0).clamp_min(1e-7).log()
+        apart = (shares * (logs - mean)).sum(2).mean()
+        value: Tensor = F.nll_loss(logs[0], y) + weight * apart
+        return value
+
+    return loss
+
+
 def one_step(eps: float, spread: float = 2.0) -> Loss:
     """Cross-entropy on one sign step of `eps` from uniform noise of `spread` times eps.
 

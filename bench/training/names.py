@@ -19,14 +19,14 @@ from bench.spec import NO_PURIFIER, parse_defense, split_list
 SIZED = ("patches", "digits")
 """Data sets that have networks of their own, all of `EMBEDDED`."""
 EMBEDDED = (
-    *("natural", "madry", "trades", "lee", "twin", "cnn"),
+    *("natural", "augmix", "madry", "trades", "lee", "twin", "cnn"),
     *("score", "score-ncsnv2", "score-dct", "score-augmix", "noisy"),
     *("edm", "edm-ddpmpp", "ebm", "ebm-igebm", "pixelcnn"),
 )
 ANYWHERE = ("natural", "madry", "trades", "twin", "cnn", "score")
 """What can be trained on embedded data that nothing else is known of."""
 COMPACT = (
-    *("natural", "madry", "trades", "lee", "twin", "cnn", "noisy"),
+    *("natural", "augmix", "madry", "trades", "lee", "twin", "cnn", "noisy"),
     *("score", "score-dct", "score-augmix", "edm"),
 )
 """Of data that shares its images with another set."""
@@ -41,10 +41,11 @@ RESNETS = tuple(
         *("completed-0.4-0.6", "completed-0.6-0.8", "completed-0.8-1.0"),
     )
 )
-OTHERS = ("wrn34", "wrn70", *RESNETS)
+OTHERS = ("wrn34", "wrn70", "augmix", *RESNETS)
 """On CIFAR, where papers stand on other classifiers than `natural` and `madry`."""
 FULL = (
-    *("natural", "wrn34", "wrn70", "madry", "trades", "lee", "twin", "vgg", "cnn", "noisy"),
+    *("natural", "wrn34", "wrn70", "augmix"),
+    *("madry", "trades", "lee", "twin", "vgg", "cnn", "noisy"),
     *("score-ncsnv2", "score-dct", "score-augmix"),
     *("edm-ddpmpp", "ebm", "ebm-igebm", "pixelcnn"),
     *RESNETS,

@@ -55,6 +55,17 @@ def test_a_silent_network_has_denoising_loss_one() -> None:
     assert value.item() == pytest.approx(1, rel=0.02)
 
 
+def test_consistency_is_the_divergence_of_three_views() -> None:
+    module, x, y = linear(0.3), torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 0, 1, 1])
+    same = losses.consistent(lambda x: x)(module, x, y)
+    torch.testing.assert_close(same, F.cross_entropy(module(x), y))
+    shifted = losses.consistent(lambda x: x + 0.5, weight=7.0)(module, x, y)
+    clean, other = (module(each).softmax(1) for each in (x, x + 0.5))
+    mean = (clean + 2 * other) / 3
+    terms = [F.kl_div(mean.log(), each, reduction="batchmean") for each in (clean, other, other)]
+    torch.testing.assert_close(shifted, F.cross_entropy(module(x), y) + 7 * sum(terms) / 3)
+
+
 def test_madry_attains_the_worst_case_of_a_linear_model() -> None:
     torch.manual_seed(0)
     module, eps = linear(1.0), 0.1

@@ -52,6 +52,17 @@ def natural(context: Context) -> nn.Module:
 
 
 @classifier(
+    "augmix",
+    paper="Hendrycks et al. 2020",
+    link="https://arxiv.org/abs/1912.02781",
+    weights=lambda settings: ("augmix",),
+)
+def augmix(context: Context) -> nn.Module:
+    """A WideResNet trained to answer the same on augmented images, against corruptions."""
+    return rebuild(context.weights("augmix"))
+
+
+@classifier(
     "madry",
     paper="Madry et al. 2018",
     link="https://arxiv.org/abs/1706.06083",

@@ -32,6 +32,7 @@ __all__ = ["ADD_ONS", "RECIPES", "Recipe", "add_on", "recipe"]
 
 RECIPES: Mapping[str, Maker] = {
     "natural": classifiers.natural,
+    "augmix": classifiers.augmix,
     "madry": classifiers.madry,
     "trades": classifiers.trades,
     "lee": classifiers.lee,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.api.images import DatasetInfo
-from bench.training import avmixup, losses, merit
+from bench.training import augment, avmixup, losses, merit
 from bench.training.fit import Fit
 from bench.training.recipes.recipe import Recipe, Sizes, flip
 
@@ -48,6 +48,11 @@ def with_cnn(recipe: Recipe, info: DatasetInfo) -> Recipe:
     """The recipe with the small CNN as its network; its size is ours."""
     arguments = {"width": 32, "classes": len(info.classes), "channels": info.shape[0]}
     return replace(recipe, network="cnn", arguments=arguments)
+
+
+def augmix(info: DatasetInfo, sizes: Sizes) -> Recipe:
+    """`natural` whose predictions AugMix's images (Hendrycks et al. 2020) shall not change."""
+    return replace(natural(info, sizes), loss=losses.consistent(augment.augmix), half=True)
 
 
 def madry(info: DatasetInfo, sizes: Sizes) -> Recipe:

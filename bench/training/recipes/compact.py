@@ -50,6 +50,11 @@ def cnn(info: DatasetInfo, data: Paper) -> Recipe:
     return with_cnn(natural(info, data), info)
 
 
+def augmix_classifier(info: DatasetInfo, data: Paper) -> Recipe:
+    """`natural` whose predictions AugMix's images (Hendrycks et al. 2020) shall not change."""
+    return replace(natural(info, data), loss=losses.consistent(augment.augmix))
+
+
 def noisy_classifier(info: DatasetInfo, data: Paper) -> Recipe:
     """`natural` on images with Gaussian noise (Cohen et al. 2019)."""
     figures = by_parts(noisy.both_accuracies(SIGMA, data.eps))
@@ -121,6 +126,7 @@ def denoiser(info: DatasetInfo, data: Paper) -> Recipe:
 
 COMPACT: Mapping[str, Full] = {
     "natural": natural,
+    "augmix": augmix_classifier,
     "madry": madry,
     "trades": trades,
     "lee": lee,

@@ -83,6 +83,14 @@ def wrn70(info: DatasetInfo, data: Paper) -> Recipe:
     return _classifier(info, data, "wrn70", losses.natural, _schedule(data))
 
 
+def augmix_classifier(info: DatasetInfo, data: Paper) -> Recipe:
+    """WRN-40-2 as AugMix (Hendrycks et al. 2020, 4.1) trains it: 100 epochs under a cosine."""
+    sizes = {"classes": len(info.classes), "channels": info.shape[0], "depth": 40, "widen": 2}
+    fit = _momentum(data.steps(100, 128), "cosine", decay=5e-4)
+    loss = losses.consistent(augment.augmix)
+    return replace(natural(info, data), network="wideresnet", arguments=sizes, loss=loss, fit=fit)
+
+
 def twin(info: DatasetInfo, data: Paper) -> Recipe:
     """`natural` from another seed."""
     return replace(natural(info, data), seed_offset=1)
@@ -293,6 +301,7 @@ FULL: Mapping[str, Full] = {
     "natural": natural,
     "wrn34": wrn34,
     "wrn70": wrn70,
+    "augmix": augmix_classifier,
     "madry": madry,
     "trades": trades,
     "lee": lee,
