@@ -12,7 +12,7 @@ from attacks.keep import Keep
 from attacks.losses import AnyLoss, Climbed, LossName
 from attacks.pgd import PGD
 from attacks.steps import Auto, Momentum
-from attacks.targets import CANDIDATES, Aim, Likeliest, aimed
+from attacks.targets import CANDIDATES, Aim, Likeliest, aimed, check
 from bench.api import Runs, attack
 from bench.api.purifier import Traits
 from bench.facts import Follows, Knows
@@ -80,6 +80,7 @@ def following(looks: int, settings: Settings, traits: Traits) -> Runs:
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"steps": 50, "eot": 5}},
     skip=no_gradient,
     cost=_runs,
+    fits=lambda settings, dataset: check(str(settings["aim"]), (str(settings["loss"]),)),
     knows=knows_of,
     follows=follows_of,
 )

@@ -26,6 +26,8 @@ from bench.spec import Range, Settings, joined_names
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 # What each loss needs: DLR reads the third logit, its targeted form the fourth.
 CLASSES = {"apgd-ce": 2, "apgd-dlr": 3, "apgd-t": 4, "fab-t": 2, "square": 2}
+LARGER = 5
+"""From so many steps on the library, which goes through two larger balls, has one for the last."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class AutoAttack:
     attacks: `standard`, or names joined by `+`. steps, targets, queries: their budgets.
     random_steps, eot, confirm: steps, draws per gradient and agreeing fresh draws for random
     defenses. gradient: what the library sees of the purifiers (docs/semantics.md); of
-    `blind` not even that they are there.
+    `blind` not even that they are there. Within l1 APGD-CE has the library's 5 restarts.
     """
 
     attacks: str = "standard"
@@ -74,8 +76,9 @@ class AutoAttack:
         adversary.verbose = False
         # APGD derives its checkpoints from the number of steps when it is made.
         common = {**ball(threat, x), "n_iter": self.steps, "logger": adversary.logger}
-        common["use_largereps"] = threat.norm == "l1"  # as the library's own l1 version
-        adversary.apgd = APGDAttack(view, **common)
+        sparse = threat.norm == "l1"  # whose version of the library begins in larger balls
+        common["use_largereps"] = sparse and self.steps >= LARGER
+        adversary.apgd = APGDAttack(view, n_restarts=5 if sparse else 1, **common)
         adversary.apgd_targeted = APGDAttack_targeted(view, n_target_classes=targets, **common)
         adversary.fab.n_iter, adversary.fab.n_restarts = self.steps, 1
         adversary.fab.n_target_classes = targets

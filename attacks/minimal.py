@@ -93,7 +93,11 @@ class DeepFool:
 
 
 def _nearest(threat: ThreatModel, gaps: Tensor, slopes: Tensor) -> Tensor:
-    """The shortest step in the threat's norm that closes one linearised gap, [B,C,H,W]."""
+    """The shortest step in the threat's norm that closes one linearised gap, [B,C,H,W].
+
+    Within l1, in l2: a step of few pixels would end at the border of their range.
+    """
+    threat = replace(threat, norm="l2") if threat.norm == "l1" else threat
     flat = slopes.flatten(2)
     dual = flat.abs().sum(2) if threat.norm == "linf" else flat.norm(dim=2)
     distance = (gaps.abs() + BEYOND) / dual.clamp_min(TINY)

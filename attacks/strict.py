@@ -14,7 +14,7 @@ from attacks.gradients import Eot, Exact, draws_of
 from attacks.losses import AnyLoss, LossName
 from attacks.pgd import PGD, Followed, Strongest
 from attacks.steps import Auto
-from attacks.targets import CANDIDATES, Aim, Likeliest, aimed
+from attacks.targets import CANDIDATES, Aim, Likeliest, aimed, check
 from bench.api import Runs, attack
 from bench.api.purifier import Traits
 from bench.spec import Later, Settings, Value, joined_names
@@ -48,9 +48,9 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
 
 
 def _known(settings: Settings, dataset: str) -> None:
-    """Losses that are none are an error before anything runs."""
+    """Losses that are none are an error before anything runs, and targets that none has."""
     del dataset
-    losses_of(str(settings["losses"]))
+    check(str(settings["aim"]), losses_of(str(settings["losses"])))
 
 
 @attack(

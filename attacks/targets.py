@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from attacks.gradients import Gradient, draws_of, mean_logits
 from attacks.losses import Climbed
 from bench.api.purifier import Defense
+from bench.errors import BenchError
 
 Aim = Literal["likeliest", "malt"]
 """The order of the wrong classes: by their logits, or by how near their boundaries look."""
@@ -65,6 +67,12 @@ class Nearest:
         )
         order = scores.argsort(dim=0, descending=True)
         return goals.gather(0, order[..., None].expand_as(goals))
+
+
+def check(aim: str, losses: Collection[str]) -> None:
+    """Raise BenchError where an order of targets was typed and no loss has any."""
+    if aim != "likeliest" and "dlr-t" not in losses:
+        raise BenchError(f"aim={aim} orders the targets of dlr-t, which is none of the losses here")
 
 
 def aimed(loss: Climbed, aim: Aim = "likeliest", gap: Gradient | None = None) -> Targets | None:

@@ -23,6 +23,7 @@ from bench.api.purifier import Defense, Network, Traits
 from bench.compute import rng
 from bench.compute.network import computing
 from bench.compute.once import once
+from bench.errors import BenchError
 from bench.spec import Later, Range, Settings
 
 TWIN = "twin"
@@ -138,9 +139,11 @@ def fingerprint(x: Tensor) -> str:
 
 
 def _fits(settings: Settings, dataset: str) -> None:
-    """The source has to take such images."""
+    """The source has to take such images, and an attack to be one that makes its points."""
     if settings["source"] != BASE:
         find_classifier(source_of(settings)).fits({}, dataset)
+    elif settings["attack"] != "pgd":
+        raise BenchError(f"transfer: the points of source=base are not of {settings['attack']}")
 
 
 def _itself(settings: Settings, traits: Traits) -> str | None:

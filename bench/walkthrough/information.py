@@ -55,7 +55,7 @@ def information(wanted: Wanted, images: int, setup: Setup, say: Say) -> Estimate
     for scene in found:
         groups[scene.defense] = (*groups.get(scene.defense, ()), estimate(scene))
     said = (
-        f"{conditions(wanted, found[-1], several=True)}, n = {count} images. Mutual information "
+        f"{conditions(wanted, *found)}, n = {count} images. Mutual information "
         f"of the first and the last map of the classifier, each averaged over positions: MINE's "
         f"lower bound on images that its network was not trained on; mean, least and largest of "
         f"{REPEATS} halvings."

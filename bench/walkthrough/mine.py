@@ -3,7 +3,9 @@
 A small network T is trained to raise mean T(a,b) over pairs that belong together less log mean
 exp T(a,b') over pairs that do not (Donsker & Varadhan), which mutual information bounds from above
 for every T. On the pairs that T is trained on this can be driven far above it when they are few:
-the value here is that of pairs which T has not seen.
+the value here is that of pairs which T has not seen. Where T tells all of those apart, that value
+grows on and on: no more is counted than the log of how many wrong pairs there are, which is what so
+many can show (McAllester & Stratos 2020).
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def _unseen(seen: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor
         if step % EVERY == 0:
             with torch.no_grad():
                 shifts = range(1, min(SHIFTS, len(far_a) - 1) + 1)
-                found.append(_value(network, far_a, far_b, shifts))
+                most = math.log(len(far_a) * len(shifts))
+                found.append(_value(network, far_a, far_b, shifts).clamp_max(most))
         shift = int(torch.randint(1, len(a), ()))
         optimizer.zero_grad()
         torch.autograd.backward(-_value(network, a, b, range(shift, shift + 1)))

@@ -48,7 +48,7 @@ def regions(wanted: Wanted, index: int, setup: Setup, say: Say) -> Regions:
         )
     head = found[0]
     said = (
-        f"{head.defense} on {conditions(wanted, head, several=True)}; image {index}, class "
+        f"{head.defense} on {conditions(wanted, *found)}; image {index}, class "
         f"{info.classes[subset.label[index]]}; {count} points, t-SNE (seed 0). Colour: whether the "
         "classifier alone is right at the nearest point. Lines: from the attacked image through "
         "every step of one run."

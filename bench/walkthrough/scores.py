@@ -65,8 +65,7 @@ def score_norms(wanted: Wanted, images: int, after: int, setup: Setup, say: Say)
         panels.append((scene.attack, bars))
     steps = f"after {after} of the steps, added noise included" if after else "by one whole run"
     said = (
-        f"{clean.defense} on {conditions(wanted, found[-1], several=True)}, n = {count} images. "
-        f"Purified: {steps}."
+        f"{clean.defense} on {conditions(wanted, *found)}, n = {count} images. Purified: {steps}."
     )
     return Histograms(tuple(panels), "norm of the score (l2)", said)
 

@@ -253,16 +253,18 @@ def with_clean(wanted: Wanted) -> Wanted:
     return replace(wanted, attacks=(NO_ATTACK, *attacks))
 
 
-def attack(scene: Scene, several: bool = False) -> str:
-    """The attack, or all of several, and within what."""
-    ball = "" if scene.cell.threat in ("none", "corruption") else f" within {scene.cell.threat}"
-    return f"{'attacks' if several else scene.attack}{ball}"
+def attack(*scenes: Scene) -> str:
+    """The attack, or that there are several, and within what."""
+    threats = dict.fromkeys(scene.cell.threat for scene in scenes)
+    balls = [threat for threat in threats if threat not in ("none", "corruption")]
+    within = f" within {' and '.join(balls)}" if balls else ""
+    return f"{scenes[0].attack if len(scenes) == 1 else 'attacks'}{within}"
 
 
-def conditions(wanted: Wanted, scene: Scene, several: bool = False) -> str:
+def conditions(wanted: Wanted, *scenes: Scene) -> str:
     """What a caption says of how the images were made."""
-    cell = scene.cell
+    cell = scenes[0].cell
     return (
-        f"{cell.dataset}, subset {cell.subset}, {attack(scene, several)}, preset "
+        f"{cell.dataset}, subset {cell.subset}, {attack(*scenes)}, preset "
         f"{wanted.preset}, seed {wanted.seed}"
     )

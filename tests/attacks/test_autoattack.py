@@ -93,6 +93,32 @@ def test_runs_as_the_library_does_with_its_own_settings(norm: str) -> None:
     torch.testing.assert_close(ours, threat.project(theirs, x))
 
 
+def test_within_l1_it_restarts_as_often_as_the_library() -> None:
+    from pyautoattack import AutoAttack as Library
+    from pyautoattack.autopgd_base import APGDAttack
+
+    defense, threat, x = Defense(smooth(12)), ThreatModel("l1", 0.2), images(64)
+    y = labels(defense, x)
+    torch.manual_seed(0)
+    ours = AutoAttack("apgd-ce", steps=5)(defense, x, y, threat).x_adv
+    torch.manual_seed(0)
+    seed = int(torch.randint(2**31, ()))
+    asked = {"norm": "L1", "eps": threat.eps, "seed": seed}
+    usual = Library(View(defense), version="standard", **asked).apgd
+    ways = {"n_restarts": usual.n_restarts, "use_largereps": usual.use_largereps}
+    apgd = APGDAttack(View(defense), n_iter=5, **asked, **ways)
+    torch.testing.assert_close(ours, threat.project(apgd.perturb(x, y), x))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_few_steps_within_l1_are_all_in_the_ball_itself(steps: int) -> None:
+    """The library's larger balls would leave less than one of them."""
+    defense, threat, x = Defense(smooth()), ThreatModel("l1", 0.3), images(8)
+    y = labels(defense, x)
+    found = AutoAttack("apgd-ce+apgd-t", steps=steps)(defense, x, y, threat).x_adv
+    assert threat.contains(found, x).all()
+
+
 def test_apgd_plans_its_step_sizes_for_the_steps_it_has() -> None:
     from pyautoattack.autopgd_base import APGDAttack
 

@@ -45,6 +45,15 @@ def test_deepfool_goes_straight_to_the_nearest_boundary(norm: str) -> None:
     assert torch.allclose(went, 1.02 * wanted, atol=1e-4)
 
 
+def test_deepfool_goes_within_l1_as_in_l2() -> None:
+    defense = Defense(linear(4))
+    x = 0.3 + images(16) * 0.4
+    y = labels(defense, x)
+    found = DeepFool()(defense, x, y, ThreatModel("l1", 100.0)).x_adv
+    assert (defense.predict(found) != y).all()
+    assert torch.equal(found, DeepFool()(defense, x, y, WIDE["l2"]).x_adv)
+
+
 def test_deepfool_is_the_librarys_on_a_smooth_model() -> None:
     """It applies its overshoot at every step, so that the ways there differ by that much."""
     import torchattacks

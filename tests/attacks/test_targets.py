@@ -5,7 +5,10 @@ import torch
 
 from attacks.gradients import Blind, Bpda, Eot, Exact, Gradient
 from attacks.targets import Likeliest, Nearest
+from bench.api import find_attack
 from bench.api.purifier import Defense, Network
+from bench.errors import BenchError
+from bench.spec import parse_part
 from tests.tiny import Linear, Noise
 
 LOGITS = torch.tensor([3.0, 2.0, 1.0, 1.5])
@@ -31,3 +34,18 @@ def test_malt_aims_at_the_nearest_boundary_of_a_linear_classifier(gradient: Grad
     assert first_targets([0, 8, 1, 2], gradient) == ([1, 3, 2], [1, 3, 2])
     # By 1, 64 and 2: at 1, 1/32 and 3/4.
     assert first_targets([0, 1, 64, 2], gradient) == ([1, 3, 2], [2, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "preset"),
+    [
+        ("apgd:aim=malt", "paper"),
+        ("apgd:protocol=strict,aim=malt", "standard"),
+        ("transfer:source=base,attack=cw", "paper"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_refused(text: str, preset: str) -> None:
+    """It would be another name for the same figure."""
+    part = parse_part(text)
+    with pytest.raises(BenchError, match=r"aim=malt|source=base"):
+        find_attack(part.name).resolve(part, "cifar10", preset)

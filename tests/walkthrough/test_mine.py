@@ -41,3 +41,12 @@ def test_it_needs_no_line_to_follow() -> None:
     """Without any correlation, b tells the size of a."""
     a, _ = pairs(600, 0.0)
     assert information(a, a.square()) > 0.7
+
+
+def test_it_stays_below_where_its_network_tells_all_pairs_apart() -> None:
+    """Eight numbers of each, alike up to a hundredth: 31 nats, of which few pairs show a part."""
+    torch.manual_seed(0)
+    a, noise = torch.randn(2, 64, 8)
+    exact = -4 * math.log(1 - 0.999**2)
+    found = information(a, 0.999 * a + math.sqrt(1 - 0.999**2) * noise)
+    assert 1 < found < exact / 2

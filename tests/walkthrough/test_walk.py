@@ -28,7 +28,7 @@ from bench.walkthrough.regions import regions
 from bench.walkthrough.scores import score_norms
 from bench.walkthrough.strips import amplified, strips
 from bench.walkthrough.trajectory import embed, trajectories
-from bench.walkthrough.walk import Scene, Walk, Wanted, scenes, walk
+from bench.walkthrough.walk import Scene, Walk, Wanted, conditions, scenes, walk
 from defenses.adp import ADP
 from defenses.schedule import run
 from tests.tiny import images
@@ -198,6 +198,15 @@ def test_regions_are_of_one_image_by_pixels_and_by_features() -> None:
         assert np.array_equal(ways[0].clean, ways[1].clean)
     assert "image 5" in made.caption
     assert "11 points" in made.caption
+
+
+def test_a_caption_names_every_threat() -> None:
+    clean, stretched, filtered = scenes(
+        replace(WANTED, defenses=("none",), attacks=("clean", "classifier-pgd", "lf:budget=0.1"))
+    )
+    assert "clean, preset" in conditions(WANTED, clean)
+    for some in ((stretched, filtered), (stretched, clean, filtered)):
+        assert "attacks within linf:0.125 and ssim:0.1, preset" in conditions(WANTED, *some)
 
 
 def test_information_is_of_the_first_and_the_last_map_of_the_bare_classifier() -> None:
