@@ -62,7 +62,7 @@ def test_a_folder_is_trained_on_measured_and_measured_again_once_changed(tmp_pat
     forest(tmp_path / "images", each=200)
     written(tmp_path, "from_folder", "images")
     home = str(tmp_path / "home")
-    trained = bench("train", "natural", *ASKED, cwd=tmp_path, BENCH_HOME=home)
+    trained = bench("train", "natural", *ASKED, "--steps", "100", cwd=tmp_path, BENCH_HOME=home)
     assert trained.returncode == 0, trained.stderr
     assert '"clean": 100.0' in trained.stdout
     run = bench(*RUN, "--defense", "none,median", cwd=tmp_path, BENCH_HOME=home)
@@ -85,7 +85,7 @@ def test_arrays_are_trained_on_and_measured(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "mine.npz", x=x, y=np.arange(len(x)) % 3)
     written(tmp_path, "from_npz", "mine.npz")
     home = str(tmp_path / "home")
-    trained = bench("train", "cnn", *ASKED, cwd=tmp_path, BENCH_HOME=home)
+    trained = bench("train", "cnn", *ASKED, "--steps", "40", cwd=tmp_path, BENCH_HOME=home)
     assert trained.returncode == 0, trained.stderr
     run = bench(*RUN, "--defense", "median@cnn", cwd=tmp_path, BENCH_HOME=home)
     assert run.returncode == 0, run.stderr
