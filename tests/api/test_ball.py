@@ -197,3 +197,11 @@ def test_the_projection_onto_l1_is_the_nearest_point(eps: float, seed: int) -> N
     ahead = (away @ corners.T).amax(1) - (away * p.flatten(1)).sum(1)
     assert (ahead <= 1e-9).all()
     assert (p.flatten(1).abs().sum(1) <= eps + 1e-9).all()
+
+
+def test_rounding_of_very_many_values_is_no_way_out_of_l1() -> None:
+    torch.manual_seed(0)
+    threat, x = ThreatModel("l1", 12.0), torch.rand(2, 3, 224, 224)
+    point = threat.project(x + 1.1e-4 * torch.randn_like(x), x)
+    assert threat.contains(point, x).all()
+    assert not threat.contains(x + 1.001 * (point - x), x).any()
