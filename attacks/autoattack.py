@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from attacks.apgd import no_gradient
 from attacks.gradients import draws_of
 from attacks.library import LOGGER, GradientMode, View, ball, quiet
 from attacks.select import Best
@@ -185,6 +186,7 @@ def _asked(name: str, settings: Settings) -> tuple[int, int]:
         },
         "standard": {"random_steps": 50, "eot": 5},
     },
+    skip=no_gradient,
     cost=_cost,
     knows=lambda settings: "blind" if settings["gradient"] == "blind" else "mixed",
     budget=(*BUDGET, "random_steps"),

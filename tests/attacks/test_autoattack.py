@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from attacks.autoattack import AutoAttack, names_of
 from attacks.library import View
+from bench.api import find_attack
 from bench.api.ball import ThreatModel
-from bench.api.purifier import Defense
+from bench.api.purifier import Defense, Traits
 from bench.compute import rng
 from bench.errors import BenchError
 from bench.measure.judge import evaluate
@@ -210,3 +212,13 @@ def test_unknown_parts_are_named() -> None:
         names_of("apgd-c+square")
     with pytest.raises(BenchError, match="twice"):
         names_of("square+square")
+
+
+@pytest.mark.parametrize("name", ["autoattack", "autoattack:protocol=resubmit"])
+def test_no_figure_is_of_an_exact_gradient_that_there_is_not(name: str) -> None:
+    """It would be BPDA's under another name."""
+    plugin = find_attack(name)
+    for gradient, exact in product(("bpda", "exact", "blind"), (True, False)):
+        settings = {**plugin.defaults, "gradient": gradient}
+        reason = plugin.skip(settings, Traits(random=True, exact=exact))
+        assert (reason is None) == (exact or gradient != "exact")
