@@ -13,7 +13,7 @@ ALL = (*BLIND, *ADAPTIVE, *BLACKBOX, "autoattack", *TRANSFER, *CORRUPTION)
 EXTENDED = (
     *("pgd-surrogate", "apgd", "mim", "auxiliary", "noise"),
     *("approximate-input", "one-step-unrolling", "bpda-surrogate", "stadv", "lf"),
-    *("known-randomness", "gradient-cosine", "rays"),
+    *("known-randomness", "gradient-cosine", "gradient-error", "rays"),
 )
 """Beside `all`, whose members are fixed."""
 LIBRARY = ("fgsm", "bim", "vmi-fgsm", "jitter", "deepfool", "cw")

@@ -59,6 +59,7 @@ class Attacked:
     the share that were not a number, [B] each. The judge sees to it.
     candidates: within a threat `resubmit`, every point that the search came to, [T,B,C,H,W], of
     which the judge tries each `tries` times.
+    error: how wrong the exact gradient is at each image, [B], of the larger slope; where checked.
     """
 
     x_adv: Tensor
@@ -71,6 +72,7 @@ class Attacked:
     hidden: tuple[Tensor, Tensor] | None = None
     candidates: Tensor | None = None
     tries: int = 0
+    error: Tensor | None = None
 
 
 class Attack(Protocol):

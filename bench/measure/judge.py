@@ -254,9 +254,10 @@ def _summary(trace: Trace) -> Summary:
 
 
 def _seen(attacked: Attacked) -> Summary:
-    """The shares of zero and of NaN gradients that an attack without a trace met, if any."""
+    """What an attack without a trace says of gradients: shares of zero and of NaN, and errors."""
     shares = zip(("zero_gradients", "nan_gradients"), attacked.hidden or (), strict=False)
-    return {name: _texts(share) for name, share in shares if share.any()}
+    found = {name: _texts(share) for name, share in shares if share.any()}
+    return found if attacked.error is None else found | {"gradient_error": _texts(attacked.error)}
 
 
 class _Ear:

@@ -35,9 +35,9 @@ NOISY = f"adp:{FULL.format(sigma=0.1, rule='adaptive')}"
 QUIET = f"adp:{FULL.format(sigma=0, rule='fixed')}"
 VOTED = f"{NOISY},vote=3"
 EARLY = "adp:sigma=0.1,steps=3,runs=1,tau=0.02,detect=0.5"
-# They end early on images that fall; against luck they ask again.
+# They end early on images that fall; against luck they ask again. What is held is not asked twice.
 AT_MOST = (
-    *("square", "rays", "autoattack", "deepfool"),
+    *("square", "rays", "autoattack", "deepfool", "gradient-error"),
     *("bpda-eot:protocol=hill", "pgd-surrogate:protocol=hill"),
     *(parse_part(text).name for text in RESUBMIT),
 )

@@ -46,6 +46,8 @@ def _alarms(board: Board, row: Row, boards: Sequence[Board]) -> Iterator[between
     for name, entry in every.items():
         yield from ((name, text) for text in single.doubts(entry))
         yield from ((name, text) for text in single.protocol_differs(entry))
+        if said := single.wrong_gradients(entry):
+            yield name, said
     yield from between.above_clean(every, board.threat)
     yield from between.less_does_more(ours)
     yield from between.noise_as_good(ours)
@@ -66,6 +68,8 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
         if coarse is not None and (said := single.eight_bits_change(coarse)):
             yield name, said
         if said := single.compared_gradients(entry):
+            yield name, said
+        if said := single.checked_gradients(entry):
             yield name, said
         if said := single.few_draws(entry):
             yield name, said

@@ -18,6 +18,9 @@ ELSEWHERE = 0.5
 """Cosine below which a gradient is more across the other one than along it: beyond 60 degrees."""
 TURNING = 0.1
 """Part of a step's signs that more draws may turn before they are too few."""
+WRONG = 0.1
+"""Error of a slope, of the larger one, from which on a gradient is not that of the loss. A kink
+between the points that the slope is taken from explains less."""
 BORDER = 0.99
 """Part of eps from which on a point is at the border of its ball."""
 
@@ -84,6 +87,28 @@ def compared_gradients(entry: Entry) -> str:
             "exact gradient decides"
         )
     return f"BPDA's gradient points much where the exact one does {said}"
+
+
+def wrong_gradients(entry: Entry) -> str:
+    """That the exact gradient is not that of the loss, where a check found it so."""
+    error = trace(entry, "gradient_error")
+    if error is None or float((error > WRONG).mean()) <= SHARE:
+        return ""
+    return (
+        "the exact gradient is not that of the loss: differences of the loss disagree on "
+        f"{100 * (error > WRONG).mean():.1f} % of the images, so attacks along it say little"
+    )
+
+
+def checked_gradients(entry: Entry) -> str:
+    """How far the exact gradient is from differences of the loss, where it was checked."""
+    error = trace(entry, "gradient_error")
+    if error is None:
+        return ""
+    return (
+        f"the exact gradient against differences of the loss in float64: {np.median(error):.1g} of "
+        f"the slope apart on the middle image, {error.max():.1g} at most"
+    )
 
 
 def few_draws(entry: Entry) -> str:
