@@ -199,6 +199,26 @@ def test_the_projection_onto_l1_is_the_nearest_point(eps: float, seed: int) -> N
     assert (p.flatten(1).abs().sum(1) <= eps + 1e-9).all()
 
 
+def test_a_step_beyond_the_range_takes_nothing_from_others_within_l1() -> None:
+    """One pixel has room for .1 and was moved by 5, the other by .3: both fit into .5."""
+    x = torch.tensor([0.9, 0.5]).view(1, 1, 1, 2)
+    point = ThreatModel("l1", 0.5).project(x + torch.tensor([5.0, 0.3]), x)
+    assert point.flatten().tolist() == pytest.approx([1.0, 0.8])
+
+
+@given(st.floats(0, 3), st.integers(0, 10**6))
+@settings(max_examples=30)
+def test_within_l1_no_point_of_the_range_is_nearer_than_the_projection(
+    eps: float, seed: int
+) -> None:
+    threat = ThreatModel("l1", eps)
+    x, far, other = (images(seed + i).double() for i in range(3))
+    v = x + 6 * (far - 0.5)
+    p, q = threat.project(v, x), threat.project(other, x)
+    assert (((v - p) * (q - p)).flatten(1).sum(1) <= 1e-9).all()
+    assert threat.contains(p, x).all()
+
+
 def test_rounding_of_very_many_values_is_no_way_out_of_l1() -> None:
     torch.manual_seed(0)
     threat, x = ThreatModel("l1", 12.0), torch.rand(2, 3, 224, 224)
