@@ -31,6 +31,7 @@ from bench.literature.claims import (
 from bench.literature.sheets import PrintedCell, Sheet
 from bench.results.archive import Results
 from bench.stats import Figure, Floats, mean_interval, verdict
+from bench.threat import Threat
 
 FIELDS = (
     *("paper", "table", "row", "column", "dataset", "defense", "attack", "threat", "metric"),
@@ -138,7 +139,8 @@ def notes_of(filled: Filled, cell: PrintedCell) -> list[str]:
 def of_others(filled: Filled, cell: PrintedCell) -> Claim | None:
     """What others measured of the defense of a printed accuracy, the lowest; not on other data."""
     target = cell.target
-    if filled.dataset or not target.defense or target.metric not in (ACCURACY, PROTOCOL, *LOWEST):
+    elsewhere = filled.dataset not in ("", target.dataset)
+    if elsewhere or not target.defense or target.metric not in (ACCURACY, PROTOCOL, *LOWEST):
         return None
     defense, _, threat = key(target.defense, target.attack or ANY, target.threat)
     return next(iter(beside(target.dataset, defense, threat)), None)
@@ -176,18 +178,25 @@ def _find(cell: PrintedCell, shelf: Shelf, dataset: str) -> tuple[Board, Entry] 
     """The board and entry that hold a cell's own accuracy."""
     target = cell.target
     where = key(target.defense, target.attack, target.threat)
-    return find(shelf.boards(dataset or target.dataset), where, any_threat=bool(dataset))
+    elsewhere = dataset not in ("", target.dataset)
+    return find(shelf.boards(dataset or target.dataset), where, any_radius=elsewhere)
 
 
 def find(
-    among: Iterable[Board], where: Key, *, any_threat: bool = False
+    among: Iterable[Board], where: Key, *, any_radius: bool = False
 ) -> tuple[Board, Entry] | None:
-    """The first board that holds a complete measurement of an experiment, and that."""
+    """The first board that holds a complete measurement of an experiment, and that.
+
+    any_radius: or of the same within another ball of that norm.
+    """
     defense, attack, threat = where
     for board in among:
         for row in board.rows:
             entry = row.complete().get(attack) if row.asked == defense else None
-            if entry is not None and (any_threat or entry.threat == threat):
+            if entry is None:
+                continue
+            near = any_radius and Threat.parse(entry.threat).norm == Threat.parse(threat).norm
+            if near or entry.threat == threat:
                 return board, entry
     return None
 

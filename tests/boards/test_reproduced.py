@@ -82,6 +82,13 @@ def test_other_conditions_are_named_and_never_reproduced(tmp_path: Path) -> None
     assert moved.verdict == "not comparable: data set patches"
 
 
+def test_no_number_is_compared_within_another_threat(tmp_path: Path) -> None:
+    """A table that is laid out on its own data keeps its balls, on other data their norm."""
+    shelf = Shelf(factories.fill(tmp_path))
+    assert list(fill(sheet(threat="linf:1/255"), shelf, "patches").found) == [(1, 1)]
+    assert list(fill(sheet(dataset="cifar10", threat="l2:3"), shelf, "patches").found) == [(1, 1)]
+
+
 def test_fewer_images_are_compared_and_said(tmp_path: Path) -> None:
     found = fill(sheet(subset="512"), Shelf(factories.fill(tmp_path)))
     assert (found.found[1, 2].n, found.found[1, 2].verdict) == (64, "higher")
