@@ -42,7 +42,7 @@ from bench.models.nets.edm import EDMPrecond
 from bench.models.zoo.networks import rebuild_as
 from bench.spec import Range, Settings
 from defenses.denoise import Class, fits, load, weights, with_networks
-from defenses.scoreopt import ScoreOptO
+from defenses.scoreopt import ScoreOptO, range_of
 from defenses.scoreopt_walk import ADAM_EPS, AdamRule, Moving
 
 PAPER, LINK = "Chen et al. 2024", "https://arxiv.org/abs/2305.15241"
@@ -204,6 +204,11 @@ class Likelihood(ScoreOptO):
         return state._replace(point=state.start + off * (2 * self.eps / size).clamp(max=1)).join()
 
 
+def _traits(settings: Settings) -> Traits:
+    range_of(settings, "lm")
+    return Traits(random=True, surrogate=True, runs=int(settings["runs"]))
+
+
 @defense(
     "lm",
     source=SOURCE,
@@ -211,7 +216,7 @@ class Likelihood(ScoreOptO):
     link=LINK,
     groups={"competitors": ("lm@rdc",)},
     settings=with_networks(WALKS),
-    traits=lambda settings: Traits(random=True, surrogate=True, runs=int(settings["runs"])),
+    traits=_traits,
     calls=lambda settings: {"denoiser": (int(settings["steps"]),) * 2},
     gradient_calls=lambda settings: {
         "denoiser": (int(settings["steps"]), 2 * int(settings["steps"]))

@@ -157,11 +157,17 @@ class ScoreOptN(ScoreOpt):
         return walk_n(self.denoiser, self.rule, rounds, self._signs)
 
 
-def _check(settings: Settings) -> None:
-    """Raises BenchError for settings that contradict each other."""
+def range_of(settings: Settings, name: str = "scoreopt") -> tuple[float, float]:
+    """The levels from t_min to t_max; raises BenchError where they are the other way round."""
     low, high = float(settings["t_min"]), float(settings["t_max"])
     if low > high:
-        raise BenchError(f"scoreopt: t_min={low:g} is above t_max={high:g}")
+        raise BenchError(f"{name}: t_min={low:g} is above t_max={high:g}")
+    return low, high
+
+
+def _check(settings: Settings) -> None:
+    """Raises BenchError for settings that contradict each other."""
+    low, high = range_of(settings)
     if settings["variant"] == "code":
         if settings["loss"] != "diff":
             raise BenchError(

@@ -277,6 +277,7 @@ def test_table_10_is_in_the_grammar() -> None:
     ("text", "reason"),
     [
         ("scoreopt-o:t_min=0.5,t_max=0.4", "is above"),
+        ("lm:t_min=0.5,t_max=0.4", "lm: t_min=0.5 is above"),
         ("scoreopt-o:variant=code,loss=sr", "loss=diff"),
         ("scoreopt-n:variant=code,rounds=2", "one round"),
         ("scoreopt-n:variant=code,t_min=0.1", "t_min=t_max"),
