@@ -28,6 +28,8 @@ from bench.spec import Later, Range, Settings
 
 TWIN = "twin"
 """Source of `same`: the recipe of the natural classifier with another seed."""
+STEP = 0.25
+"""Of eps, of PGD and MIM."""
 BASE = "base"
 """The source that is the classifier behind the defense itself."""
 Source = Literal["same", "other", "base"]
@@ -139,11 +141,14 @@ def fingerprint(x: Tensor) -> str:
 
 
 def _fits(settings: Settings, dataset: str) -> None:
-    """The source has to take such images, and an attack to be one that makes its points."""
+    """The source has to take such images, and settings to be ones that make its points."""
+    way = str(settings["attack"])
     if settings["source"] != BASE:
         find_classifier(source_of(settings)).fits({}, dataset)
-    elif settings["attack"] != "pgd":
-        raise BenchError(f"transfer: the points of source=base are not of {settings['attack']}")
+    elif way != "pgd":
+        raise BenchError(f"transfer: the points of source=base are not of {way}")
+    if settings["step"] != STEP and way != "pgd" and "step" not in find_attack(way).defaults:
+        raise BenchError(f"transfer: attack={way} has no step")
 
 
 def _itself(settings: Settings, traits: Traits) -> str | None:
@@ -166,7 +171,7 @@ def transfer(
     *,
     source: Source = "same",
     steps: Annotated[int, Range(1)] = 40,
-    step: Annotated[float, Range(0)] = 0.25,
+    step: Annotated[float, Range(0)] = STEP,
     other: Annotated[Other, Later()] = "cnn",
     attack: Annotated[Way, Later()] = "pgd",
 ) -> Transfer | Static:

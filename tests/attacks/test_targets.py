@@ -42,10 +42,11 @@ def test_malt_aims_at_the_nearest_boundary_of_a_linear_classifier(gradient: Grad
         ("apgd:aim=malt", "paper"),
         ("apgd:protocol=strict,aim=malt", "standard"),
         ("transfer:source=base,attack=cw", "paper"),
+        ("transfer:attack=deepfool,step=0.1", "paper"),
     ],
 )
 def test_a_setting_that_changes_nothing_is_refused(text: str, preset: str) -> None:
     """It would be another name for the same figure."""
     part = parse_part(text)
-    with pytest.raises(BenchError, match=r"aim=malt|source=base"):
+    with pytest.raises(BenchError, match=r"aim=malt|source=base|no step"):
         find_attack(part.name).resolve(part, "cifar10", preset)
