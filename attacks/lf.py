@@ -24,6 +24,7 @@ from bench.api.attacked import Attacked, Trace
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
 from bench.api.ssim import ssim
+from bench.errors import BenchError
 from bench.spec import Range, Settings
 from bench.threat import SSIM
 
@@ -118,6 +119,12 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     return following(int(settings["steps"]) + 1, settings, traits)
 
 
+def _centred(settings: Settings, dataset: str) -> None:
+    """A filter of an even size has no middle pixel."""
+    if int(settings["size"]) % 2 == 0:
+        raise BenchError(f"size={settings['size']} is even: a filter has a pixel in its middle")
+
+
 @attack(
     "lf",
     source="after DiffBreak: filters of 5 x 5 pixels, colours within .1; budget, steps ours",
@@ -125,6 +132,7 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     link="https://arxiv.org/abs/2411.16598",
     settings={"quick": {"steps": 10, "eot": 5}, "standard": {"eot": 5}},
     skip=no_gradient,
+    fits=_centred,
     cost=_runs,
     threat=lambda settings, ball: f"{SSIM}:{settings['budget']}",
     knows=knows_of,
@@ -144,7 +152,6 @@ def lf(
 ) -> LowFrequency:
     """Blurs each pixel as it serves the attacker; a threat of its own, outside any ball.
 
-    budget: of 1 - SSIM. size: of a filter, in pixels, rounded up to an odd number.
+    budget: of 1 - SSIM. size: of a filter, an odd number of pixels.
     """
-    odd = size + 1 - size % 2
-    return LowFrequency(along(gradient, "margin", eot), Filters(odd, colour), filters, steps, rate)
+    return LowFrequency(along(gradient, "margin", eot), Filters(size, colour), filters, steps, rate)

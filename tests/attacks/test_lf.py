@@ -10,7 +10,10 @@ from attacks.gradients import Blind
 from attacks.lf import Filters, LowFrequency
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Network
+from bench.errors import BenchError
 from bench.measure.judge import evaluate
+from bench.plan.plan import make
+from bench.plan.request import Request
 from tests.tiny import Linear
 
 FILTERS = Filters(3, 10.0)
@@ -68,8 +71,7 @@ def test_a_plain_image_stays_what_it_is() -> None:
     torch.testing.assert_close(found, x)
 
 
-@pytest.mark.parametrize("typed", [3, 4, 5])
-def test_a_filter_has_a_middle(typed: int) -> None:
-    from attacks.lf import lf
-
-    assert lf(size=typed).filters.size == typed | 1
+def test_a_filter_has_a_middle() -> None:
+    assert make(Request(["adp"], ["lf:size=3"], "digits", controls=[]))[0].cells
+    with pytest.raises(BenchError, match="size=4 is even"):
+        make(Request(["adp"], ["lf:size=4"], "digits", controls=[]))
