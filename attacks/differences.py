@@ -27,8 +27,8 @@ from bench.spec import Settings
 from bench.threat import PROBE
 
 REACHES = (1e-3, 1e-4, 1e-5, 1e-6)
-"""How far the two points are from the image, in the root of the mean square of their pixels. Of all
-the nearest slope counts: far points see a bend, near ones rounding."""
+"""How far the two points are from the image, as a mean over pixels (root mean square). The slope
+that agrees best counts: far points see a bend, near ones rounding."""
 INSIDE = 0.8
 """Contrast that the images are looked at with: off 0 and 1, where clipping has no slope."""
 
@@ -37,7 +37,7 @@ INSIDE = 0.8
 class Differences:
     """Leaves images as they are, and says how wrong the exact gradient of `loss` is at each."""
 
-    loss: LossName = "ce"
+    loss: LossName = "margin"
 
     def __call__(self, defense: Defense, x: Tensor, y: Tensor, threat: ThreatModel) -> Attacked:
         """Images x [B,C,H,W]; `threat` plays no part."""
@@ -58,7 +58,8 @@ class Differences:
                 _wrong(value, point, gradient, gradient, length),
                 _wrong(value, point, gradient, across, usual),
             )
-        return replace(Attacked(x), error=wrong.to(x.dtype))
+        # What is not a number is as wrong as can be.
+        return replace(Attacked(x), error=wrong.nan_to_num(nan=2.0).to(x.dtype))
 
 
 def _wrong(
@@ -68,7 +69,7 @@ def _wrong(
 
     usual: a slope, [B], below which none of the two counts.
     """
-    ahead = F.normalize(line.flatten(1)).view_as(x)
+    ahead = F.normalize(line.nan_to_num(0, 0, 0).flatten(1)).view_as(x)
     said = (gradient * ahead).flatten(1).sum(1)
     found = []
     for reach in REACHES:
@@ -135,6 +136,9 @@ def _runs(settings: Settings, traits: Traits) -> Runs:
     knows="all",
     aside="a diagnostic of the exact gradient, whose finding stands under the notes",
 )
-def gradient_error(*, loss: LossName = "ce") -> Differences:
-    """Whether the exact gradient is that of the loss: no attack, and in no worst case."""
+def gradient_error(*, loss: LossName = "margin") -> Differences:
+    """Whether the exact gradient is that of the loss: no attack, and in no worst case.
+
+    loss: of a confident prediction `ce` is too small for differences, in float64 too.
+    """
     return Differences(loss)

@@ -114,7 +114,7 @@ def fit(
         identity = _identity(state.module, x, y, settings, seed=seed, amp=amp)
         if checkpoint is not None and checkpoint.exists():
             _restore(state, checkpoint, identity, x.device)
-        if amp:
+        if amp and state.step == 0:
             first = _batch(len(x), settings.batch, seed, 0).to(x.device)
             require_same_direction(state.module, loss, x[first], y[first])
         onlooker.begins(state.module, state.step, settings.steps, settings.batch)

@@ -59,6 +59,17 @@ def test_a_part_that_the_gradient_leaves_out_shows_across_it() -> None:
     assert errors(Half()).median() > 0.2
 
 
+class Lost(Purifier):
+    """x, whose gradient is not a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0 * (x - x.detach()).sqrt()
+
+
+def test_a_gradient_that_is_not_a_number_is_as_wrong_as_can_be() -> None:
+    assert errors(Lost()).tolist() == [2.0] * 8
+
+
 def test_networks_and_plain_tensors_are_what_they_were() -> None:
     network, affine = smooth(), Affine(torch.eye(SIZE))
     before = {key: value.clone() for key, value in network.state_dict().items()}

@@ -192,6 +192,19 @@ def test_mixed_precision_that_turns_the_gradient_is_refused() -> None:
     fit(dense, turned, x, y, settings)
 
 
+def test_a_mixed_training_that_goes_on_is_not_asked_again(tmp_path: Path) -> None:
+    """Where it has come far its gradient is small, and rounding is much of it."""
+    x, y = data()
+    settings, path, far = Fit(20, batch=32), tmp_path / "run.pt", False
+
+    def late(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return noisy(module, x, y) * (-1 if far and torch.is_autocast_enabled("cpu") else 1)
+
+    fit(dense, late, x, y, settings, amp=True, checkpoint=path, leave=True)
+    far = True
+    fit(dense, late, x, y, settings, amp=True, checkpoint=path)
+
+
 def test_progress_is_reported_every_fifty_steps_and_at_the_end() -> None:
     x, y = data()
     seen: list[tuple[int, int]] = []
