@@ -37,7 +37,7 @@ from bench.boards.metrics import (
     vote,
     worst_of,
 )
-from bench.boards.ranking import Rank, Tests, differing_weights, ranks, tests_of
+from bench.boards.ranking import Rank, Tests, differing_attacks, differing_weights, ranks, tests_of
 from bench.stats import Comparison, Figure, Floats, difference, holm, mean_figures
 
 WORST = "worst case"
@@ -105,7 +105,9 @@ def analyse(board: Board, *, compared: bool = True) -> Analysis:
         champion = max(controls, key=lambda row: float(whole[row].values.mean()))
         best[column, classifier] = champion.label
         for row, item in whole.items():
-            if not row.control and not differing_weights(row, champion):
+            attacks = differing_attacks(row, champion, board.threat)
+            unlike = bool(attacks) if column == WORST else column in attacks
+            if not row.control and not unlike and not differing_weights(row, champion):
                 pairs[row.label, column] = (item, whole[champion])
     asked = zip(pairs, paired(list(pairs.values())), strict=True)
     gaps = {key: test for key, test in asked if test}

@@ -171,7 +171,8 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """One group of plans, measured. skips: (defense as asked, attack) -> reason.
+    """One group of plans, measured. skips: (defense as asked, attack) -> reason; absent: those of
+    them that only lacked a file where they were planned.
 
     without: a group of attacks (`Plan.group`) that is left out, so that rows which were not given
     it are compared too; the board with its columns is another one. about: kind of plug-in -> name
@@ -189,6 +190,7 @@ class Board:
     commands: tuple[str, ...]
     without: str = ""
     about: Mapping[str, Mapping[str, About]] = field(default_factory=dict)
+    absent: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def budget(self) -> str:
@@ -351,15 +353,17 @@ def mean_over(arrays: Iterable[Floats]) -> Floats:
 def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, ...]:
     """Columns of the board that a worst case must cover and that no entry of `ready` stands for.
 
-    A row that fewer attacks were asked of would otherwise look stronger than the rest. Submitted
-    points were made for one row and say nothing of another.
+    A row that fewer attacks were asked of would otherwise look stronger than the rest, and so would
+    one that was measured where an attack's files were not. Submitted points were made for one row
+    and say nothing of another.
     """
     settings = {entry.settings for entry in ready.values()}
     missing = []
     for name in board.columns:
         entries = board.by_column.get(name, ())
         others = all(entry.facts and entry.facts.given for entry in entries)
-        excused = name not in row.entries and (others or (row.asked, name) in board.skips)
+        cannot = (row.asked, name) in board.skips.keys() - board.absent
+        excused = name not in row.entries and (others or cannot)
         if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
             continue
         if name not in ready and not {entry.settings for entry in entries} <= settings:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, draws_text
 from bench.boards.board import Board, Entry, Item, Row, paired
-from bench.boards.ranking import differing_weights
+from bench.boards.ranking import differing_attacks, differing_weights
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense
 from bench.stats import Comparison, Figure, holm
@@ -148,6 +148,9 @@ def _bar(analysis: Analysis, column: str, rows: tuple[Row, Row]) -> str:
     for row, item in zip(rows, items, strict=True):
         if item and item.missing:
             return f"{row.label}: an upper bound, not over {', '.join(item.missing)}"
+    attacks = differing_attacks(*rows, analysis.board.threat) if column == WORST else ()
+    if attacks:
+        return f"other settings of {', '.join(attacks)}"
     settings = [item.settings for item in items if isinstance(item, Entry)]
     if len(set(settings)) > 1:
         return f"other settings of the attack: {' and '.join(settings)}"

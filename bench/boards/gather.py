@@ -126,6 +126,7 @@ def _board(plans: list[Plan], found: Mapping[str, list[Record]]) -> Board:
         rows=tuple(rows),
         columns=tuple(sorted(columns, key=lambda name: kinds.get(name, 0))),
         skips=skips,
+        absent=frozenset((s.defense, s.attack) for plan in plans for s in plan.skips if s.absent),
         commands=tuple(dict.fromkeys(plan.command for plan in plans if plan.command)),
     )
 

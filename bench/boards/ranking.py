@@ -40,9 +40,13 @@ Tests = Mapping[tuple[str, str], tuple[Comparison, float]]
 
 
 def tests_of(board: Board, worst: Mapping[str, Worst]) -> Tests:
-    """Every two rows that may be compared (weights, seeds) and whose worst cases are whole."""
+    """Every two rows that may be compared (weights, seeds, attacks) and have whole worst cases."""
     rows = [row for row in board.rows if whole(row, worst)]
-    two = [(a.label, b.label) for a, b in combinations(rows, 2) if not differing_weights(a, b)]
+    two = [
+        (a.label, b.label)
+        for a, b in combinations(rows, 2)
+        if not differing_weights(a, b) and not differing_attacks(a, b, board.threat)
+    ]
     asked = paired([(worst[a], worst[b]) for a, b in two])
     tests = {labels: test for labels, test in zip(two, asked, strict=True) if test}
     adjusted = holm([test.p for test in tests.values()])
@@ -64,8 +68,9 @@ def ranks(board: Board, worst: Mapping[str, Worst], tests: Tests) -> dict[str, R
     """Row label -> 1 + the rows that are significantly better, to n - those significantly worse.
 
     Significant: the paired test of the two worst cases, after Holm over every pair of the board.
-    Two rows that may not be compared leave each other's rank open. A row whose worst case is an
-    upper bound has none.
+    Two rows that may not be compared (other weights, or other settings of an attack of one name, as
+    after a release that changed a default) leave each other's rank open. A row whose worst case is
+    an upper bound has none.
     """
     names = [row.label for row in board.rows if whole(row, worst)]
     better, worse = (dict.fromkeys(names, 0) for _ in range(2))
@@ -83,3 +88,11 @@ def differing_weights(a: Row, b: Row) -> tuple[str, ...]:
     none: frozenset[str] = frozenset()
     both = {name: a.weights.get(name, none) | b.weights.get(name, none) for name in names}
     return tuple(sorted(name for name, found in both.items() if len(found) > 1))
+
+
+def differing_attacks(a: Row, b: Row, threat: str) -> tuple[str, ...]:
+    """Columns of a worst case that two rows have of one name, by attacks of other settings."""
+    both = ((name, a.numbers[name], b.numbers[name]) for name in a.numbers if name in b.numbers)
+    return tuple(
+        name for name, one, other in both if one.threat == threat and one.settings != other.settings
+    )

@@ -135,7 +135,7 @@ def _json(made: Plan, draft: Draft, found: Outlook, mine: Shards) -> dict[str, A
         {**_cell(planned, cost, made.images, found), "shards": mine[planned.cell.digest]}
         for planned, cost in zip(made.cells, draft.costs, strict=True)
     ]
-    skips, absent = ([asdict(skip) for skip in some] for some in (made.skips, draft.absent))
+    skips, absent = ([skip.told() for skip in some] for some in (made.skips, draft.absent))
     return {**facts, "cells": cells, "skips": skips, "absent": absent}
 
 

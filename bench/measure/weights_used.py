@@ -69,7 +69,11 @@ def weights_used(
     files = {weights.name: weights.sha256 for weights in sorted(found, key=lambda w: w.name)}
     tried.append((find_dataset(where.dataset), Part(where.dataset)))
     strange = [(plugin, part) for plugin, part in tried if outside(plugin)]
-    codes = {f"code of {plugin.name}": code_of(plugin) for plugin, _ in strange}
+    codes: dict[str, str] = {}
+    for plugin, _ in strange:
+        name, digest = f"code of {plugin.name}", code_of(plugin)
+        if codes.setdefault(name, digest) != digest:  # of another kind and the same name
+            codes[f"code of {plugin.kind} {plugin.name}"] = digest
     behind = find_classifier(spec.classifier.name)
     own = behind.code(dict(behind.resolve(spec.classifier, where.dataset).settings))
     codes |= {f"code of {name}": digest for name, digest in own.items()}

@@ -100,13 +100,14 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
     for row in rows:
         for column in columns:
             reason = _skip(row, column, threat)
-            if not reason and (lacking := _lacking(row, column, info.name, given)):
-                draft.absent.append(Skip(row.label, column.label, lacking))
+            lacking = None if reason else _lacking(row, column, info.name, given)
+            if lacking:
+                draft.absent.append(Skip(row.label, column.label, lacking, absent=True))
                 if here and column.named:
                     raise BenchError(f"{column.label}: {lacking}")
                 reason = lacking if here else None
             if reason:
-                draft.skips.append(Skip(row.label, column.label, reason))
+                draft.skips.append(Skip(row.label, column.label, reason, absent=bool(lacking)))
                 continue
             for seed in range(request.seeds):
                 cell = _cell(row, column, threat, (info.name, subset, seed))

@@ -71,7 +71,7 @@ def reading(analysis: Analysis) -> tuple[str, ...]:
     ]
     if board.preset in PRESET_NOTES:
         notes.append(PRESET_NOTES[board.preset])
-    notes += _aside(board) + _untold(board)
+    notes += _aside(board) + _untold(board) + _unlike(board)
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
             "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
@@ -101,6 +101,23 @@ def _untold(board: Board) -> list[str]:
     return [
         f"Planned before attacks said what they know: {', '.join(names)}. Alarms that compare "
         "attacks leave them out; the same command again measures nothing and brings them."
+    ]
+
+
+def _unlike(board: Board) -> list[str]:
+    """Which columns hold attacks of other settings, as after a release that changed a default."""
+    entries = (entry for row in board.rows for entry in row.numbers.values())
+    settings: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry.threat == board.threat:
+            settings.setdefault(entry.attack, set()).add(entry.settings)
+    names = [name for name, found in settings.items() if len(found) > 1]
+    if not names:
+        return []
+    return [
+        f"Not the same settings for every row: {', '.join(names)} (below, Settings of every "
+        "column). Rows that were attacked otherwise are not compared, and leave each other's rank "
+        "open."
     ]
 
 

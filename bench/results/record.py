@@ -20,6 +20,8 @@ CERTIFICATE = ("label", "copies", "radius")
 """What a certificate says of each image."""
 RESUBMIT = ("attacked", "untouched", "steps", "tries")
 """What resubmission says: right tries before the first wrong one of each image, and how many."""
+WHOLE = 5
+"""Versions of a cell, at least: of judge, data set, purifier, classifier and attack."""
 EXTRAS = ("points", "rounded")
 """Fields of a record that two records of one shard need not both have."""
 DRAWS, SPREAD = "draws of a gradient", ("gradient_variance", "half_cosine", "turning_signs")
@@ -54,8 +56,15 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def plugins(self) -> dict[str, int]:
-        """The version of every plug-in that took part, and of the judge; ValueError if damaged."""
-        pairs = (text.rpartition("=") for text in self.versions.split(","))
+        """The version of every plug-in that took part, and of the judge; ValueError if damaged.
+
+        The classifier, which stands before the attack, has an `@` as in the name of a defense: a
+        purifier may be called the same.
+        """
+        texts = self.versions.split(",")
+        if len(texts) >= WHOLE:
+            texts[-2] = f"@{texts[-2]}"
+        pairs = (text.rpartition("=") for text in texts)
         return {name: int(version) for name, _, version in pairs}
 
 

@@ -28,11 +28,20 @@ class Planned:
 
 @dataclass(frozen=True)
 class Skip:
-    """A combination that a group reached and that cannot be, with its reason."""
+    """A combination that a group reached and that was left out, with its reason.
+
+    absent: not since it cannot be, but since a file that the attack reads was not there.
+    """
 
     defense: str
     attack: str
     reason: str
+    absent: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """Its fields by name; `absent`, which came later, only where it holds."""
+        found = {"defense": self.defense, "attack": self.attack, "reason": self.reason}
+        return {**found, "absent": True} if self.absent else found
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ class Plan:
     @property
     def name(self) -> str:
         """16 hex digits of the request alone: what plug-ins say of themselves may change."""
-        bare = replace(self, attacks={}, group="", about={})
+        skips = tuple(replace(skip, absent=False) for skip in self.skips)
+        bare = replace(self, attacks={}, group="", about={}, skips=skips)
         text = json.dumps(bare._data(), indent=1) + "\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -79,6 +89,7 @@ class Plan:
 
     def _data(self) -> dict[str, Any]:
         data = asdict(self)
+        data["skips"] = [skip.told() for skip in self.skips]
         data["attacks"] = {name: facts.told() for name, facts in self.attacks.items()}
         data["about"] = {
             kind: {name: list(astuple(about)) for name, about in known.items()}

@@ -14,7 +14,7 @@ from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
 from bench.report.boards import document
-from bench.results.store import Store
+from bench.results.store import Skip, Store
 from tests.factories import (
     CONTROLS,
     cell,
@@ -182,6 +182,41 @@ def test_a_row_that_fewer_attacks_were_asked_of_has_only_an_upper_bound(tmp_path
     store.write_plan(plan([other]))
     board = one_board(store)
     assert all(not analyse(board).worst[label].missing for label in CONTROLS)
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_row_that_lacked_an_attacks_files_has_only_an_upper_bound(
+    tmp_path: Path, absent: bool
+) -> None:
+    store = fill(tmp_path)
+    asked = [
+        measure(store, cell("gdmp@natural", attack), verdicts([1.0] * 64))
+        for attack in ("clean", "bpda")
+    ]
+    skip = Skip("gdmp@natural", "square", "no weights 'twin'", absent=absent)
+    store.write_plan(plan(asked, skips=[skip]))
+    board = one_board(store)
+    assert board.blank(row_of(board, "gdmp@natural"), "square") == "no weights 'twin'"
+    analysis = analyse(board)
+    assert analysis.worst["gdmp@natural"].missing == (("square",) if absent else ())
+    assert ("gdmp@natural" in analysis.rank) != absent
+
+
+def test_a_classifier_is_no_version_of_a_purifier_of_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    versions = "judge=1,patches=1,{},{},bpda=1".format
+    asked = [
+        measure(store, cell(row, "bpda", versions=versions(*made)), verdicts([0.5] * 64))
+        for row, made in {
+            "none@jem": ("none=1", "jem=1"),
+            "jem@jem": ("jem=2", "jem=1"),
+            "jem:steps=2@jem": ("jem=1", "jem=1"),
+        }.items()
+    ]
+    store.write_plan(plan(asked))
+    board = one_board(store)
+    why = [board.blank(row, "bpda") for row in board.rows]
+    assert why == ["", "", "measured with an older version of jem; run it again"]
 
 
 def test_rows_of_an_older_plug_in_are_not_compared_with_newer_ones(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST, Analysis, analyse
+from bench.boards.compare import versus
 from bench.boards.gather import boards
 from bench.boards.ranking import Rank, ranked
 from bench.boards.spec import BoardSpec
@@ -67,6 +69,32 @@ def test_other_weights_leave_a_rank_open(tmp_path: Path) -> None:
     rows = {"a@natural": 60, "b@natural": 10, "c@natural": 100}
     found = analysed(tmp_path, rows, b="b" * 64)
     assert list(map(str, found.rank.values())) == ["2-3", "1-3", "1-2"]
+
+
+def test_an_attack_of_one_name_and_other_settings_leaves_a_rank_open(tmp_path: Path) -> None:
+    """As after a release that changed a default: the label of the column is still the same."""
+    store, asked = Store(tmp_path), []
+    rows = {"a@natural": (100, ""), "b@natural": (10, ":steps=40"), "jpeg@natural": (60, "")}
+    for defense, (count, settings) in rows.items():
+        for attack, right in (("clean", N), (f"bpda{settings}", count)):
+            bits = (np.arange(N) < right).reshape(1, 1, N)
+            item = measure(store, cell(defense, attack), bits, control=defense == "jpeg@natural")
+            asked.append(replace(item, attack=attack.partition(":")[0]))
+    store.write_plan(plan(asked, images=N))
+    found = boards(store, "patches")
+    analysis = analyse(found[0])
+    assert {row: str(rank) for row, rank in analysis.rank.items()} == {
+        **{"a@natural": "1-2", "b@natural": "1-3", "jpeg@natural": "2-3"}
+    }
+    assert set(analysis.against) == {
+        *(("a@natural", column) for column in ("clean", "bpda", WORST)),
+        ("b@natural", "clean"),
+    }
+    (section,) = versus(found, ("a", "b"))
+    assert [line.column for line in section.lines] == ["clean"]
+    assert section.barred[WORST] == "other settings of bpda"
+    text = str(document(found, BoardSpec("a board"), "patches"))
+    assert "Not the same settings for every row: bpda" in text
 
 
 def test_a_row_stands_within_its_own_ranks(tmp_path: Path) -> None:

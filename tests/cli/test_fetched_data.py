@@ -145,6 +145,7 @@ def test_corruption_without_its_files_is_a_skip(root: Path, command: Command) ->
     (plan,) = Store(Path("results")).plans("cifar10")
     (skip,) = plan.skips
     assert (skip.attack, "bench fetch cifar10-c" in skip.reason) == ("corruption", True)
+    assert skip.absent
     generated = "corruption:source=generated,kinds=contrast,severities=1"
     assert command(*run, "--attacks", generated) == 0
     assert found("cifar10")[f"none@natural {generated}"].variants == ("contrast/1",)

@@ -101,6 +101,25 @@ def test_edited_code_an_exchanged_network_and_an_edited_neighbour_are_measured_a
     assert "0 shards to measure, 2 finished before" in run(other, beside="AMOUNT = 0.2")
 
 
+def test_a_purifier_and_a_classifier_of_one_name_are_two_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = (PLUGIN.replace(f"{kind}-of-the-test", "same") for kind in ("shift", "net"))
+    (tmp_path / "beside.py").write_text("AMOUNT = 0.1")
+    (tmp_path / "a_purifier.py").write_text(one.replace("@classifier", "0 and classifier"))
+    (tmp_path / "a_network.py").write_text(other.replace("@defense", "0 and defense"))
+    try:
+        api.load(("a_purifier.py", "a_network.py"))
+        used = weights_used.weights_used("same@same", "clean", "digits")
+        purifier, network = (code_of(api.find(kind, "same")) for kind in ("defense", "classifier"))
+    finally:
+        for kind in ("defense", "classifier"):
+            register.PLUGINS[kind].pop("same", None)
+    codes = {name: digest for name, digest in used.items() if name.startswith("code of")}
+    assert codes == {"code of same": purifier, "code of classifier same": network}
+
+
 def test_a_network_that_was_exchanged_in_its_own_file_is_measured_again(run: Run) -> None:
     text = PLUGIN.replace(
         "manual_seed(1)", "manual_seed(int(__import__('pathlib').Path('seed').read_text()))"

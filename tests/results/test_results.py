@@ -119,6 +119,17 @@ def test_plans_read_back_and_the_same_plan_is_one_file(tmp_path: Path) -> None:
     assert plan.shards == 2
 
 
+def test_a_file_that_was_not_there_is_part_of_a_plan_and_not_of_its_name(tmp_path: Path) -> None:
+    skip = Skip("a", "b", "no file")
+    plan = Plan("digits", "512", "linf:0.125", "quick", 64, (PLANNED,), (skip,))
+    told = replace(plan, skips=(replace(skip, absent=True),))
+    assert (told.name, "absent" in plan.to_json()) == (plan.name, False)
+    store = Store(tmp_path)
+    store.write_plan(replace(told, attacks={"bpda": Facts("all", "bpda")}))
+    (read,) = store.plans("digits")
+    assert read.skips == told.skips
+
+
 def test_what_attacks_say_of_themselves_is_part_of_a_plan_and_not_of_its_name(
     tmp_path: Path,
 ) -> None:
