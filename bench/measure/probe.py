@@ -23,6 +23,10 @@ from bench.measure.guard import guarded
 IMAGES = 3
 AGAIN = 16
 """Times that something is asked again which draws random numbers and says that it is not random."""
+COPIES = (8, 32)
+"""Of one image in a batch: if the first are answered alike, the second are asked too."""
+OTHERWISE = 4
+"""Answers, of AGAIN under other seeds, that have to differ from the most common one."""
 BESIDE = 1e-3
 """How far, on average, neighbours may move what is made of an image, by rounding."""
 ALONE = 1e-2
@@ -146,7 +150,24 @@ def _asked(run: Run, x: Tensor, who: str, declare: str, *, random: bool, followe
             f"{who} makes something else of an image where a gradient is followed, so that attacks "
             "do not see what is judged; never ask for requires_grad or torch.is_grad_enabled()"
         )
+    if random and _draws_once(run, x[:1], exact):
+        raise BenchError(
+            f"{who} draws once for a whole batch: copies of an image are answered alike, so that "
+            "EOT and votes would see one draw of many, and images are not independent; draw for "
+            "each image (torch.randn_like(x), torch.rand(len(x), 1, 1, 1))"
+        )
     return out
+
+
+def _draws_once(run: Run, x: Tensor, exact: bool) -> bool:
+    """Whether copies of image x [1,C,H,W] in one batch are alike, though calls differ."""
+    for copies in COPIES:
+        first, *others = _seeded(run, x.repeat(copies, 1, 1, 1), 0)[0]
+        if not all(_equal(other, first, exact) for other in others):
+            return False
+    calls = [_seeded(run, x, seed)[0] for seed in range(AGAIN)]
+    most = max(sum(_equal(one, other, exact) for other in calls) for one in calls)
+    return len(calls) - most >= OTHERWISE
 
 
 def _seeded(run: Run, x: Tensor, seed: int) -> tuple[Tensor, tuple[bytes, ...], tuple[bytes, ...]]:

@@ -61,6 +61,8 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], Traits, str]] = {
     "grad mode": (lambda x: x / (1 + torch.is_grad_enabled()), Traits(), "gradient is followed"),
     "grad wanted": (lambda x: x / (1 + x.requires_grad), Traits(), "gradient is followed"),
     "grad, random": (lambda x: torch.rand(1) ** (1 + x.requires_grad) * x, RANDOM, "is followed"),
+    "one draw": (lambda x: x * torch.rand(1), RANDOM, "draws once for a whole batch"),
+    "one coin": (seldom, RANDOM, "draws once for a whole batch"),
     "first": (lambda x: x[:1], Traits(), "gives torch.float32 (1, 1, 4, 4)"),
     "type": (lambda x: x.double(), Traits(), "torch.float64"),
     "range": (lambda x: x * 3, Traits(), "in [0,1]"),
