@@ -164,9 +164,31 @@ def _turns(settings: Settings) -> dict[str, int]:
     return {name: len(range(i, steps, len(names))) for i, name in enumerate(names)}
 
 
+def _adaptive(settings: Settings) -> bool:
+    return "adaptive" in (settings["rule"], _CODE.get(str(settings["variant"])))
+
+
+def _idle(settings: Settings) -> dict[str, str]:
+    """What the rule of steps in use, and noise that there is not, never look at."""
+    idle: dict[str, str] = {}
+    if _adaptive(settings):
+        idle["alpha"] = "adaptive steps are as long as Eq. 18 says"
+    else:
+        own = ("lam", "delta", "alpha_min", "alpha_max", "negative")
+        idle |= dict.fromkeys(own, f"it is of rule=adaptive, not of rule={settings['rule']}")
+    if settings["variant"] in _CODE:
+        idle["negative"] = "variant=code has negative=min"
+        if settings["rule"] != "adaptive":
+            idle["rule"] = "variant=code is adaptive"
+    if not settings["detect"]:
+        idle["dec_level"] = "detect=0 detects nothing"
+    if not settings["sigma"]:
+        idle |= dict.fromkeys(("runs", "detect", "dec_level"), "sigma=0 has no noise")
+    return idle
+
+
 def _calls(settings: Settings) -> dict[str, int]:
-    adaptive = "adaptive" in (settings["rule"], _CODE.get(str(settings["variant"])))
-    per_step = 2 if adaptive else 1
+    per_step = 2 if _adaptive(settings) else 1
     detection = float(settings["detect"]) > 0 and float(settings["sigma"]) > 0
     calls = {name: steps * per_step for name, steps in _turns(settings).items()}
     calls[_names(settings)[0]] += detection
@@ -184,6 +206,7 @@ def _gradient_calls(settings: Settings) -> dict[str, tuple[int, int]]:
     link="https://arxiv.org/abs/2106.06041",
     settings=SETTINGS,
     traits=_traits,
+    idle=_idle,
     calls=_calls,
     gradient_calls=_gradient_calls,
     direction_calls=lambda settings: {_names(settings)[0]: 1},
@@ -232,7 +255,7 @@ def adp(
         tau=tau,
         clip=clip,
         inverse_grid=code,
-        decay=LAST if rule == "decay" else 1.0,
+        decay=LAST if rule == "decay" and not code else 1.0,
         heat=heat,
     )
     scores = [

@@ -208,6 +208,11 @@ def _surrogate_calls(settings: Settings) -> dict[str, tuple[int, int]]:
     surrogate_calls=_surrogate_calls,
     weights=denoise.weights,
     fits=_fits,
+    idle=lambda settings: (
+        {"delta": "variant=code replaces phases"}
+        if settings["variant"] == "code"
+        else {"reference": "it is of variant=code"}
+    ),
 )
 def freqpure(
     context: Context,

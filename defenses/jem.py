@@ -85,6 +85,12 @@ def _traits(settings: Settings) -> Traits:
     )
 
 
+def _idle(settings: Settings) -> dict[str, str]:
+    still = dict.fromkeys(("step", "noise"), "steps=0 takes none")
+    idle = {} if int(settings["steps"]) else still
+    return idle if _traits(settings).random else {**idle, "runs": "there is no noise"}
+
+
 def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     steps = int(settings["steps"])
     return {"energy": (steps, steps)}
@@ -98,6 +104,7 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     groups={"competitors": ("jem@jem",)},
     settings=SETTINGS,
     traits=_traits,
+    idle=_idle,
     calls=_calls,
     gradient_calls=_calls,
     surrogate_calls=lambda settings: {n: (2 * f, 2 * b) for n, (f, b) in _calls(settings).items()},

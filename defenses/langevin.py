@@ -131,6 +131,7 @@ def _misfit(settings: Settings, classifier: ClassifierPlugin, info: DatasetInfo)
     link="https://arxiv.org/abs/2005.13525",
     settings=SETTINGS,
     traits=_traits,
+    idle=lambda settings: {} if settings["noise"] else {"runs": "noise=0 has none"},
     calls=_calls,
     gradient_calls=_calls,
     surrogate_calls=lambda settings: {n: (2 * f, 2 * b) for n, (f, b) in _calls(settings).items()},

@@ -185,6 +185,12 @@ def _traits(settings: Settings) -> Traits:
     return Traits(random=noisy, exact=True, runs=int(settings["runs"]) if noisy else 1)
 
 
+def _idle(settings: Settings) -> dict[str, str]:
+    of = {"keep": "usvt", "mu": "nuclear"}
+    idle = {key: f"it is of method={m}" for key, m in of.items() if settings["method"] != m}
+    return idle if float(settings["p"]) < 1 else {**idle, "runs": "p=1 leaves nothing out"}
+
+
 @defense(
     "me-net",
     source="Yang et al. 2019, ME-Net: adversarial robustness with matrix estimation",
@@ -192,6 +198,7 @@ def _traits(settings: Settings) -> Traits:
     link="https://arxiv.org/abs/1905.11971",
     groups={"competitors": ("me-net@completed",)},
     traits=_traits,
+    idle=_idle,
 )
 def me_net(
     context: Context,

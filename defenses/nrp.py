@@ -68,6 +68,7 @@ class NRP(Purifier):
     groups={"competitors": ("nrp",)},
     weights=lambda settings: (WEIGHTS[str(settings["network"])],),
     calls=lambda settings: {"purifier": 1},
+    idle=lambda settings: {} if settings["dynamic"] else {"runs": "dynamic=0 has no noise"},
     traits=lambda settings: Traits(
         random=float(settings["dynamic"]) > 0,
         runs=int(settings["runs"]) if float(settings["dynamic"]) > 0 else 1,

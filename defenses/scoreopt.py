@@ -186,6 +186,10 @@ def _traits(settings: Settings) -> Traits:
     return Traits(random=not still, surrogate=True, runs=1 if still else int(settings["runs"]))
 
 
+def _idle(settings: Settings) -> dict[str, str]:
+    return {} if settings["loss"] == "mse" else {"lam": "it is of loss=mse"}
+
+
 def _steps(settings: Settings) -> int:
     return int(settings["steps"]) * int(settings.get("rounds", 1))
 
@@ -214,6 +218,7 @@ def _eps(context: Context, variant: str) -> float:
     link="https://arxiv.org/abs/2307.04333",
     settings=with_networks(O_SETTINGS),
     traits=_traits,
+    idle=_idle,
     calls=_calls,
     gradient_calls=_gradient_calls,
     surrogate_calls=lambda settings: {"denoiser": (2, 1)},
@@ -245,6 +250,7 @@ def scoreopt_o(
     link="https://arxiv.org/abs/2307.04333",
     settings=with_networks(N_SETTINGS),
     traits=_traits,
+    idle=_idle,
     calls=_calls,
     gradient_calls=_gradient_calls,
     surrogate_calls=lambda settings: {"denoiser": (2, 1)},

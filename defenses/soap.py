@@ -200,6 +200,11 @@ def _head(module: nn.Module) -> Callable[[Tensor], Tensor]:
     traits=lambda settings: Traits(
         random=settings["method"] == "noise", exact=False, direction=True
     ),
+    idle=lambda settings: (
+        {}
+        if settings["method"] == "pgd"
+        else dict.fromkeys(("step", "steps"), f"method={settings['method']} takes no such steps")
+    ),
     calls=_calls,
     direction_calls=lambda settings: {"auxiliary": (VIEWS[str(settings["task"])],) * 2},
 )

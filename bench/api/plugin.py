@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from bench.errors import BenchError, plain, told
 from bench.facts import BUDGET, LONGEST, About, Facts, Follows, Knows
-from bench.spec import COPIES, VOTE, Later, Part, Settings, Value, coerce, resolve
+from bench.spec import COPIES, VOTE, Later, Part, Settings, Value, coerce, resolve, show
 from bench.threat import MARKERS, NORMS
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Plugin:
     weights(settings): the files it needs, `{classifier}` in a name for those that belong to one.
     pattern: how it is written, where a name alone says too little; it is then no name of its own.
     fits(settings, data set): raises BenchError where they do not fit together.
+    idle(settings): settings that change nothing beside the others, each with the reason; where
+    another value than the usual one is typed, a plan refuses it.
     source: where its defaults come from. paper: who described it and when ("Yoon et al. 2021"),
     link: where that can be read; boards show both.
     """
@@ -62,6 +64,7 @@ class Plugin:
     weights: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     pattern: str = ""
     fits: Callable[[Settings, str], None] = lambda settings, dataset: None
+    idle: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
     paper: str = ""
     link: str = ""
 
@@ -116,6 +119,23 @@ class Plugin:
         settings = self.chosen(part, dataset, preset)
         self.fits(settings, dataset)
         return Part(self.name, tuple(settings.items()), self._unwritten(settings, dataset))
+
+    def require_busy(self, part: Part, dataset: str, preset: str = "") -> None:
+        """Refuse what was typed and changes nothing: numbers over such a setting would be luck's.
+
+        Raises:
+            BenchError: the first such setting, and why.
+        """
+        settings = self.chosen(part, dataset, preset)
+        idle = dict(self.idle(settings))
+        if VOTE in settings and "runs" in settings:
+            idle["runs"] = f"{VOTE}={settings[VOTE]} takes its place"
+        if not idle:
+            return
+        usual = self.chosen(Part(self.name), dataset, preset)
+        for key, why in idle.items():
+            if settings[key] != usual[key]:
+                raise BenchError(f"{self.name}: {key}={show(settings[key])} changes nothing: {why}")
 
     def unfit(self, dataset: str, preset: str = "") -> str:
         """Why it is, as it stands, not for a data set; nothing where it is."""

@@ -226,9 +226,10 @@ def _row(
     text: str, info: DatasetInfo, preset: str, named: bool = False, control: bool = False
 ) -> AskedRow:
     spec = parse_defense(text)
-    parts = tuple(
-        api.find_defense(part.name).resolve(part, info.name, preset) for part in spec.parts
-    )
+    asked = [(api.find_defense(part.name), part) for part in spec.parts]
+    for plugin, part in asked:
+        plugin.require_busy(part, info.name, preset)
+    parts = tuple(plugin.resolve(part, info.name, preset) for plugin, part in asked)
     behind = api.find_classifier(spec.classifier.name)
     classifier = behind.resolve(spec.classifier, info.name)
     plugins = [(api.find_defense(part.name), dict(part.settings)) for part in parts]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from attacks.catalog import ALL as ATTACKS
 from bench import api
 from bench.api.images import DatasetInfo
 from bench.errors import BenchError
+from bench.measure import build
 from bench.plan.plan import controls as find_controls
 from bench.plan.plan import make
 from bench.plan.request import Request, defense_groups
-from bench.spec import parse_defense, parse_part
+from bench.spec import Part, parse_defense, parse_part
 from bench.training.recipes import noisy
 from defenses import catalog
 
@@ -88,6 +90,55 @@ def test_a_network_of_imagenet_is_refused_elsewhere() -> None:
     for dataset, usual in (("digits", "compact"), ("cifar10", "ddpmpp")):
         with pytest.raises(BenchError, match=f"guided is of imagenet.*network={usual}"):
             settings("diffpure:network=guided", dataset)
+
+
+IDLE = {
+    "adp:rule=fixed,lam=0.1": "lam=0.1 changes nothing: it is of rule=adaptive, not of rule=fixed",
+    "adp:rule=adaptive,alpha=0.2": "alpha=0.2 changes nothing: adaptive steps",
+    "adp:variant=code,rule=decay": "rule=decay changes nothing: variant=code is adaptive",
+    "adp:dec_level=0.5": "dec_level=0.5 changes nothing: detect=0",
+    "adp:sigma=0,runs=7": "runs=7 changes nothing: sigma=0",
+    "adp:vote=5,runs=7": "runs=7 changes nothing: vote=5 takes its place",
+    "freqpure:variant=code,delta=0.5": "delta=0.5 changes nothing: variant=code",
+    "freqpure:reference=10": "reference=10 changes nothing: it is of variant=code",
+    "jem:steps=0,step=0.5@jem": "step=0.5 changes nothing: steps=0",
+    "jem:start=0,noise=0,runs=7@jem": "runs=7 changes nothing: there is no noise",
+    "langevin:noise=0,runs=7": "runs=7 changes nothing: noise=0",
+    "me-net:method=nuclear,keep=0.5": "keep=0.5 changes nothing: it is of method=usvt",
+    "me-net:mu=2": "mu=2.0 changes nothing: it is of method=nuclear",
+    "nrp:runs=7": "runs=7 changes nothing: dynamic=0",
+    "scoreopt-n:lam=2": "lam=2.0 changes nothing: it is of loss=mse",
+    "soap:method=noise,steps=7@soap": "steps=7 changes nothing: method=noise",
+}
+
+
+@pytest.mark.parametrize("defense", IDLE)
+def test_a_setting_that_changes_nothing_is_refused(defense: str) -> None:
+    """Its rows would differ by chance alone: every name has random numbers of its own."""
+    with pytest.raises(BenchError, match=IDLE[defense]):
+        make(Request([defense], ("clean",), "digits"))
+
+
+@pytest.mark.parametrize("defense", IDLE)
+def test_it_does_change_nothing(defense: str) -> None:
+    context = build.context("digits")
+    key = IDLE[defense].partition("=")[0]
+    spec = parse_defense(defense)
+    (part,) = spec.parts
+    others = tuple(pair for pair in part.settings if pair[0] != key)
+    context = build.behind(spec.classifier, context)
+    made = [build.purifier(each, context) for each in (part, Part(part.name, others))]
+    x = build.dataset("digits").take("validation", range(2)).x
+    with torch.no_grad():
+        typed, usual = ((torch.manual_seed(0), one(x))[1] for one in made)
+    assert torch.equal(typed, usual)
+
+
+def test_a_setting_that_would_change_nothing_may_be_typed_as_it_is() -> None:
+    for name in (spec.partition(":")[0] for spec in IDLE):
+        (cell, *_) = make(Request([name], ("clean",), "digits", controls=[]))[0].cells
+        (again, *_) = make(Request([cell.cell.defense], ("clean",), "digits", controls=[]))[0].cells
+        assert again.cell == cell.cell
 
 
 # --- the group -----------------------------------------------------------------------------------
