@@ -28,6 +28,9 @@ FILTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """Cheap controls."""
 
+ALPHAS = (0.003, 0.01, 0.03, 0.07, 0.15)
+"""Of the anti-adversary's steps."""
+
 PURIFIERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "patches": {
         "adp": (
@@ -64,6 +67,7 @@ PURIFIERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "aid": tuple(f"aid:eps={eps}/255@madry" for eps in (2, 4, 8, 12)),
         "pixeldefend": tuple(f"pixeldefend:eps={eps}/255" for eps in (4, 8, 16)),
         "langevin": _each("langevin", "steps", (10, 20, 40)),
+        "anti-adversary": tuple(f"anti-adversary:alpha={a}@madry" for a in ALPHAS),
     },
     "cifar10-compact": {
         "adp": (
@@ -100,6 +104,7 @@ PURIFIERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "aid": tuple(f"aid:eps={eps}@madry" for eps in (0.03, 0.06, 0.125, 0.2)),
         "pixeldefend": tuple(f"pixeldefend:eps={eps}" for eps in (0.0625, 0.125, 0.1875)),
         "langevin": _each("langevin", "steps", (10, 20, 40)),
+        "anti-adversary": tuple(f"anti-adversary:alpha={a}@madry" for a in ALPHAS),
     },
 }
 """Far dearer: the script looks at half as many images for them."""
