@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.classifiers.dct import basis
+from bench.compute.cosine import basis
 from bench.models.nets.ncsnv2 import ladder
 from bench.training.fit import Loss
 

@@ -15,15 +15,13 @@ Small images get a small network.
 
 from __future__ import annotations
 
-import math
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.api import Context, Named, Training, classifier, recipe
 from bench.api.images import DatasetInfo
+from bench.compute.cosine import basis
 from bench.models.zoo.networks import rebuild
 
 LARGEST = 50 / 255
@@ -31,15 +29,6 @@ LARGEST = 50 / 255
 LUMA = (0.299, 0.587, 0.114)
 CUT = 10.0
 """Where LP-ReLU1 bends."""
-
-
-@cache
-def basis(size: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix [size,size]: one frequency per row."""
-    positions = (torch.arange(size, dtype=torch.double) + 0.5) * math.pi / size
-    rows = torch.cos(torch.arange(size, dtype=torch.double)[:, None] * positions)
-    rows[0] *= math.sqrt(0.5)
-    return rows * math.sqrt(2 / size)
 
 
 def without_detail(x: Tensor, threshold: Tensor) -> Tensor:
