@@ -27,7 +27,7 @@ ANYWHERE = ("natural", "madry", "trades", "twin", "cnn", "score")
 """What can be trained on embedded data that nothing else is known of."""
 COMPACT = (
     *("natural", "augmix", "madry", "trades", "lee", "twin", "cnn", "noisy"),
-    *("score", "score-dct", "score-augmix", "edm"),
+    *("score", "score-dct", "score-augmix", "edm", "ebm"),
 )
 """Of data that shares its images with another set."""
 PRINTED = ("cifar10", "cifar100", "svhn", "tinyimagenet", "mnist", "fashionmnist")

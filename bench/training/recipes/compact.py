@@ -14,7 +14,7 @@ from typing import Any
 from bench.api.images import DatasetInfo
 from bench.training import augment, avmixup, losses, merit
 from bench.training.fit import Fit, Loss
-from bench.training.recipes import edm, noisy
+from bench.training.recipes import edm, full, noisy
 from bench.training.recipes.classifiers import with_cnn
 from bench.training.recipes.full import SIGMA, SIGMAS, Full, by_parts
 from bench.training.recipes.published import Paper
@@ -124,6 +124,13 @@ def denoiser(info: DatasetInfo, data: Paper) -> Recipe:
     )
 
 
+def ebm(info: DatasetInfo, data: Paper) -> Recipe:
+    """The energy of Hill, Mitchell & Zhu 2021 with SiLU, by score matching, for half as long."""
+    recipe = full.ebm(info, data)
+    fit = replace(recipe.fit, steps=data.steps(EPOCHS // 2, 128), lr=4e-3)
+    return replace(recipe, fit=fit, half=True)
+
+
 COMPACT: Mapping[str, Full] = {
     "natural": natural,
     "augmix": augmix_classifier,
@@ -137,4 +144,5 @@ COMPACT: Mapping[str, Full] = {
     "score-dct": score_dct,
     "score-augmix": score_augmix,
     "edm": denoiser,
+    "ebm": ebm,
 }
