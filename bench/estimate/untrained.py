@@ -178,8 +178,8 @@ def together(
 ) -> dict[str, T]:
     """What `measure(part, classifier)` finds of every part of a defense and of its classifier.
 
-    A part whose weights are not the classifier's own is measured in front of the default one, so
-    that it is measured once. None stands for the classifier alone.
+    A part with weights that are not the classifier's own is measured in front of the default one,
+    so that it is measured once. None stands for the classifier alone.
     """
     parsed, default = parse_defense(spec), Part(DEFAULT_CLASSIFIER)
     found: dict[str, T] = {}
@@ -187,7 +187,8 @@ def together(
         plugin = api.find_defense(typed.name)
         part = plugin.resolve(typed, dataset)
         if calls_networks(part, dataset):
-            own = any(OWNER in name for name in plugin.weights(dict(part.settings)))
+            needed = plugin.weights(dict(part.settings))
+            own = not needed or any(OWNER in name for name in needed)
             found |= measure(part, parsed.classifier if own else default)
     return found | dict(measure(None, parsed.classifier))
 

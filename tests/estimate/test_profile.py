@@ -78,6 +78,13 @@ def test_footprints_are_those_of_the_packaged_networks() -> None:
     assert found["classifier"].both == 0
 
 
+def test_a_purifier_without_weights_is_measured_on_the_classifier_behind_it() -> None:
+    asked = frozenset({"auxiliary", "classifier"})
+    found = footprints("soap@soap", "cifar10", asked)
+    assert found["auxiliary"].parameters == found["classifier"].parameters < 10**6
+    assert footprints("soap", "cifar10", asked)["auxiliary"].parameters > 10**8
+
+
 def test_the_memory_of_a_cell_is_parameters_and_the_largest_call() -> None:
     found = {"classifier": Footprint(100, 10, 30), "score": Footprint(1000, 20, 50)}
     quiet = Cost({"classifier": (5, 5), "score": (5, 0)})
