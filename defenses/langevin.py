@@ -37,9 +37,8 @@ SHARPNESS = 10.0
 """Of the rounded kinks."""
 WEIGHTS = {"smooth": "ebm", "igebm": "ebm-igebm"}
 # Patches and digits: chosen on validation images (leaderboards/choices-<data set>.txt), at the long
-# end of what a board can afford. The defaults are the paper's, 1500 steps on its own class of
-# network and the mean of 150 runs, and stand for fetched data; the compact network of CIFAR-10 takes
-# ours.
+# end of what a board can afford; the compact network of CIFAR-10 takes them too. The defaults are
+# the paper's, 1500 steps on its own class of network and the mean of 150 runs.
 SETTINGS: Mapping[str, Settings] = {
     "patches": {"network": "smooth", "steps": 40, "runs": 4},
     "digits": {"network": "smooth", "steps": 40, "runs": 4},
