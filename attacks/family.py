@@ -26,7 +26,7 @@ from attacks.keep import Keep
 from attacks.losses import LossName
 from attacks.pgd import PGD, Start
 from attacks.transfer import BASE, StaticBase
-from bench.api import Runs, attack
+from bench.api import Runs, Same, attack
 from bench.api.attacked import Attacked
 from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense, Traits
@@ -49,7 +49,7 @@ def no_purifier(settings: Settings, traits: Traits) -> str | None:
 
 def deterministic(settings: Settings, traits: Traits) -> str | None:
     """One draw says it all, so EOT adds nothing to bpda."""
-    repeated = None if traits.random else "deterministic defense: duplicate of bpda"
+    repeated = None if traits.random else Same("bpda", "deterministic defense")
     return no_purifier(settings, traits) or repeated
 
 

@@ -25,6 +25,7 @@ from bench.api.plugin import (
     DefensePlugin,
     Plugin,
     Runs,
+    Same,
     both_ways,
 )
 from bench.api.register import attack, classifier, dataset, defense
@@ -43,6 +44,7 @@ __all__ = [
     "Named",
     "Plugin",
     "Runs",
+    "Same",
     "Training",
     "attack",
     "both_ways",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from bench.errors import BenchError, plain, told
 from bench.facts import BUDGET, LONGEST, About, Facts, Follows, Knows
@@ -281,13 +281,29 @@ class Runs:
                 raise ValueError(f"{name}={runs} is no number of runs")
 
 
+class Same(str):
+    """Why an attack is skipped: another one, `of`, does the same against such a defense.
+
+    Where that one is not asked for, it is no reason.
+    """
+
+    of: str
+
+    def __new__(cls, of: str, why: str) -> Self:
+        """`WHY: duplicate of OF`."""
+        found = super().__new__(cls, f"{why}: duplicate of {of}")
+        found.of = of
+        return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackPlugin(Plugin):
     """An attack: `factory(*, key=default, ...) -> Attack`, or `factory(context, *, ...)`.
 
     uses_dataset: the factory takes the Context, which its signature says. norms: the balls that it
     can attack.
-    skip(settings, traits): why it makes no sense against such a defense, or nothing.
+    skip(settings, traits): why it makes no sense against such a defense (`Same` where another one
+    does what it does), or nothing.
     cost(settings, traits): the runs that it asks of such a defense.
     variants(settings): attacked versions of each image that the judge scores (corruptions).
     tries(settings): predictions of each image, at most, by which the judge tries its candidates,

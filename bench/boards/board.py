@@ -354,15 +354,20 @@ def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, .
     """Columns of the board that a worst case must cover and that no entry of `ready` stands for.
 
     A row that fewer attacks were asked of would otherwise look stronger than the rest, and so would
-    one that was measured where an attack's files were not. Submitted points were made for one row
-    and say nothing of another.
+    one that was measured where an attack's files were not, and one against which no attack that
+    knows it is left, since those that were asked for cannot be. Submitted points were made for one
+    row and say nothing of another.
     """
     settings = {entry.settings for entry in ready.values()}
+    knowing = ("all", "mixed", "blind") if row.kind == BARE else ("all", "mixed")
+    informed = any(entry.facts and entry.facts.knows in knowing for entry in ready.values())
     missing = []
     for name in board.columns:
         entries = board.by_column.get(name, ())
         others = all(entry.facts and entry.facts.given for entry in entries)
         cannot = (row.asked, name) in board.skips.keys() - board.absent
+        if cannot and not informed and any(e.facts and e.facts.knows == "all" for e in entries):
+            cannot = False  # it would look as if it stood against what nobody tried
         excused = name not in row.entries and (others or cannot)
         if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
             continue

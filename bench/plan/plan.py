@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attacks.catalog import BOARDS, IMAGES
 from bench import api
-from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, Plugin, owned
+from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, Plugin, Same, owned
 from bench.api.images import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
@@ -96,10 +96,11 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         images = _affordable(request, available, draft.notes)
     columns, rows = list(_columns(request, info)), list(_rows(request, info))
     given = {text.partition("=")[0] for text in request.weights}
+    names = {column.part.name for column in columns}
     _require_some(rows, columns, threat)
     for row in rows:
         for column in columns:
-            reason = _skip(row, column, threat)
+            reason = _skip(row, column, threat, names)
             lacking = None if reason else _lacking(row, column, info.name, given)
             if lacking:
                 draft.absent.append(Skip(row.label, column.label, lacking, absent=True))
@@ -277,20 +278,23 @@ def about(cells: Iterable[Cell]) -> dict[str, dict[str, About]]:
     return found
 
 
-def _skip(row: AskedRow, column: Column, threat: Threat) -> str | None:
+def _skip(row: AskedRow, column: Column, threat: Threat, names: Collection[str]) -> str | None:
+    """Why there is no such cell; names: of all attacks that were asked for."""
     if row.misfit:
         return row.misfit
     norms = column.plugin.norms
     if not set(norms) & {threat.norm, *MARKERS}:
         return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
-    return column.plugin.skip(dict(column.part.settings), row.traits)
+    reason = column.plugin.skip(dict(column.part.settings), row.traits)
+    return None if isinstance(reason, Same) and reason.of not in names else reason
 
 
 def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: Threat) -> None:
     """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
     asked = [row for row in rows if row.named] or rows
+    names = {column.part.name for column in columns}
     for column in (column for column in columns if column.named):
-        reasons = {row.label: _skip(row, column, threat) for row in asked}
+        reasons = {row.label: _skip(row, column, threat, names) for row in asked}
         if all(reasons.values()):
             told = [f"against {label}: {reason}" for label, reason in reasons.items()]
             more = f"; and {len(told) - 2} more" if len(told) > 2 else ""

@@ -202,6 +202,35 @@ def test_a_row_that_lacked_an_attacks_files_has_only_an_upper_bound(
     assert ("gdmp@natural" in analysis.rank) != absent
 
 
+@pytest.mark.parametrize(
+    ("row", "known", "missing"),
+    [
+        ("gdmp@natural", "classifier-pgd", ("bpda",)),
+        ("gdmp@natural", "square", ("bpda",)),
+        ("gdmp@natural", "autoattack", ()),
+        ("gdmp@natural", "apgd", ()),
+        ("none@madry", "square", ("bpda",)),
+        ("none@madry", "classifier-pgd", ()),
+    ],
+)
+def test_a_row_that_nothing_attacked_which_knows_it_has_only_an_upper_bound(
+    tmp_path: Path, row: str, known: str, missing: tuple[str, ...]
+) -> None:
+    """What was asked for cannot be against it; that is a reason for a blank, not for a rank."""
+    store, asked = Store(tmp_path), []
+    for defense, attacks in {
+        row: ("clean", known),
+        "adp@natural": ("clean", known, "bpda"),
+    }.items():
+        bits = verdicts([0.9] * 64)
+        asked += [measure(store, cell(defense, attack), bits) for attack in attacks]
+    store.write_plan(plan(asked, skips=[Skip(row, "bpda", "made up for the test")]))
+    analysis = analyse(one_board(store))
+    assert analysis.worst[row].missing == missing
+    assert analysis.worst["adp@natural"].missing == ()
+    assert (row in analysis.rank) == (not missing)
+
+
 def test_a_classifier_is_no_version_of_a_purifier_of_its_name(tmp_path: Path) -> None:
     store = Store(tmp_path)
     versions = "judge=1,patches=1,{},{},bpda=1".format

@@ -329,6 +329,18 @@ def test_bad_requests_say_what_is_allowed(change: dict[str, Any], says: str) -> 
     assert says in str(caught.value)
 
 
+def test_a_duplicate_is_skipped_only_where_the_other_one_was_asked_for() -> None:
+    asked = Request(["jpeg"], ["clean", "bpda-eot"], "digits", controls=[])
+    plan, draft = make(asked)
+    cells = [item.attack for item in plan.cells if item.defense == "jpeg@natural"]
+    assert cells == ["clean", "bpda-eot"]
+    runs = {(p.defense, p.attack): c for p, c in zip(plan.cells, draft.costs, strict=True)}
+    assert runs["jpeg@natural", "bpda-eot"].backward == 40  # one draw a step
+    more = replace(asked, defenses=["jpeg", "denoise"], attacks=["clean", "bpda", "bpda-eot"])
+    both, _ = make(more)
+    assert ("jpeg@natural", "bpda-eot") in {(skip.defense, skip.attack) for skip in both.skips}
+
+
 def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
     _, draft = make(replace(SMALL, defenses=["none"], attacks=["adaptive"]))
     assert isinstance(draft, Draft)
