@@ -27,8 +27,11 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
 
 def _best(analysis: Analysis, rows: Sequence[Row]) -> str:
     first, *others = (row.label for row in rows)
-    equal = [row for row in others if (found := compared(analysis, first, row)) and not found.apart]
+    tests = {row: compared(analysis, first, row) for row in others}
+    equal = [row for row, test in tests.items() if test and not test.apart]
+    unlike = [row for row, test in tests.items() if test is None]
     more = f"; {_named(equal)} cannot be told apart from it" if equal else ""
+    more += f"; not compared with {_named(unlike)}" if unlike else ""
     bounds = len(analysis.board.rows) - len(rows)
     of = f"Best of {len(rows)} rows" if others else "One row"
     left = f" ({bounds} more have only an upper bound)" if bounds else ""

@@ -109,6 +109,7 @@ def test_rows_that_may_not_be_compared_are_neither_equal_nor_measured_against(
     store.write_plan(plan(asked, images=256))
     best, purifier = answer(analyse(one_board(store)))
     assert "cannot be told apart" not in best
+    assert best.endswith("; not compared with none@natural.")
     assert purifier.endswith("not compared with none@natural, the best bare classifier.")
 
 
