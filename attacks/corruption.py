@@ -17,7 +17,7 @@ from bench.api.ball import ThreatModel
 from bench.api.purifier import Defense
 from bench.compute import rng
 from bench.data.corruptions import EXTRA, KINDS, SEVERITIES, corrupt
-from bench.data.corruptions.stored import missing, stored
+from bench.data.corruptions.stored import digest, missing, stored
 from bench.errors import BenchError
 from bench.spec import Later, Settings, joined_names
 
@@ -118,6 +118,12 @@ def _absent(settings: Settings, dataset: str) -> str | None:
     return f"{reason}; {fetch}take corruption:source={GENERATED}"
 
 
+def _reads(settings: Settings) -> dict[str, str]:
+    source = parse_source(str(settings["source"]))
+    kinds = parse_kinds(str(settings["kinds"]))
+    return {} if source == GENERATED else {source: digest(source, kinds)}
+
+
 def _variants(settings: Settings) -> int:
     kinds, severities = str(settings["kinds"]), str(settings["severities"])
     return len(parse_kinds(kinds)) * len(parse_severities(severities))
@@ -135,6 +141,7 @@ def _variants(settings: Settings) -> int:
     },
     variants=_variants,
     absent=_absent,
+    reads=_reads,
     knows="little",
 )
 def corruption(

@@ -309,6 +309,7 @@ class AttackPlugin(Plugin):
     tries(settings): predictions of each image, at most, by which the judge tries its candidates,
     and of the clean image as many (resubmission).
     absent(settings, data set): what it reads from the data root and is not there, or nothing.
+    reads(settings): digests by name of what it reads there; of other files, records are made again.
     threat(settings, ball): the threat that it is judged under on a board of that ball, where it is
     one of its own.
     software: packages besides the usual ones whose versions a record names.
@@ -323,6 +324,7 @@ class AttackPlugin(Plugin):
     tries: Callable[[Settings], int] = lambda settings: 0
     uses_dataset: bool = False
     absent: Callable[[Settings, str], str | None] = lambda settings, dataset: None
+    reads: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
     threat: Callable[[Settings, str], str] = lambda settings, ball: ball
     software: tuple[str, ...] = ()
     knows: Knows | Callable[[Settings], Knows] = ""

@@ -360,7 +360,8 @@ def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, .
     """
     settings = {entry.settings for entry in ready.values()}
     knowing = ("all", "mixed", "blind") if row.kind == BARE else ("all", "mixed")
-    informed = any(entry.facts and entry.facts.knows in knowing for entry in ready.values())
+    said = [entry.facts for entry in ready.values() if entry.facts]
+    informed = any(facts.knows in knowing and not facts.given for facts in said)
     missing = []
     for name in board.columns:
         entries = board.by_column.get(name, ())

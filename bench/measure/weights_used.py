@@ -12,6 +12,7 @@ import torch
 
 from bench.api import (
     OWNER,
+    AttackPlugin,
     ClassifierPlugin,
     Context,
     DatasetPlugin,
@@ -49,7 +50,8 @@ def weights_used(
     """The sha256 by name of every weight file that a defense, and an attack on it, reads.
 
     Of plug-ins from outside of the project also that of their code, and of the networks and images
-    that they give. where: a context, or a data set's name with `overrides` as in `build.context`.
+    that they give; of an attack, of the images that it reads (`reads`). where: a context, or a data
+    set's name with `overrides` as in `build.context`.
 
     Raises:
         BenchError: weights that are missing, or a plug-in from outside that cannot be built.
@@ -82,6 +84,10 @@ def weights_used(
         for plugin, _ in strange
         if isinstance(plugin, DatasetPlugin)
     }
+    for plugin, part in resolved:
+        if isinstance(plugin, AttackPlugin):
+            read = plugin.reads(dict(part.settings))
+            codes |= {f"images of {name}": digest for name, digest in read.items()}
     return files | dict(sorted(codes.items())) | _networks(strange, spec.classifier, bare)
 
 

@@ -209,6 +209,7 @@ def test_a_row_that_lacked_an_attacks_files_has_only_an_upper_bound(
         ("gdmp@natural", "square", ("bpda",)),
         ("gdmp@natural", "autoattack", ()),
         ("gdmp@natural", "apgd", ()),
+        ("gdmp@natural", "submitted:file=a.npz", ("bpda",)),
         ("none@madry", "square", ("bpda",)),
         ("none@madry", "classifier-pgd", ()),
     ],

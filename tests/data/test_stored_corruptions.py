@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.data.corruptions import SEVERITIES
 from bench.data.corruptions.stored import rows
 from bench.data.generate import generate
 from bench.errors import BenchError
+from bench.measure.weights_used import weights_used
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.spec import parse_part
@@ -128,6 +130,23 @@ def test_bytes_that_slipped_in_are_noticed(root: Path) -> None:
     path.write_bytes(content[:200] + b"\0" + content[200:])
     with pytest.raises(BenchError, match=f"{len(content) + 1} bytes, of {len(content)} that"):
         attacked(C10, [1, 2])
+
+
+def test_records_of_other_files_are_no_records_of_these(root: Path) -> None:
+    """The same folder, generated or copied once more: its name is all that a cell knows."""
+    asked = "none@natural", "corruption:kinds=fog,source=CIFAR-10-C", "digits"
+    copies.corrupted(root, "CIFAR-10-C", LABEL)
+    before = weights_used(*asked)
+    for kind, name in (("snow", "another"), ("fog", "asked")):
+        path = root / "CIFAR-10-C" / f"{kind}.npy"
+        images = np.load(path)
+        np.save(path, images + 1)
+        os.utime(path, ns=(0, 0))
+        after = weights_used(*asked)
+        assert (after == before) == (name == "another")
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"images of CIFAR-10-C"}
+    assert not any("images" in name for name in weights_used("none", "corruption", "digits"))
 
 
 def test_settings_by_data_set_and_their_mistakes() -> None:
