@@ -137,7 +137,11 @@ def _by_defense(
             parts = (*spec.parts[:n], without(part, key), *spec.parts[n + 1 :])
             rest = str(DefenseSpec(parts, spec.classifier))
             label = f"{_typed_without(row.asked, key)}, {column}"
-            return value, (*_conditions(board), board.threat, rest, *_under(column, item)), label
+            return (
+                value,
+                (*_conditions(board), board.threat, rest, *_under(column, item, row)),
+                label,
+            )
     return None
 
 
@@ -161,7 +165,7 @@ def _by_threat(
     if item.threat != board.threat:
         return None
     threat = Threat.parse(board.threat)
-    fixed = (*_conditions(board), threat.norm, row.settings, *_under(column, item))
+    fixed = (*_conditions(board), threat.norm, row.settings, *_under(column, item, row))
     return threat.eps, fixed, f"{row.label}, {column}"
 
 
@@ -172,10 +176,10 @@ def _conditions(board: Board) -> Key:
     return (board.subset, board.budget, str(board.images))
 
 
-def _under(column: str, item: Item) -> Key:
+def _under(column: str, item: Item, row: Row) -> Key:
     """Which attacks a number is under: a worst case over other ones is on another line."""
     if isinstance(item, Worst):
-        return (column, *sorted(item.share))
+        return (column, *sorted(row.numbers[name].settings for name in item.share))
     return (column, item.settings)
 
 

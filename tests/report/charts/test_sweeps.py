@@ -108,6 +108,16 @@ def test_worst_cases_over_other_attacks_share_no_line(tmp_path: Path) -> None:
         sweep(read(tmp_path), "eps", Choice(), "patches")
 
 
+def test_worst_cases_over_attacks_of_one_name_and_other_settings_share_no_line(
+    tmp_path: Path,
+) -> None:
+    for steps, attack in ((5, "bpda:steps=40"), (10, "bpda:steps=40"), (20, "bpda:steps=100")):
+        shares = {(f"adp:steps={steps}@natural", attack): STEPS[steps]}
+        store(tmp_path, shares, typed={attack: "bpda"})
+    chart = sweep(read(tmp_path), "defense:steps", Choice(attacks=("worst",)), "patches")
+    assert [x for x, _ in next(iter(lines(chart).values()))] == [5.0, 10.0]
+
+
 def test_an_upper_bound_says_so(tmp_path: Path) -> None:
     by_steps(tmp_path)
     store(tmp_path, {("adp:sigma=0.1,steps=5@natural", "spsa:samples=9"): 0.9})
