@@ -284,7 +284,7 @@ class Runs:
 class Same(str):
     """Why an attack is skipped: another one, `of`, does the same against such a defense.
 
-    Where that one is not asked for, it is no reason.
+    Where that one is not asked for, with the same settings, it is no reason.
     """
 
     of: str

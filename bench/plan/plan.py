@@ -96,11 +96,10 @@ def make(request: Request, *, here: bool = False) -> tuple[Plan, Draft]:
         images = _affordable(request, available, draft.notes)
     columns, rows = list(_columns(request, info)), list(_rows(request, info))
     given = {text.partition("=")[0] for text in request.weights}
-    names = {column.part.name for column in columns}
     _require_some(rows, columns, threat)
     for row in rows:
         for column in columns:
-            reason = _skip(row, column, threat, names)
+            reason = _skip(row, column, threat, columns)
             lacking = None if reason else _lacking(row, column, info.name, given)
             if lacking:
                 draft.absent.append(Skip(row.label, column.label, lacking, absent=True))
@@ -278,23 +277,31 @@ def about(cells: Iterable[Cell]) -> dict[str, dict[str, About]]:
     return found
 
 
-def _skip(row: AskedRow, column: Column, threat: Threat, names: Collection[str]) -> str | None:
-    """Why there is no such cell; names: of all attacks that were asked for."""
+def _skip(row: AskedRow, column: Column, threat: Threat, columns: Iterable[Column]) -> str | None:
+    """Why there is no such cell, when these columns were asked for."""
     if row.misfit:
         return row.misfit
     norms = column.plugin.norms
     if not set(norms) & {threat.norm, *MARKERS}:
         return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
     reason = column.plugin.skip(dict(column.part.settings), row.traits)
-    return None if isinstance(reason, Same) and reason.of not in names else reason
+    if isinstance(reason, Same) and not any(_does(each, reason.of, column) for each in columns):
+        return None
+    return reason
+
+
+def _does(other: Column, name: str, column: Column) -> bool:
+    """Whether a column is the attack of that name, with every setting of `column` that it has."""
+    mine, theirs = dict(column.part.settings), dict(other.part.settings)
+    same = all(mine[key] == value for key, value in theirs.items() if key in mine)
+    return other.part.name == name and same
 
 
 def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: Threat) -> None:
     """Refuse an attack that was named and that no defense can have: of the named ones, if any."""
     asked = [row for row in rows if row.named] or rows
-    names = {column.part.name for column in columns}
     for column in (column for column in columns if column.named):
-        reasons = {row.label: _skip(row, column, threat, names) for row in asked}
+        reasons = {row.label: _skip(row, column, threat, columns) for row in asked}
         if all(reasons.values()):
             told = [f"against {label}: {reason}" for label, reason in reasons.items()]
             more = f"; and {len(told) - 2} more" if len(told) > 2 else ""

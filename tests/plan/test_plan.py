@@ -339,6 +339,9 @@ def test_a_duplicate_is_skipped_only_where_the_other_one_was_asked_for() -> None
     more = replace(asked, defenses=["jpeg", "denoise"], attacks=["clean", "bpda", "bpda-eot"])
     both, _ = make(more)
     assert ("jpeg@natural", "bpda-eot") in {(skip.defense, skip.attack) for skip in both.skips}
+    # Fewer steps are not the same.
+    fewer, _ = make(replace(more, attacks=["clean", "bpda:steps=5", "bpda-eot"]))
+    assert ("jpeg@natural", "bpda-eot") in {(item.defense, item.attack) for item in fewer.cells}
 
 
 def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
