@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BOARD = re.compile(r"^(?P<dataset>\w+), (?P<preset>\w+), (?P<images>\d+) images:$")
 WITHOUT = "without strict"
+TRIES = "-resubmit@"
+"""In the name of a metric of its own, whichever attack it is of."""
 
 
 def figures() -> Iterator[tuple[str, str, str, str, str, str]]:
@@ -38,11 +40,13 @@ def figures() -> Iterator[tuple[str, str, str, str, str, str]]:
 def test_a_figure_stands_in_its_board(cell: tuple[str, ...]) -> None:
     dataset, preset, images, defense, column, figure = cell
     attack, group = ("worst case", column) if column == WITHOUT else (column, "")
+    metric = column if TRIES in column else "accuracy"
     with (ROOT / "leaderboards" / f"{dataset}.csv").open(newline="") as file:
         found = {
             row["measured"]
             for row in csv.DictReader(file)
             if (row["preset"], row["n"], row["defense"]) == (preset, images, defense)
-            and (row["attack"], row["metric"], row["group"]) == (attack, "accuracy", group)
+            and (row["metric"], row["group"]) == (metric, group)
+            and (row["attack"] == attack or metric == column)
         }
     assert found == {figure}
