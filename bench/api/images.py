@@ -92,6 +92,8 @@ class DatasetInfo:
     """Name of the default subset."""
     published: int = 0
     """Images of the whole test set, where no order of them is committed."""
+    sha256: str = ""
+    """Of all published test images as bytes 0..255, [N,C,H,W], where a copy is held against it."""
     images_of: str = ""
     """The data set that has the same images, where only the networks are others."""
     split: str = ""

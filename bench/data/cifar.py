@@ -54,6 +54,7 @@ CIFAR10 = DatasetInfo(
     threat="linf:8/255",
     threats=("linf:4/255", "l2:0.5", "l2:1"),
     published=10_000,
+    sha256="177777c33ba79825320efa646ad04a94bdc3c80e4ebe3bd21724f8cdfd4b9d56",
 )
 COMPACT = replace(
     CIFAR10,

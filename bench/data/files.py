@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +70,18 @@ def rows_of_bytes(
     """A split kept as bytes: `pixels` [N,C,H,W] and `label` [N] of the published set it is of.
 
     Raises:
-        BenchError: other shapes than `info` says, or labels that are no class.
+        BenchError: other shapes than `info` says, labels that are no class, or as many test images
+            as were published, and not those.
     """
     import numpy as np
     import torch
 
     if pixels.shape[1:] != info.shape:
         raise damaged(where, f"holds images {pixels.shape[1:]}, not {info.shape}", info.name)
+    if info.sha256 and split == "test" and len(pixels) == info.published:
+        found = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+        if found != info.sha256:
+            raise damaged(where, f"holds other images than {info.source}'s published", info.name)
     chosen = part(len(pixels), split)
     kept = pixels[chosen]
 

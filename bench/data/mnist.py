@@ -34,6 +34,7 @@ MNIST = DatasetInfo(
     threat="linf:0.3",
     threats=("linf:0.1", "l2:2"),
     published=10_000,
+    sha256="6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
 )
 FASHION = DatasetInfo(
     name="fashionmnist",

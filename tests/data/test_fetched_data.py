@@ -139,6 +139,15 @@ def test_another_root_is_another_copy(root: Path, monkeypatch: pytest.MonkeyPatc
     assert len(dataset.read("test")) == 13
 
 
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_a_whole_copy_of_other_images_is_refused(name: str, root: Path) -> None:
+    """A figure on images that were saved with loss, or shuffled, would be nobody's."""
+    copies.WRITERS[name](root, test=10_000)
+    assert len(made(name).read("train")) == 36
+    with pytest.raises(BenchError, match="holds other images than"):
+        made(name).read("test")
+
+
 def test_too_much_for_one_tensor_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies.cifar10(root)
     monkeypatch.setattr(base, "AT_ONCE", 100_000)
