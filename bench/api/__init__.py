@@ -1,5 +1,6 @@
 """Where plug-ins register, and how they are found."""
 
+from bench.api.attack_plugin import AttackPlugin, Runs, Same
 from bench.api.context import OWNER, Base, Context, owned
 from bench.api.discover import (
     Broken,
@@ -19,13 +20,10 @@ from bench.api.discover import (
 from bench.api.neighbours import sources
 from bench.api.plugin import (
     PRESETS,
-    AttackPlugin,
     ClassifierPlugin,
     DatasetPlugin,
     DefensePlugin,
     Plugin,
-    Runs,
-    Same,
     both_ways,
 )
 from bench.api.register import attack, classifier, dataset, defense

@@ -21,11 +21,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from bench.api.attack_plugin import AttackPlugin
 from bench.api.deferred import is_deferred
 from bench.api.index import Index, forget
 from bench.api.moved import hint
 from bench.api.neighbours import import_file
-from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
+from bench.api.plugin import ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.api.register import PLUGINS
 from bench.errors import BenchError, told, unknown
 from bench.files.bounded import is_file

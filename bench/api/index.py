@@ -20,10 +20,11 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from bench.api.attack_plugin import AttackPlugin
 from bench.api.deferred import Answer, Deferred, asked
 from bench.api.images import DatasetInfo
 from bench.api.neighbours import SHIPPED
-from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
+from bench.api.plugin import ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.errors import BenchError
 from bench.files.bounded import content_of, json_of
 from bench.files.paths import home

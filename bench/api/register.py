@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from bench.api.attack_plugin import AttackPlugin
 from bench.api.deferred import become, is_deferred
-from bench.api.plugin import AttackPlugin, ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
+from bench.api.plugin import ClassifierPlugin, DatasetPlugin, DefensePlugin, Plugin
 from bench.errors import BenchError
 
 F = TypeVar("F", bound=Callable[..., Any])

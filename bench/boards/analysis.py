@@ -14,19 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from bench.boards.board import (
-    Board,
-    Entry,
-    Item,
-    Row,
-    Worst,
-    by_block,
-    mean_over,
-    mixed_weights,
-    paired,
-    work_out,
-    worst,
-)
+from bench.boards.board import Board, Entry, Row, mean_over, mixed_weights
 from bench.boards.metrics import (
     Tries,
     by_variant,
@@ -37,7 +25,9 @@ from bench.boards.metrics import (
     vote,
     worst_of,
 )
+from bench.boards.pairs import by_block, paired, work_out
 from bench.boards.ranking import Rank, Tests, differing_attacks, differing_weights, ranks, tests_of
+from bench.boards.worst import Item, Worst, worst
 from bench.stats import Comparison, Figure, Floats, difference, holm, mean_figures
 
 WORST = "worst case"

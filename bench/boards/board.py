@@ -1,28 +1,19 @@
-"""What stands on a board: rows, columns, their figures, and which of them may be compared."""
+"""What stands on a board: rows, columns, and their figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from bench.boards.metrics import Measured, Spent, accuracy, cost, worst_case
+from bench.boards.metrics import Measured, Spent, accuracy, cost
 from bench.facts import About, Facts
 from bench.results.store import Record
-from bench.spec import NO_ATTACK, NO_PURIFIER
-from bench.stats import (
-    Comparison,
-    Figure,
-    Floats,
-    Ints,
-    compare_all,
-    differences,
-    mean_figures,
-    mean_interval,
-)
+from bench.spec import NO_PURIFIER
+from bench.stats import Figure, Floats, Ints, mean_interval
 from bench.threat import Threat
 
 CLEAN = "none"
@@ -91,37 +82,6 @@ class Entry:
     def cost(self) -> Spent:
         """What it cost per image, averaged over seeds."""
         return cost(list(self.seeds.values()))
-
-
-@dataclass(frozen=True, eq=False)
-class Worst:
-    """The worst case of one row: its correctness under the worst attack on each image.
-
-    by_seed: as of an Entry. share: attack -> part of the images for which it was the worst.
-    missing: attacks that it should cover and does not; it is then an upper bound, compared with
-    nothing.
-    """
-
-    by_seed: Mapping[int, Floats]
-    block: Ints
-    index: Ints
-    threat: str
-    share: Mapping[str, float]
-    missing: tuple[str, ...]
-
-    @cached_property
-    def values(self) -> Floats:
-        """Per-image correctness [N], averaged over seeds."""
-        return mean_over(self.by_seed.values())
-
-    @cached_property
-    def figure(self) -> Figure:
-        """The mean with its interval over images."""
-        return mean_interval(self.values, self.block)
-
-
-Item = Entry | Worst
-"""What stands at one place of a board and has a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,94 +198,6 @@ def aside(threat: str) -> bool:
     return threat != CLEAN and not Threat.parse(threat).is_ball
 
 
-def worst(board: Board, row: Row) -> Worst | None:
-    """The worst case over clean and the board's threat, or None without a complete attack."""
-    covered = (CLEAN, board.threat)
-    ready = {name: e for name, e in row.complete().items() if e.threat in covered}
-    attacks = [name for name, entry in ready.items() if entry.threat == board.threat]
-    first = ready[attacks[0]].any if attacks else None
-    same = all(first and np.array_equal(e.any.index, first.index) for e in ready.values())
-    if not first or not same or mixed_weights(ready.values()):
-        return None
-    common = set.intersection(*(set(entry.seeds) for entry in ready.values()))
-    values: dict[int, Floats] = {}
-    picks: list[Ints] = []
-    for seed in sorted(common):
-        values[seed], chosen = worst_case([entry.seeds[seed] for entry in ready.values()])
-        picks.append(chosen)
-    if not values:
-        return None
-    every = np.concatenate(picks)
-    share = {name: float((every == place).mean()) for place, name in enumerate(ready)}
-    missing = _missing(board, row, ready)
-    return Worst(values, first.block, first.index, board.threat, share, missing)
-
-
-def deviation(item: Item) -> float | None:
-    """Standard deviation of the mean over seeds, apart from the image interval; None for one."""
-    if len(item.by_seed) < 2:
-        return None
-    return float(np.std([values.mean() for values in item.by_seed.values()], ddof=1))
-
-
-def paired(pairs: Sequence[tuple[Item, Item]]) -> list[Comparison | None]:
-    """Each a minus b over the seeds that both have, or None where the two may not be compared.
-
-    Those on the same blocks are tested at once.
-    """
-    found: list[Comparison | None] = [None] * len(pairs)
-    both = {n: values for n, (a, b) in enumerate(pairs) if (values := _both(a, b))}
-    for places in by_block({n: pairs[n][0] for n in both}):
-        tests = compare_all([both[n] for n in places], pairs[places[0]][0].block)
-        for n, test in zip(places, tests, strict=True):
-            found[n] = test
-    return found
-
-
-def work_out(items: Iterable[Item]) -> None:
-    """The figures of many items, those on the same blocks at once."""
-    waiting = dict(enumerate(item for item in items if "figure" not in vars(item)))
-    for places in by_block(waiting):
-        some = [waiting[n] for n in places]
-        figures = mean_figures([item.values for item in some], some[0].block)
-        for item, figure in zip(some, figures, strict=True):
-            vars(item)["figure"] = figure  # where the cached property looks for it
-
-
-def by_block(items: Mapping[int, Item]) -> Iterable[list[int]]:
-    """The keys of items, together where the images stand in the same blocks."""
-    found: dict[bytes, list[int]] = {}
-    for n, item in items.items():
-        found.setdefault(item.block.tobytes(), []).append(n)
-    return found.values()
-
-
-def apart(pairs: Sequence[tuple[Item, Item]]) -> list[Figure | None]:
-    """The differences of `paired` alone, without a test."""
-    found: list[Figure | None] = [None] * len(pairs)
-    both = {n: values for n, (a, b) in enumerate(pairs) if (values := _both(a, b))}
-    for places in by_block({n: pairs[n][0] for n in both}):
-        gaps = differences([both[n] for n in places], pairs[places[0]][0].block)
-        for n, gap in zip(places, gaps, strict=True):
-            found[n] = gap
-    return found
-
-
-def _both(a: Item, b: Item) -> tuple[Floats, Floats] | None:
-    """The values of both over the seeds that both have, if on the same images."""
-    common = sorted(set(a.by_seed) & set(b.by_seed))
-    if not common or not np.array_equal(a.index, b.index):
-        return None
-    return _over(a, common), _over(b, common)
-
-
-def _over(item: Item, seeds: list[int]) -> Floats:
-    """Its values over some seeds, in their order."""
-    if list(item.by_seed) == seeds:
-        return item.values
-    return mean_over(item.by_seed[seed] for seed in seeds)
-
-
 def mixed_weights(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Names of weights that occur with more than one sha256 among complete entries."""
     return tuple(sorted(name for name, found in all_weights(entries).items() if len(found) > 1))
@@ -348,32 +220,3 @@ def mean_over(arrays: Iterable[Floats]) -> Floats:
         return np.asarray(several[0], dtype=np.float64)
     mean: Floats = np.mean(np.stack(several), axis=0, dtype=np.float64)
     return mean
-
-
-def _missing(board: Board, row: Row, ready: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Columns of the board that a worst case must cover and that no entry of `ready` stands for.
-
-    A row that fewer attacks were asked of would otherwise look stronger than the rest, and so would
-    one that was measured where an attack's files were not, and one against which no attack that
-    knows it is left, since those that were asked for cannot be. Submitted points were made for one
-    row and say nothing of another.
-    """
-    settings = {entry.settings for entry in ready.values()}
-    knowing = ("all", "mixed", "blind") if row.kind == BARE else ("all", "mixed")
-    said = [entry.facts for entry in ready.values() if entry.facts]
-    informed = any(facts.knows in knowing and not facts.given for facts in said)
-    missing = []
-    for name in board.columns:
-        entries = board.by_column.get(name, ())
-        others = all(entry.facts and entry.facts.given for entry in entries)
-        cannot = (row.asked, name) in board.skips.keys() - board.absent
-        if cannot and not informed and any(e.facts and e.facts.knows == "all" for e in entries):
-            cannot = False  # it would look as if it stood against what nobody tried
-        excused = name not in row.entries and (others or cannot)
-        if excused or not any(entry.threat in (CLEAN, board.threat) for entry in entries):
-            continue
-        if name not in ready and not {entry.settings for entry in entries} <= settings:
-            missing.append(name)
-    if not any(entry.threat == CLEAN for entry in ready.values()):
-        missing = list(dict.fromkeys([NO_ATTACK, *missing]))
-    return tuple(missing)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, draws_text
-from bench.boards.board import Board, Entry, Item, Row, paired
+from bench.boards.board import Board, Entry, Row
+from bench.boards.pairs import paired
 from bench.boards.ranking import differing_attacks, differing_weights
+from bench.boards.worst import Item
 from bench.errors import BenchError, unknown
 from bench.spec import parse_defense
 from bench.stats import Comparison, Figure, holm

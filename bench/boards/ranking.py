@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.boards.board import Board, Row, Worst, paired
+from bench.boards.board import Board, Row
+from bench.boards.pairs import paired
+from bench.boards.worst import Worst
 from bench.stats import CONFIDENCE, Comparison, holm
 
 

@@ -15,9 +15,11 @@ from bench.boards.analysis import (
     p_text,
     percent,
 )
-from bench.boards.board import Board, Entry, Item, Row, Worst, deviation
+from bench.boards.board import Board, Entry, Row
+from bench.boards.pairs import deviation
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, how_to_run
+from bench.boards.worst import Item, Worst
 from bench.literature.claims import (
     ACCURACY,
     Claim,

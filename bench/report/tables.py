@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.boards.analysis import percent
-from bench.boards.board import Item, Row, deviation
+from bench.boards.board import Row
+from bench.boards.pairs import deviation
+from bench.boards.worst import Item
 from bench.stats import Figure
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from bench.boards.analysis import Analysis, analyse, percent
 from bench.boards.answer import answer
-from bench.boards.board import paired
 from bench.boards.gather import boards
+from bench.boards.pairs import paired
 from bench.facts import Facts
 from bench.results.store import Store
 from tests.factories import cell, fill, measure, one_board, plan, verdicts

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.boards.analysis import WORST, analyse
-from bench.boards.board import Worst
 from bench.boards.gather import boards
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import tidy
+from bench.boards.worst import Worst
 from bench.report.boards import document
 from bench.results.store import Skip, Store
 from tests.factories import (

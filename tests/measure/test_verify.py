@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from bench import cli
-from bench.boards.board import Board, worst
+from bench.boards.board import Board
 from bench.boards.flags import flags
 from bench.boards.gather import boards
+from bench.boards.worst import worst
 from bench.cli.verify import _notes
 from bench.errors import BenchError
 from bench.measure import build, probe, runner, weights_used, worker

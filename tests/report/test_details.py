@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bench.boards.analysis import WORST, analyse, percent
-from bench.boards.board import worst
 from bench.boards.gather import boards
 from bench.boards.metrics import accuracy
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec, load_spec
 from bench.boards.tidy import tidy
+from bench.boards.worst import worst
 from bench.literature.claims import Literature
 from bench.report.boards import document
 from bench.report.details import EVERY

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from bench.boards.board import CLEAN, Board, Entry, Row, apart
+from bench.boards.board import CLEAN, Board, Entry, Row
 from bench.boards.flags.knowledge import UNBOUNDED, empty, facts, follows, part_of, radius
 from bench.boards.flags.single import SHARE
+from bench.boards.pairs import apart
 from bench.facts import Knows
 from bench.spec import Part, Settings, number
 from bench.stats import TOLERANCE

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.boards.analysis import WORST, Analysis, analyse
-from bench.boards.board import CLEAN, Board, Item, Row, Worst, aside
+from bench.boards.board import CLEAN, Board, Row, aside
 from bench.boards.ranking import differing_weights
+from bench.boards.worst import Item, Worst
 from bench.errors import BenchError, nearest, unknown
 from bench.report.charts.curves import BARS, HOLLOW
 from bench.report.charts.selection import (

@@ -8,12 +8,14 @@ from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, percent
 from bench.boards.answer import answer, compared
-from bench.boards.board import BARE, CLEAN, CONTROL, DEFENSE, Board, Item, Row, deviation
+from bench.boards.board import BARE, CLEAN, CONTROL, DEFENSE, Board, Row
 from bench.boards.flags import Flag, flags
+from bench.boards.pairs import deviation
 from bench.boards.ranking import ranked
 from bench.boards.spec import BoardSpec
 from bench.boards.tidy import FIELDS, tidy_board
 from bench.boards.words import method, of_column, of_row
+from bench.boards.worst import Item
 from bench.facts import About
 from bench.report.details import effort, reading
 from bench.report.page.cards import card, classifier, shared
