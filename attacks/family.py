@@ -47,10 +47,24 @@ def no_purifier(settings: Settings, traits: Traits) -> str | None:
     return "no purifier: duplicate of classifier-pgd" if alone else None
 
 
+def bare(settings: Settings, traits: Traits) -> str | None:
+    """Without a purifier it is classifier-pgd, apart from where that starts."""
+    if no_purifier(settings, traits):
+        return Same("no purifier", "classifier-pgd", apart=("random_start",))
+    return None
+
+
+def bare_twice(settings: Settings, traits: Traits) -> str | None:
+    """Without a purifier it is classifier-pgd or bpda: there are no draws to average over."""
+    if no_purifier(settings, traits):
+        return Same("no purifier", "classifier-pgd", "bpda", apart=("random_start", "eot"))
+    return None
+
+
 def deterministic(settings: Settings, traits: Traits) -> str | None:
     """One draw says it all, so EOT adds nothing to bpda."""
-    repeated = None if traits.random else Same("bpda", "deterministic defense")
-    return no_purifier(settings, traits) or repeated
+    repeated = None if traits.random else Same("deterministic defense", "bpda", apart=("eot",))
+    return bare_twice(settings, traits) or repeated
 
 
 def no_direction(settings: Settings, traits: Traits) -> str | None:
@@ -62,7 +76,7 @@ def no_direction(settings: Settings, traits: Traits) -> str | None:
 def not_exact(settings: Settings, traits: Traits) -> str | None:
     """Autograd through `forward` would not be the gradient of what the defense computes."""
     missing = None if traits.exact else "no exact gradient: bpda and square attack it"
-    return no_purifier(settings, traits) or missing
+    return bare_twice(settings, traits) or missing
 
 
 def no_surrogate(settings: Settings, traits: Traits) -> str | None:
@@ -163,7 +177,7 @@ def classifier_pgd(
     paper="Athalye et al. 2018",
     link="https://arxiv.org/abs/1802.00420",
     settings=SHORT,
-    skip=no_purifier,
+    skip=bare,
     cost=bpda_runs,
     knows="all",
     follows="bpda",

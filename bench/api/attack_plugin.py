@@ -52,17 +52,20 @@ class Runs:
 
 
 class Same(str):
-    """Why an attack is skipped: another one, `of`, does the same against such a defense.
+    """Why an attack is skipped: another one, any of `of`, does the same against such a defense.
 
-    Where that one is not asked for, with the same settings, it is no reason.
+    Where none of them is asked for with the same settings, it is no reason. apart: settings that
+    make no difference here.
     """
 
-    of: str
+    why: str
+    of: tuple[str, ...]
+    apart: tuple[str, ...]
 
-    def __new__(cls, of: str, why: str) -> Self:
-        """`WHY: duplicate of OF`."""
-        found = super().__new__(cls, f"{why}: duplicate of {of}")
-        found.of = of
+    def __new__(cls, why: str, *of: str, apart: tuple[str, ...] = ()) -> Self:
+        """`WHY: duplicate of NAME`, of the first one."""
+        found = super().__new__(cls, f"{why}: duplicate of {of[0]}")
+        found.why, found.of, found.apart = why, of, apart
         return found
 
 

@@ -285,16 +285,23 @@ def _skip(row: AskedRow, column: Column, threat: Threat, columns: Iterable[Colum
     if not set(norms) & {threat.norm, *MARKERS}:
         return f"{column.part.name} attacks {', '.join(norms)}, not {threat.norm}"
     reason = column.plugin.skip(dict(column.part.settings), row.traits)
-    if isinstance(reason, Same) and not any(_does(each, reason.of, column) for each in columns):
-        return None
-    return reason
+    return _repeated(reason, column, columns) if isinstance(reason, Same) else reason
 
 
-def _does(other: Column, name: str, column: Column) -> bool:
-    """Whether a column is the attack of that name, with every setting of `column` that it has."""
-    mine, theirs = dict(column.part.settings), dict(other.part.settings)
-    same = all(mine[key] == value for key, value in theirs.items() if key in mine)
-    return other.part.name == name and same
+def _repeated(reason: Same, column: Column, columns: Iterable[Column]) -> str | None:
+    """Which of these columns does what `column` does; nothing where none does."""
+    twins = {each.part.name for each in columns if _as_asked(column, each, reason.apart)}
+    name = next((name for name in reason.of if name in twins), None)
+    return f"{reason.why}: duplicate of {name}" if name else None
+
+
+def _as_asked(column: Column, other: Column, apart: Collection[str]) -> bool:
+    """Whether `other` has every setting of `column`, or lacks it where `column` is at its default.
+
+    apart: settings that are not looked at.
+    """
+    theirs = {**column.plugin.defaults, **dict(other.part.settings)}
+    return all(theirs[key] == value for key, value in column.part.settings if key not in apart)
 
 
 def _require_some(rows: Sequence[AskedRow], columns: Sequence[Column], threat: Threat) -> None:

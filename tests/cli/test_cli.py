@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy() -> None:
         ([*RUN, "--defense", "adp@naturl"], "did you mean 'natural'"),
         ([*RUN, "--defense", "adp:sigma=x"], "is not a number"),
         ([*RUN, "--defense", "none", "--attacks", "squar"], "did you mean 'square'"),
-        ([*RUN, "--defense", "none", "--attacks", "bpda"], "duplicate of classifier-pgd"),
+        ([*RUN, "--defense", "none", "--attacks", "joint-score"], "duplicate of classifier-pgd"),
         ([*RUN, "--defense", "none", "--threat", "linf:-1"], "an eps from 0 on"),
         ([*RUN, "--defense", "none", "--images", "0"], "--images"),
         ([*RUN, "--defense", "none", "--images", "x"], "--images"),

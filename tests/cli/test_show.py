@@ -92,7 +92,7 @@ def test_the_command_draws_what_warm_networks_do(
             "does not end in one of .png, .svg",
         ),
         (
-            ["images", "--defense", "none", "--attack", "bpda", "--out", "x.png"],
+            ["images", "--defense", "none", "--attack", "joint-full", "--out", "x.png"],
             "no purifier: duplicate of classifier-pgd",
         ),
         (

@@ -184,7 +184,7 @@ def test_the_same_cell_whatever_preset_images_or_order() -> None:
 
 
 def test_seeds_are_cells_of_their_own() -> None:
-    plan, _ = make(replace(SMALL, attacks=["bpda"], seeds=3, controls=[]))
+    plan, _ = make(replace(SMALL, attacks=["joint-score"], seeds=3, controls=[]))
     assert [p.cell.seed for p in plan.cells] == [0, 1, 2]
     assert len({p.cell.digest for p in plan.cells}) == 3
 
@@ -344,6 +344,33 @@ def test_a_duplicate_is_skipped_only_where_the_other_one_was_asked_for() -> None
     assert ("jpeg@natural", "bpda-eot") in {(item.defense, item.attack) for item in fewer.cells}
 
 
+@pytest.mark.parametrize(
+    ("attacks", "preset", "left"),
+    [
+        ("classifier-pgd,bpda,bpda-eot,pgd-exact", "standard", "classifier-pgd"),
+        ("bpda,bpda-eot,pgd-exact", "standard", "bpda"),
+        ("classifier-pgd:steps=5,bpda-eot:steps=200", "quick", "classifier-pgd bpda-eot"),
+        ("classifier-pgd,bpda,pgd-exact", "paper", "classifier-pgd pgd-exact"),  # 40 steps, and 200
+        ("classifier-pgd,bpda:keep=best", "quick", "classifier-pgd bpda"),
+        ("classifier-pgd,bpda:loss=margin", "quick", "classifier-pgd bpda"),
+        ("bpda:keep=best,pgd-exact:keep=best", "quick", "bpda"),
+    ],
+)
+def test_a_bare_classifier_is_spared_the_same_search_only(
+    attacks: str, preset: str, left: str
+) -> None:
+    """Its worst case would otherwise be over a weaker search than that of the other rows."""
+    asked = Request(["adp", "none"], [attacks], "digits", preset=preset, controls=[])
+    plan, draft = make(asked)
+    costs = {
+        item.attack: spent.backward
+        for item, spent in zip(plan.cells, draft.costs, strict=True)
+        if item.defense == "none@natural"
+    }
+    assert [name.partition(":")[0] for name in costs] == left.split()
+    assert costs.get("bpda-eot:steps=200", 200) == 200  # one draw a step
+
+
 def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
     _, draft = make(replace(SMALL, defenses=["none"], attacks=["adaptive"]))
     assert isinstance(draft, Draft)
@@ -351,14 +378,14 @@ def test_a_pair_that_a_group_reached_is_a_skip_and_not_an_error() -> None:
 
 
 def test_a_list_is_skipped_where_one_defense_cannot_have_it_and_refused_where_none_can() -> None:
-    asked = Request(["adp", "none"], ["clean", "bpda", "joint-score"], "digits", controls=[])
+    asked = Request(["adp", "none"], ["clean", "joint-full", "joint-score"], "digits", controls=[])
     plan, _ = make(asked)
     reason = "no purifier: duplicate of classifier-pgd"
     assert [(s.defense, s.attack, s.reason) for s in plan.skips] == [
-        ("none@natural", "bpda", reason), ("none@natural", "joint-score", reason),
+        ("none@natural", "joint-full", reason), ("none@natural", "joint-score", reason),
     ]  # fmt: skip
     assert len(plan.cells) == 4
-    with pytest.raises(BenchError, match=f"^bpda against none@natural: {reason}$"):
+    with pytest.raises(BenchError, match=f"^joint-full against none@natural: {reason}$"):
         make(replace(asked, defenses=["none"]))
     with pytest.raises(BenchError, match=rf"none@natural: {reason}; against none@madry: {reason}$"):
         make(replace(asked, defenses=["none", "none@madry"]))
