@@ -3,9 +3,9 @@
 The image is repeated for every class; `steps` times noise is added and the energy under that class
 is descended, within `eps` of the image; the logit of a class is minus the energy where that ends.
 It is one classifier, `none@igebm`, since what is refined differs between classes: one answer asks
-the network classes x (steps + 1) times, counted as one of the classifier, and is random. The
-gradient goes through the steps; the authors' attack follows that of the unrefined energy, so that
-theirs does not know the refinement.
+the network classes x (steps + 1) times, counted as one of the classifier, and is random where there
+are steps with noise. The gradient goes through the steps; the authors' attack follows that of the
+unrefined energy, so that theirs does not know the refinement.
 
 Defaults are the authors' steps, in images from 0 to 1; their energy is trained with steps that
 long, ours is not. Unlike theirs, images are clipped to [0,1] at the end, and energies trained here
@@ -95,7 +95,8 @@ class Refined(nn.Module):
     link="https://arxiv.org/abs/1903.08689",
     settings=SETTINGS,
     weights=lambda settings: ("igebm",),
-    random=True,
+    version=2,
+    random=lambda settings: int(settings["steps"]) > 0 and float(settings["noise"]) > 0,
 )
 def igebm(
     context: Context,

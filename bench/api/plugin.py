@@ -166,15 +166,19 @@ class Plugin:
 class ClassifierPlugin(Plugin):
     """A classifier: `factory(context, *, key=default, ...) -> nn.Module`, [0,1] images to logits.
 
-    taps(data set): the maps that add-ons may read, from input to output. random: two answers may
-    differ, so that it is judged and attacked by draws. code(settings): digests, by name, of code
-    that the settings name and that no plug-in is.
+    taps(data set): the maps that add-ons may read, from input to output. random (also as a function
+    of the settings): two answers may differ, so that it is judged and attacked by draws.
+    code(settings): digests, by name, of code that the settings name and that no plug-in is.
     """
 
     kind = "classifier"
     taps: Callable[[str], tuple[str, ...]] = lambda dataset: ()
     code: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
-    random: bool = False
+    random: bool | Callable[[Settings], bool] = False
+
+    def is_random(self, settings: Settings) -> bool:
+        """Whether two answers may differ at these settings."""
+        return self.random(settings) if callable(self.random) else self.random
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +237,12 @@ class DefensePlugin(Plugin):
         """What the factory makes of resolved settings; the vote is the harness's."""
         return self.factory(context, **{k: v for k, v in settings.items() if k != VOTE})
 
-    def unvotable(self, settings: Settings, classifier: ClassifierPlugin) -> str:
-        """Why no copies of it can vote; nothing where they can, or where none were asked for."""
-        if VOTE not in settings or self.traits(settings).random or classifier.random:
+    def unvotable(self, settings: Settings, on_random: bool) -> str:
+        """Why no copies of it can vote; nothing where they can, or where none were asked for.
+
+        on_random: whether the classifier behind it is random.
+        """
+        if VOTE not in settings or self.traits(settings).random or on_random:
             return ""
         return f"{VOTE}={settings[VOTE]}: nothing in it is random, all copies would be the same"
 

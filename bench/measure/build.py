@@ -257,8 +257,9 @@ def network_of(part: Part | str, context: Context) -> Network:
     Raises:
         BenchError: as `classifier`.
     """
-    plugin, _ = _classifier_settings(part, context)
-    return context.network(classifier(part, context), CLASSIFIER, random=plugin.random)
+    plugin, settings = _classifier_settings(part, context)
+    random = plugin.is_random(settings)
+    return context.network(classifier(part, context), CLASSIFIER, random=random)
 
 
 def _probe(name: str, network: nn.Module, context: Context) -> None:

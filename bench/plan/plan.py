@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attacks.catalog import BOARDS, IMAGES
 from bench import api
-from bench.api import AttackPlugin, ClassifierPlugin, DefensePlugin, Plugin, Same, owned
+from bench.api import AttackPlugin, DefensePlugin, Plugin, Same, owned
 from bench.api.images import DatasetInfo
 from bench.data.subsets import load_subset
 from bench.errors import BenchError
@@ -157,18 +157,17 @@ def draws_of(dataset: str, defense: str, threat: str, asked: int = 0) -> int:
     spec = parse_defense(defense)
     found = [(api.find_defense(part.name), part) for part in spec.parts]
     plugins = [(f, dict(f.resolve(part, dataset).settings)) for f, part in found]
-    traits = _traits(plugins, api.find_classifier(spec.classifier.name))
+    behind = api.find_classifier(spec.classifier.name)
+    traits = _traits(plugins, behind.is_random(behind.chosen(spec.classifier, dataset)))
     return draws(find_info(dataset), traits, threat, asked)
 
 
-def _traits(
-    plugins: Sequence[tuple[DefensePlugin, dict[str, Any]]], classifier: ClassifierPlugin
-) -> Traits:
+def _traits(plugins: Sequence[tuple[DefensePlugin, dict[str, Any]]], on_random: bool) -> Traits:
     """Of a stack on a classifier, which may be what is random."""
     from bench.api.purifier import Traits
 
     traits = Traits.merge(plugin.traits(settings) for plugin, settings in plugins)
-    return replace(traits, random=traits.random or classifier.random)
+    return replace(traits, random=traits.random or on_random)
 
 
 def _images(asked: int, available: int, notes: list[str]) -> int:
@@ -232,15 +231,16 @@ def _row(
     parts = tuple(plugin.resolve(part, info.name, preset) for plugin, part in asked)
     behind = api.find_classifier(spec.classifier.name)
     classifier = behind.resolve(spec.classifier, info.name)
+    on_random = behind.is_random(dict(classifier.settings))
     plugins = [(api.find_defense(part.name), dict(part.settings)) for part in parts]
     misfits = [
         reason
         for plugin, s in plugins
-        if (reason := plugin.misfit(s, behind, info) or plugin.unvotable(s, behind))
+        if (reason := plugin.misfit(s, behind, info) or plugin.unvotable(s, on_random))
     ]
     if misfits and named:
         raise BenchError(f"{spec}: {misfits[0]}")
-    traits = _traits(plugins, behind)
+    traits = _traits(plugins, on_random)
     reason = misfits[0] if misfits else ""
     return AskedRow(str(spec), DefenseSpec(parts, classifier), traits, named, control, reason)
 

@@ -206,6 +206,19 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     build.forget()
 
 
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_a_classifier_is_attacked_as_random_where_its_settings_say_so(
+    dropping: None, p: float
+) -> None:
+    def made(context: api.Context, *, p: float = 0.3) -> nn.Module:
+        """The natural classifier of images that may lose pixels."""
+        return nn.Sequential(Drops(p), build.classifier("natural", context))
+
+    api.classifier("at-times", random=lambda settings: float(settings["p"]) > 0)(made)
+    network = build.network_of(f"at-times:p={p}", build.context("digits", "cpu"))
+    assert Defense(network).random == (p > 0)
+
+
 def test_a_random_classifier_is_judged_by_draws_and_attacked_by_eot(dropping: None) -> None:
     asked = Request(
         ["none@says-so", "none@says-nothing"],

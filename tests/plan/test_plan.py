@@ -10,7 +10,7 @@ from bench.api import find_defense
 from bench.cli.options import requests
 from bench.errors import BenchError
 from bench.plan.cost import Cost
-from bench.plan.plan import Draft, controls, make
+from bench.plan.plan import Draft, controls, draws_of, make
 from bench.plan.request import Request, command, find_info
 from bench.results.store import Plan
 
@@ -82,6 +82,24 @@ def test_copies_vote_only_where_something_is_random() -> None:
     for text in ("median:vote=12", "adp:sigma=0,vote=12"):
         with pytest.raises(BenchError, match="nothing in it is random"):
             make(replace(SMALL, defenses=[text]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "random"),
+    [("", True), (":steps=1", True), (":steps=0", False), (":noise=0", False)],
+)
+def test_a_classifier_may_be_random_at_some_settings_only(settings: str, random: bool) -> None:
+    """AutoAttack and EOT would take a deterministic one for random: weaker, or dearer."""
+    asked = Request(
+        [f"none@igebm{settings}", "adp"], ["clean,bpda,bpda-eot"], "digits", controls=[]
+    )
+    cells = {item.attack: item.cell for item in make(asked)[0].cells if "igebm" in item.defense}
+    assert list(cells) == ["clean", "bpda", "bpda-eot"][: 2 + random]
+    draws = find_info("digits").draws if random else 1
+    assert draws_of("digits", cells["clean"].defense, "none") == draws
+    if not random:
+        with pytest.raises(BenchError, match="nothing in it is random"):
+            make(Request([f"none:vote=5@igebm{settings}"], ["clean"], "digits", controls=[]))
 
 
 def test_draws_can_be_raised_where_something_is_random() -> None:
