@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.boards.analysis import WORST, Analysis, analyse, draws_text
 from bench.boards.board import Board, Entry, Row
-from bench.boards.pairs import paired
+from bench.boards.pairs import common_seeds, over_common, paired
 from bench.boards.ranking import differing_attacks, differing_weights
 from bench.boards.worst import Item
 from bench.errors import BenchError, unknown
@@ -24,7 +24,10 @@ EVERY = "every column"
 
 @dataclass(frozen=True)
 class Line:
-    """One column in which both rows have a number. adjusted: p after Holm. draws: of both rows."""
+    """One column in which both rows have a number, over the seeds that both have.
+
+    adjusted: p after Holm. seeds: how many. draws: of both rows.
+    """
 
     column: str
     first: Figure
@@ -107,7 +110,7 @@ def _lines(pending: Mapping[str, tuple[Item, Item, Comparison]]) -> tuple[Line, 
     """A line for each column: both items and their test, which are adjusted to one another."""
     adjusted = holm([test.p for _, _, test in pending.values()])
     return tuple(
-        Line(column, a.figure, b.figure, test, p, len({*a.by_seed} & {*b.by_seed}), _draws(a, b))
+        Line(column, *over_common(a, b), test, p, len(common_seeds(a, b)), _draws(a, b))
         for (column, (a, b, test)), p in zip(pending.items(), adjusted, strict=True)
     )
 

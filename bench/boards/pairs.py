@@ -8,7 +8,15 @@ import numpy as np
 
 from bench.boards.board import mean_over
 from bench.boards.worst import Item
-from bench.stats import Comparison, Figure, Floats, compare_all, differences, mean_figures
+from bench.stats import (
+    Comparison,
+    Figure,
+    Floats,
+    compare_all,
+    differences,
+    mean_figures,
+    mean_interval,
+)
 
 
 def deviation(item: Item) -> float | None:
@@ -61,9 +69,26 @@ def apart(pairs: Sequence[tuple[Item, Item]]) -> list[Figure | None]:
     return found
 
 
+def over_common(a: Item, b: Item) -> tuple[Figure, Figure]:
+    """The figures of both over the seeds that both have: what their difference is the one of."""
+    seeds = common_seeds(a, b)
+    first, second = (
+        item.figure
+        if list(item.by_seed) == seeds
+        else mean_interval(_over(item, seeds), item.block)
+        for item in (a, b)
+    )
+    return first, second
+
+
+def common_seeds(a: Item, b: Item) -> list[int]:
+    """The seeds that both have, in order."""
+    return sorted(set(a.by_seed) & set(b.by_seed))
+
+
 def _both(a: Item, b: Item) -> tuple[Floats, Floats] | None:
     """The values of both over the seeds that both have, if on the same images."""
-    common = sorted(set(a.by_seed) & set(b.by_seed))
+    common = common_seeds(a, b)
     if not common or not np.array_equal(a.index, b.index):
         return None
     return _over(a, common), _over(b, common)

@@ -12,10 +12,10 @@ HEADER = ("difference", "p", "p after Holm", "first better", "second better", "n
 
 
 NOTE = (
-    "First minus second on the same images, in points with the paired 95 % interval. First and "
-    "second better: images on which one is right more often than the other. p: exact McNemar at "
-    "one draw of independent images, else a permutation of signs by image or block; Holm over "
-    "this table."
+    "First minus second on the same images and seeds, over which all figures here are, in points "
+    "with the paired 95 % interval. First and second better: images on which one is right more "
+    "often than the other. p: exact McNemar at one draw of independent images, else a permutation "
+    "of signs by image or block; Holm over this table."
 )
 
 

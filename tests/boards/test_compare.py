@@ -128,6 +128,23 @@ def test_seeds_without_a_common_one_are_not_compared(tmp_path: Path) -> None:
     assert section.barred["bpda"] == "no seed, or not all images, in common"
 
 
+def test_all_figures_of_a_line_are_over_the_common_seeds(tmp_path: Path) -> None:
+    """adp has a second seed, in which nothing is right."""
+    store, place = Store(tmp_path), np.arange(N)
+    asked = [
+        write(store, planned(cell(name, attack, seed)), (place < 32) & (seed == 0))
+        for name, seeds in (("adp@natural", (0, 1)), ("jpeg@natural", (0,)))
+        for attack in ("clean", "bpda")
+        for seed in seeds
+    ]
+    store.write_plan(plan(asked, images=N))
+    lines = compared(boards(store, "patches")).lines
+    assert [line.column for line in lines] == ["clean", "bpda", WORST]
+    for line in lines:
+        assert (line.first, line.seeds) == (line.second, 1)
+        assert (line.first.value, line.test.difference.value) == (0.5, 0.0)
+
+
 def test_one_name_of_two_settings_is_ambiguous(tmp_path: Path) -> None:
     store = fill(tmp_path)
     other = cell("adp:steps=5@natural", "bpda")
