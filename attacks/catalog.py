@@ -59,6 +59,6 @@ GROUPS = {
     "strict": STRICT,
 }
 BOARDS: Mapping[str, tuple[str, ...]] = {"strict": SEARCHES}
-"""Group without which boards compare rows too -> what only it asks for: all make a plan of it."""
+"""Group without which boards compare rows too -> what only it asks for: any makes a plan of it."""
 IMAGES: Mapping[tuple[str, str], int] = {("strict", "standard"): 128}
 """Group and preset -> images of embedded data, where none are asked for; else the whole subset."""

@@ -258,9 +258,9 @@ def _columns(request: Request, info: DatasetInfo) -> Iterator[Column]:
 
 
 def _board_of(columns: Sequence[Column]) -> str:
-    """The group of `BOARDS`, where all that only it asks for was asked for."""
+    """The group of `BOARDS`, where anything that only it asks for was asked for."""
     asked = {column.label for column in columns}
-    return next((group for group, own in BOARDS.items() if asked.issuperset(own)), "")
+    return next((group for group, own in BOARDS.items() if asked.intersection(own)), "")
 
 
 def about(cells: Iterable[Cell]) -> dict[str, dict[str, About]]:
