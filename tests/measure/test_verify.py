@@ -106,7 +106,7 @@ def strong(store: Store) -> Tensor:
 
 def test_a_deterministic_defense_scores_what_its_record_says(store: Store) -> None:
     found = scored(store.root / "digits" / "points")
-    assert len(found) == 5
+    assert len(found) == 6
     for each in found:
         assert each.recorded is not None
         if each.claim.defense == "none@natural":
