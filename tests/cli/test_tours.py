@@ -207,8 +207,9 @@ def test_a_reviewer_measures_a_published_row_again(tmp_path: Path, site: Path) -
     row = ("--defense", "jpeg", "--attacks", "clean,square,bpda", "--dataset", "patches")
     assert bench("run", *row, *QUICK, cwd=tmp_path).returncode == 0
     again, published = figures(tmp_path / "results"), figures(records)
-    assert len(again) == 5
-    assert again.to_dict() == published[published.index.isin(again.index)].to_dict()
+    both = again.index.intersection(published.index)
+    assert len(both) == 5  # the board was measured before `none` ran under bpda as well
+    assert again[both].to_dict() == published[both].to_dict()
 
 
 def figures(results: Path) -> pd.Series[float]:
