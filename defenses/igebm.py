@@ -58,8 +58,9 @@ class Refined(nn.Module):
         with torch.inference_mode(mode=False), torch.set_grad_enabled(grad):
             many = x.clone().repeat(self.energy.classes, 1, 1, 1)
             y = torch.arange(self.energy.classes, device=x.device).repeat_interleave(len(x))
-            ends = self.refined(many, y)
-            energies: Tensor = self.energy(2 * ends.clamp(0, 1) - 1, y)
+            # A clamp of what nothing moved would stop the gradient at pixels that are 0 or 1.
+            ends = self.refined(many, y).clamp(0, 1) if self.steps else many
+            energies: Tensor = self.energy(2 * ends - 1, y)
             return -energies.view(-1, len(x)).T
 
     def refined(self, x: Tensor, y: Tensor) -> Tensor:
@@ -89,14 +90,20 @@ class Refined(nn.Module):
             yield down(torch.randn_like(x))
 
 
+def _idle(settings: Settings) -> dict[str, str]:
+    still = dict.fromkeys(("step", "noise", "eps"), "steps=0 takes none")
+    return {} if int(settings["steps"]) else still
+
+
 @classifier(
     "igebm",
     paper="Du & Mordatch 2019",
     link="https://arxiv.org/abs/1903.08689",
     settings=SETTINGS,
     weights=lambda settings: ("igebm",),
-    version=2,
-    random=lambda settings: int(settings["steps"]) > 0 and float(settings["noise"]) > 0,
+    version=3,
+    idle=_idle,
+    random=lambda settings: all(float(settings[key]) > 0 for key in ("steps", "noise", "eps")),
 )
 def igebm(
     context: Context,

@@ -163,7 +163,9 @@ def completed(x: Tensor, mask: Tensor, complete: Completion) -> Tensor:
     else:
         left = mask.double().expand_as(x).flatten(0, 1)
         whole = complete(values.flatten(0, 1), left).view_as(x)
-    return ((whole.clamp(-1, 1) + 1) / 2).to(x.dtype)
+    # Of what is outside alone: a clamp stops the gradient at what lies on the border, too.
+    inside = torch.where(whole.abs() > 1, whole.clamp(-1, 1), whole)
+    return ((inside + 1) / 2).to(x.dtype)
 
 
 class MENet(Purifier):

@@ -206,7 +206,8 @@ class Likelihood(ScoreOptO):
 
 def _traits(settings: Settings) -> Traits:
     range_of(settings, "lm")
-    return Traits(random=True, surrogate=True, runs=int(settings["runs"]))
+    still = not float(settings["lr"]) or not float(settings["eps"])  # the image stays as it is
+    return Traits(random=not still, surrogate=True, runs=1 if still else int(settings["runs"]))
 
 
 @defense(

@@ -230,6 +230,7 @@ def _row(
         plugin.require_busy(part, info.name, preset)
     parts = tuple(plugin.resolve(part, info.name, preset) for plugin, part in asked)
     behind = api.find_classifier(spec.classifier.name)
+    behind.require_busy(spec.classifier, info.name)
     classifier = behind.resolve(spec.classifier, info.name)
     on_random = behind.is_random(dict(classifier.settings))
     plugins = [(api.find_defense(part.name), dict(part.settings)) for part in parts]

@@ -35,6 +35,13 @@ def test_without_steps_logits_are_minus_the_energies() -> None:
     torch.testing.assert_close(refined(0)(x), -off.square().sum(2) / 2)
 
 
+def test_unrefined_pixels_at_the_border_keep_their_gradient() -> None:
+    x = torch.tensor([0.0, 0.3, 1.0, 0.5]).view(1, 1, 2, 2).requires_grad_()
+    logits = refined(0)(x)
+    (g,) = torch.autograd.grad(logits[0, 0], x)
+    torch.testing.assert_close(g, -2 * (2 * x - 1 - MEANS[0]))
+
+
 def test_every_class_is_descended_on_its_own_and_the_gradient_knows_it() -> None:
     """In [0,1] a step keeps the share 1 - 4 step of the way to a class's mean."""
     x = (0.4 + 0.2 * torch.rand(4, 1, 2, 2)).requires_grad_()

@@ -93,6 +93,12 @@ def test_white_box_pgd_meets_the_authors_images() -> None:
     torch.testing.assert_close(end, stored["pgd/logits_x_adv"], atol=1e-3, rtol=1e-3)
 
 
+def test_pixels_at_the_border_that_are_left_keep_their_gradient() -> None:
+    x = torch.tensor([0.0, 0.3, 1.0, 0.5]).view(1, 1, 2, 2).requires_grad_()
+    (g,) = torch.autograd.grad(completed(x, torch.ones_like(x), soft_impute()).sum(), x)
+    torch.testing.assert_close(g, torch.ones_like(x))
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 6, 4), (2, 4, 4)])
 @pytest.mark.parametrize(("cut", "keep"), [(0.0, 2), (0.4, 9), (0.7, 2)])
 def test_the_gradient_of_cut_singular_values_is_exact(

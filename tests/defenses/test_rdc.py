@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.api import find_defense
 from bench.api.purifier import Network
 from bench.estimate.memory import footprints
 from bench.measure import build
 from bench.models.foreign.layouts import recognise
 from bench.models.nets import make
 from bench.models.nets.edm import EDMPrecond
+from bench.spec import parse_part
 from defenses.rdc import DiffusionClassifier, Likelihood, errors, levels, weight
 from defenses.scoreopt_walk import ADAM_EPS, AdamRule, Moving
 from tests.reference import facts_of, tensors_of
@@ -125,6 +127,13 @@ def test_the_likeliest_image_and_the_way_to_it(name: str, monkeypatch: pytest.Mo
     torch.testing.assert_close(between, stored, atol=1e-4, rtol=0)
     out = ((z + 1) / 2).clamp(0, 1)
     torch.testing.assert_close(out, GOLDEN[f"{name}/out"], atol=1e-4, rtol=0)
+
+
+def test_what_leaves_the_image_as_it_is_draws_nothing() -> None:
+    plugin = find_defense("lm")
+    for text, random in (("lm:runs=3", True), ("lm:lr=0,runs=3", False), ("lm:eps=0", False)):
+        traits = plugin.traits(dict(plugin.resolve(parse_part(text), "digits").settings))
+        assert (traits.random, traits.runs) == (random, 3 if random else 1)
 
 
 def test_maximisation_then_scores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,13 @@ def test_it_does_change_nothing(defense: str) -> None:
     assert torch.equal(typed, usual)
 
 
+def test_so_is_one_of_the_classifier() -> None:
+    for settings in ("step=0.3", "noise=0.1", "eps=0.2"):
+        key = settings.partition("=")[0]
+        with pytest.raises(BenchError, match=f"igebm: {key}=.* changes nothing: steps=0"):
+            make(Request([f"none@igebm:steps=0,{settings}"], ("clean",), "digits"))
+
+
 def test_a_setting_that_would_change_nothing_may_be_typed_as_it_is() -> None:
     for name in (spec.partition(":")[0] for spec in IDLE):
         (cell, *_) = make(Request([name], ("clean",), "digits", controls=[]))[0].cells

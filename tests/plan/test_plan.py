@@ -86,7 +86,10 @@ def test_copies_vote_only_where_something_is_random() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "random"),
-    [("", True), (":steps=1", True), (":steps=0", False), (":noise=0", False)],
+    [
+        *[("", True), (":steps=1", True)],
+        *[(":steps=0", False), (":noise=0", False), (":eps=0", False)],
+    ],
 )
 def test_a_classifier_may_be_random_at_some_settings_only(settings: str, random: bool) -> None:
     """AutoAttack and EOT would take a deterministic one for random: weaker, or dearer."""
