@@ -13,6 +13,11 @@ code's variants: one step of the whole radius, or noise of that size. The code's
 are kept (`views`): its noise is never negative, and its second view is always the fixed one. Views
 are cropped in the proportions of 32 pixels. Sizes of steps on 28 pixels are the code's .1.
 
+On a GPU PyTorch 1.2 to 1.5 sent the gradient of nearest-neighbour upsampling to wrong pixels
+(pytorch issue 38985, mended by pull request 39055); Croce et al. ran the authors' code on 1.4.
+`upsampling=torch-1.4` is that gradient: its steps lower the loss in another way, which leaves far
+more right under an attack that knows no purifier.
+
 A sign step's derivative is 0, so that autograd through the loop is the identity wherever nothing is
 clipped: BPDA is its exact gradient, and no other is declared. What an attack can do besides is to
 keep the loss low (`auxiliary`, `joint-score`), which is how Croce et al. 2022 broke it.
@@ -34,7 +39,7 @@ from bench.api.watch import passed
 from bench.errors import BenchError
 from bench.models.nets.normalised import Normalised
 from bench.models.zoo.networks import rebuild
-from bench.spec import Range, Settings
+from bench.spec import Later, Range, Settings
 
 RADII = 10
 """How many radii are tried besides 0."""
@@ -43,23 +48,41 @@ VIEWS = {"consistency": 2, "rotation": 4, "reconstruction": 1}
 NOISE = 0.1
 """Of the first view in training."""
 GREY: Settings = {"delta": 0.1, "step": 0.1}
+Upsampling = Literal["right", "torch-1.4"]
+"""Whose gradient of nearest-neighbour upsampling."""
 Loss = Callable[[Tensor], Tensor]
 """Images [B,C,H,W] to [B]."""
 
 
-def fixed_view(x: Tensor) -> Tensor:
+def fixed_view(x: Tensor, upsampling: Upsampling = "right") -> Tensor:
     """Mirrored, without a sixteenth of the image on each side, and as large again."""
     height, width = x.shape[2:]
     top, left = height // 16, width // 16
     inner = x.flip(3)[:, :, top : height - top, left : width - left]
-    return F.interpolate(inner, (height, width))
+    enlarged = F.interpolate(inner, (height, width))
+    return enlarged if upsampling == "right" else misled(enlarged, inner)
 
 
-def consistency(network: Callable[[Tensor], Tensor]) -> Loss:
+def misled(enlarged: Tensor, x: Tensor) -> Tensor:
+    """The values of `enlarged` with the gradient in x that PyTorch 1.2 to 1.5 had on a GPU.
+
+    Pixel d of n got the gradients of the m new ones from floor(d m / n) to before
+    floor((d + 1) m / n), in place of those that were copied from it, which begin at the ceiling.
+    """
+
+    def sources(n: int, m: int) -> list[int]:
+        return [d for d in range(n) for _ in range(d * m // n, (d + 1) * m // n)]
+
+    rows, columns = (sources(x.shape[i], enlarged.shape[i]) for i in (2, 3))
+    told = x[:, :, rows][..., columns]
+    return told + (enlarged - told).detach()
+
+
+def consistency(network: Callable[[Tensor], Tensor], upsampling: Upsampling = "right") -> Loss:
     """How far the logits of an image are from those of its fixed view."""
 
     def loss(x: Tensor) -> Tensor:
-        one, two = network(torch.cat([x, fixed_view(x)])).chunk(2)
+        one, two = network(torch.cat([x, fixed_view(x, upsampling)])).chunk(2)
         return (one - two).square().mean(1)
 
     return loss
@@ -175,6 +198,17 @@ def _calls(settings: Settings) -> dict[str, tuple[int, int]]:
     return {"auxiliary": ((n + RADII + 1) * views, n * views)}
 
 
+def _idle(settings: Settings) -> dict[str, str]:
+    task, method, found = settings["task"], settings["method"], dict[str, str]()
+    if method != "pgd":
+        found |= dict.fromkeys(("step", "steps"), f"method={method} takes no such steps")
+    if task != "consistency":
+        found["upsampling"] = f"task={task} enlarges no view"
+    elif method == "noise":
+        found["upsampling"] = "method=noise asks no gradient"
+    return found
+
+
 def _head(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """The second head of a classifier on images in [0,1]."""
     inside = module.network if isinstance(module, Normalised) else module
@@ -200,11 +234,7 @@ def _head(module: nn.Module) -> Callable[[Tensor], Tensor]:
     traits=lambda settings: Traits(
         random=settings["method"] == "noise", exact=False, direction=True
     ),
-    idle=lambda settings: (
-        {}
-        if settings["method"] == "pgd"
-        else dict.fromkeys(("step", "steps"), f"method={settings['method']} takes no such steps")
-    ),
+    idle=_idle,
     calls=_calls,
     direction_calls=lambda settings: {"auxiliary": (VIEWS[str(settings["task"])],) * 2},
 )
@@ -216,15 +246,18 @@ def soap(
     steps: Annotated[int, Range(1, 1000)] = 5,
     task: Literal["consistency", "rotation", "reconstruction"] = "consistency",
     method: Literal["pgd", "fgsm", "noise"] = "pgd",
+    upsampling: Annotated[Upsampling, Later()] = "right",
 ) -> SOAP:
     """Sign steps down a self-supervised loss of the classifier behind, the radius by its minimum.
 
     Radii are 0 to 10 times `delta`, `step` is the length of a step, and `steps` are taken for each.
+    upsampling: the gradient of the views, the right one or that of PyTorch 1.4 on a GPU.
     """
     module = context.behind.module()
     call = None if task == "consistency" else _head(module)
     network: Network = context.network(module, "auxiliary", call)
-    return SOAP(TASKS[task](network), delta, step, steps, method=method, network=network)
+    made = consistency(network, upsampling) if task == "consistency" else TASKS[task](network)
+    return SOAP(made, delta, step, steps, method=method, network=network)
 
 
 def views(x: Tensor, noise: Tensor, flip: bool, box: tuple[int, int, int, int]) -> Tensor:

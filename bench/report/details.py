@@ -74,8 +74,9 @@ def reading(analysis: Analysis) -> tuple[str, ...]:
     notes += _aside(board) + _untold(board) + _unlike(board)
     if any(found.missing for found in analysis.worst.values()):
         notes.append(
-            "<=: an attack is incomplete or was not asked of this row, so the worst case is an "
-            "upper bound; it is compared with nothing."
+            "<=: an attack is incomplete or was not asked of this row, or none that knows the "
+            "defense can be made against it, so the worst case is an upper bound; it is compared "
+            "with nothing."
         )
     return tuple(notes)
 

@@ -126,6 +126,28 @@ def test_one_step_of_the_whole_radius(name: str) -> None:
     close(ends[int(stored["fgsm/selected"])], stored["fgsm/purified"])
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 20), (28, 28)])
+def test_the_gradient_of_torch_1_4_is_of_the_same_view(height: int, width: int) -> None:
+    """Its kernel took floor where the receivers of pixel d begin at the ceiling of d m / n."""
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, height, width, requires_grad=True)
+    view = fixed_view(x, "torch-1.4")
+    torch.testing.assert_close(view, fixed_view(x))
+    up = torch.randn_like(view)
+    (right,) = torch.autograd.grad(fixed_view(x), x, up)
+    (told,) = torch.autograd.grad(view, x, up)
+    expected = torch.zeros_like(x)
+    top, left = height // 16, width // 16
+    n, m = height - 2 * top, width - 2 * left
+    for i in range(n):
+        for j in range(m):
+            rows = slice(i * height // n, (i + 1) * height // n)
+            columns = slice(j * width // m, (j + 1) * width // m)
+            expected[:, :, top + i, width - 1 - left - j] = up[:, :, rows, columns].sum((2, 3))
+    torch.testing.assert_close(told, expected)
+    assert not torch.allclose(told, right)
+
+
 def test_noise_of_every_radius() -> None:
     """The code draws for the radius 0 too; the draws are the same here but for that one."""
     stored, _, loss = asked("soap_rot")
