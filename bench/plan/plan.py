@@ -322,12 +322,14 @@ def _lacking(row: AskedRow, column: Column, dataset: str, given: Collection[str]
     given: names of weights that come from files of the user's.
     """
     from bench.models.zoo import weights as zoo
+    from bench.models.zoo.entries import how_to_get
 
     settings = dict(column.part.settings)
     names = (owned(name, row.spec.classifier) for name in column.plugin.weights(settings))
     for name in names:
         if name not in given and not zoo.here(dataset, name):
-            return str(zoo.MissingError(dataset, name))
+            # Published with the plan: no folder of this machine.
+            return f"no weights '{name}' for data set '{dataset}'; {how_to_get(dataset, name)}"
     return column.plugin.absent(settings, dataset)
 
 

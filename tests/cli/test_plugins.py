@@ -191,6 +191,7 @@ def test_a_missing_weight_file_of_a_group_is_a_skip_that_plan_foresees(tmp_path:
     done = asked("run", "--attacks", "blind", "--preset", "quick")
     assert (planned.returncode, done.returncode) == (0, 0), planned.stderr + done.stderr
     board = bench("table", "--dataset", "stripes", cwd=tmp_path).stdout
+    assert home not in board
     for attack, says in lacking.items():
         assert re.search(f"not on this machine: {attack}: .*{says}", planned.stdout)
         assert re.search(f"{attack}.*{says}", board)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BOARD = re.compile(r"^(?P<dataset>\w+), (?P<preset>\w+), (?P<images>\d+) images:$")
+BOARD = re.compile(r"^(?P<dataset>[\w-]+), (?P<preset>\w+), (?P<images>\d+) images:$")
 WITHOUT = "without strict"
 TRIES = "-resubmit@"
 """In the name of a metric of its own, whichever attack it is of."""

@@ -61,7 +61,7 @@ def _notes(board: Board, row: Row) -> Iterator[between.Said]:
         yield "", "random inference: the same image gets different predictions"
     calls = max((e.cost.prediction for e in entries.values()), default=0.0)
     if calls > 1.5:
-        yield "", f"iterative inference: one prediction asks {calls:.0f} network calls per image"
+        yield "", f"one prediction asks {calls:.0f} network calls per image"
     yield from between.exact_against_bpda(row.complete(board.threat))
     for name, entry in entries.items():
         coarse = single.rounding(entry)
