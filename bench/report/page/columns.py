@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -28,11 +29,13 @@ def pack(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> Packed:
 
 
 def _column(texts: Sequence[str]) -> tuple[list[str], list[int]]:
-    known: dict[str, int] = {}
+    """The words, the most frequent ones first, since their places are the shortest."""
+    words = [word for word, _ in Counter(texts).most_common()]
+    known = {word: place for place, word in enumerate(words)}
     places: list[int] = []
     before = -1
     for text in texts:
-        place = known.setdefault(text, len(known))
+        place = known[text]
         if place != before:
             places.append(place)
         elif places[-1] < 0:
@@ -40,4 +43,4 @@ def _column(texts: Sequence[str]) -> tuple[list[str], list[int]]:
         else:
             places.append(-1)
         before = place
-    return list(known), places
+    return words, places
