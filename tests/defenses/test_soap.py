@@ -25,6 +25,7 @@ from defenses.soap import (
     descend,
     fixed_view,
     joint,
+    misled,
     reconstruction,
     rotation,
     slope,
@@ -146,6 +147,16 @@ def test_the_gradient_of_torch_1_4_is_of_the_same_view(height: int, width: int) 
             expected[:, :, top + i, width - 1 - left - j] = up[:, :, rows, columns].sum((2, 3))
     torch.testing.assert_close(told, expected)
     assert not torch.allclose(told, right)
+
+
+def test_the_gradient_of_torch_1_4_goes_where_its_issue_says() -> None:
+    """pytorch issue 38985: at a quarter of the size to the bottom right, not to the top left."""
+    x = torch.rand(1, 1, 8, 8, requires_grad=True)
+    small = F.interpolate(x, (2, 2))
+    (right,) = torch.autograd.grad(small.sum(), x)
+    (told,) = torch.autograd.grad(misled(F.interpolate(x, (2, 2)), x).sum(), x)
+    assert right.nonzero()[:, 2:].tolist() == [[0, 0], [0, 4], [4, 0], [4, 4]]
+    assert told.nonzero()[:, 2:].tolist() == [[3, 3], [3, 7], [7, 3], [7, 7]]
 
 
 def test_noise_of_every_radius() -> None:
